@@ -1,0 +1,97 @@
+/* srp/model.h - tier 1: a model (graph + parameters) and its execution on float tensors.
+ *
+ * Format of both inputs: docs/format.md. Apps that want pictures in and out use srp/upscaler.h. */
+#ifndef SRP_MODEL_H
+#define SRP_MODEL_H
+
+#include <srp/common.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An immutable, validated model. Thread-safety: safe; reference-counted. */
+struct srp_model;
+
+/* What the channels of the network's input and output mean. */
+enum srp_colour_space {
+    SRP_COLOUR_Y = 1,  /* 1 channel: luma code / 255; chroma is enlarged by the base upscaler */
+    SRP_COLOUR_RGB,    /* 3 channels: full-range R'G'B' in 0..1, chroma enlarged to 4:4:4 first */
+    SRP_COLOUR_YUV420, /* 6 channels at chroma resolution: luma (0,0) (0,1) (1,0) (1,1) of each 2x2 block
+                          as (row, column), then U, V; codes / 255 */
+};
+
+struct srp_model_params {
+    struct srp_blob graph;      /* JSON */
+    struct srp_blob parameters; /* safetensors */
+};
+
+struct srp_model_info {
+    const char *name;              /* lives as long as the model */
+    uint32_t scale;                /* 1..4 */
+    enum srp_colour_space colour;
+    uint32_t channels;             /* of input and output tensor: 1, 3 or 6 */
+    uint64_t parameter_count;
+    uint64_t macs_per_pixel;       /* multiply-accumulates per pixel of the input *tensor* */
+    uint32_t halo;                 /* receptive field radius in input tensor pixels */
+    uint32_t node_count;
+};
+
+/* Parses and validates everything before any allocation that depends on a declared size.
+ * Errors: PARSE, FORMAT, LIMIT, SIZE, UNSUPPORTED, GRAPH, PARAMS, NONFINITE, NOMEM. */
+SRP_API enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
+                                      struct srp_error *err);
+/* As above, graph alone with all-zero-mean pseudo-random parameters from `seed`: for benchmarks and plans. */
+SRP_API enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_blob *graph,
+                                             uint64_t seed, struct srp_error *err);
+SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
+/* Drops one reference and sets *model to NULL. NULL and &{NULL} are fine. */
+SRP_API void srp_model_unref(struct srp_model **model);
+SRP_API void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info);
+
+/* ---- execution on tensors ---------------------------------------------------------------------------- */
+
+enum srp_backend {
+    SRP_BACKEND_AUTO = 0,   /* the fastest that was built in */
+    SRP_BACKEND_REFERENCE,  /* plain C, one node after the other; the definition of every operator */
+    SRP_BACKEND_XNNPACK,
+};
+/* "auto", "reference", "xnnpack". */
+SRP_API const char *srp_backend_name(enum srp_backend backend);
+/* Sets *out from a name. Errors: USAGE (unknown), UNSUPPORTED (not built in). */
+SRP_API enum srp_err srp_backend_from_name(enum srp_backend *out, const char *name);
+
+/* Runs one model. Thread-safety: one thread at a time per executor; executors are independent. */
+struct srp_executor;
+
+struct srp_executor_params {
+    struct srp_model *model; /* the executor takes its own reference */
+    enum srp_backend backend;
+    uint32_t threads;        /* 0: one per core */
+};
+
+struct srp_executor_info {
+    enum srp_backend backend; /* never AUTO */
+    const char *dtype;        /* "f32" */
+    const char *isa;
+    uint32_t threads;
+    uint64_t arena_bytes;     /* intermediates at the current size; 0 before the first reserve/run */
+};
+
+SRP_API enum srp_err srp_executor_create(struct srp_executor **out, const struct srp_executor_params *params,
+                                         struct srp_error *err);
+SRP_API void srp_executor_destroy(struct srp_executor **ex);
+/* Plans and allocates for width x height input pixels. Runs at this size or smaller sizes that were
+ * reserved before allocate nothing. Errors: LIMIT, NOMEM, DEVICE. */
+SRP_API enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
+                                          struct srp_error *err);
+/* in: [height][width][channels] f32, dense, in the units of enum srp_colour_space; the graph's mean is applied inside.
+ * out: [height*scale][width*scale][channels] f32, dense, NOT clipped. The two must not overlap. */
+SRP_API enum srp_err srp_executor_run(struct srp_executor *ex, const float *in, uint32_t width,
+                                      uint32_t height, float *out, struct srp_error *err);
+SRP_API void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
