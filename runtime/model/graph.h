@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* graph.h - the validated network: tensors, nodes in execution order, parameters.
+ *
+ * There is one reader and one validator (graph.c). What it hands out holds without further checks:
+ * every index is in range, shapes agree, nodes stand in an order in which each input is ready, every
+ * limit of srp/limits.h holds. A graph is immutable once its parameters are bound. */
+#ifndef SRPI_GRAPH_H
+#define SRPI_GRAPH_H
+
+#include <stdint.h>
+
+#include <srp/limits.h>
+#include <srp/model.h>
+
+enum srpi_op {
+    SRPI_OP_CONV2D = 1,
+    SRPI_OP_ADD,
+    SRPI_OP_CONCAT,
+    SRPI_OP_DEPTH_TO_SPACE,
+    SRPI_OP_RESIZE,
+};
+
+enum srpi_activation {
+    SRPI_ACT_NONE = 0,
+    SRPI_ACT_RELU,       /* max(x, 0) */
+    SRPI_ACT_LEAKY_RELU, /* x >= 0 ? x : alpha * x */
+    SRPI_ACT_PRELU,      /* x >= 0 ? x : slope[channel] * x; conv2d only */
+    SRPI_ACT_CLIP,       /* min(max(x, min), max) */
+    SRPI_ACT_TANH,
+    SRPI_ACT_SIGMOID,
+};
+
+enum srpi_resize_mode {
+    SRPI_RESIZE_NEAREST = 0,
+    SRPI_RESIZE_BILINEAR,
+    SRPI_RESIZE_BICUBIC, /* cubic with B = 0, C = 0.6 */
+};
+
+enum srpi_block_order {
+    SRPI_ORDER_CRD = 0, /* in channel = c*b*b + i*b + j */
+    SRPI_ORDER_DCR,     /* in channel = (i*b + j)*C + c, with C = output channels */
+};
+
+/* A tensor is [height * factor][width * factor][channels], height and width those of the graph's
+ * input. Tensor 0 is the graph's input; tensor 1 + i is the output of nodes[i]. */
+struct srpi_tensor {
+    const char *name;
+    uint32_t channels; /* 1..SRP_MAX_CHANNELS */
+    uint32_t factor;   /* 1..SRP_MAX_SCALE, divides the graph's scale */
+    uint32_t producer; /* index of the node that writes it; SRPI_NO_NODE for the graph's input */
+    uint32_t last_use; /* index of the last node that reads it; node_count for the graph's output */
+};
+#define SRPI_NO_NODE UINT32_MAX
+
+/* Reads as: output = activation(op(inputs)). */
+struct srpi_node {
+    enum srpi_op op;
+    const char *name;
+    uint32_t input_count;   /* conv2d, depth_to_space, resize: 1; add, concat: 2..SRP_MAX_INPUTS */
+    const uint32_t *inputs; /* tensor indices; one tensor may stand there twice */
+    uint32_t output;        /* tensor index, always 1 + the node's own index */
+
+    enum srpi_activation activation; /* conv2d and add; NONE for the others */
+    float alpha;                     /* LEAKY_RELU, finite */
+    float min, max;                  /* CLIP, finite, min <= max */
+
+    uint32_t kernel_height, kernel_width; /* CONV2D: odd, 1..SRP_MAX_KERNEL; padding (k-1)/2 zeros */
+    uint32_t block;                       /* DEPTH_TO_SPACE: 1..4 */
+    enum srpi_block_order order;          /* DEPTH_TO_SPACE */
+    uint32_t scale;                       /* RESIZE: 1..4 */
+    enum srpi_resize_mode mode;           /* RESIZE */
+
+    /* CONV2D: owned by the model, finite; NULL in a graph whose parameters are not bound (as for the
+     * other operators). */
+    const float *weight; /* [output channels][input channels][kernel_height][kernel_width] */
+    const float *bias;   /* [output channels] */
+    const float *slope;  /* [output channels] with PRELU, else NULL */
+};
+
+struct srpi_graph {
+    const char *name;
+    uint32_t scale;               /* factor of the output tensor, 1..SRP_MAX_SCALE */
+    enum srp_colour_space colour;
+    uint32_t channels;            /* of the input and of the output tensor: 1, 3 or 6 */
+    float mean;                   /* 0..1: subtracted from the input, added to the output */
+    uint32_t input, output;       /* tensor indices; input is 0; output is never the input */
+    uint32_t tensor_count;        /* node_count + 1 */
+    struct srpi_tensor *tensors;
+    uint32_t node_count;          /* 1..SRP_MAX_NODES */
+    struct srpi_node *nodes;      /* in execution order */
+    uint32_t halo;                /* receptive field radius, input tensor pixels, rounded up */
+    uint64_t macs_per_pixel;      /* of all convolutions, per pixel of the input tensor */
+    uint64_t parameter_count;     /* weights, biases and slopes */
+    void *memory;                 /* owner of everything above */
+};
+
+/* Reads and validates a graph. On success *out is filled (weight pointers are NULL) and
+ * srpi_graph_free releases it; on failure *out is untouched. Keeps no pointer into `json`.
+ * Errors: PARSE, FORMAT, LIMIT, UNSUPPORTED, GRAPH, NOMEM. */
+enum srp_err srpi_graph_read(struct srpi_graph *out, const struct srp_blob *json,
+                             struct srp_error *err);
+/* Accepts a zeroed graph. Does not free the parameters. */
+void srpi_graph_free(struct srpi_graph *graph);
+
+/* Number of weights (without bias and slope) of a CONV2D node; 0 for the other operators. */
+uint64_t srpi_node_weight_count(const struct srpi_graph *graph, const struct srpi_node *node);
+
+#endif
