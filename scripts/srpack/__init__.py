@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""srpack: packs a video for srplay."""
