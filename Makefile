@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# srplay: one entry for everything. `make help` lists the targets.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VERSION := 0.1.0
+SOMAJOR := 0
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share/srplay
+MANDIR ?= $(PREFIX)/share/man
+DESTDIR ?=
+
+# Nothing but BUILD is ever written to.
+BUILD ?= build
+CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+OPT ?= -O2 -g
+SANITIZE ?=
+PYTHON ?= python3
+VENV := build/venv
+# Where pip finds the CPU build of PyTorch, when its own configuration does not say (passed as --extra-index-url).
+TORCH_INDEX ?=
+
+ifeq ($(V),1)
+Q :=
+say := @:
+else
+Q := @
+say = @printf '  %-7s %s\n'
+endif
+
+RUNTIME_PC := jansson libsodium libzstd
+PLAYER_PC := libavformat libavcodec libswscale libswresample libavutil libcurl sdl2 SDL2_ttf fontconfig
+pc = $(shell pkg-config $(1) $(2) 2>/dev/null)
+
+WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
+CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
+    -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
+    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
+LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
+    $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
+RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
+    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
+PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
+
+PROGRAMS := srplay srbench srinfo
+RUNTIME_SRC := $(sort $(wildcard runtime/*/*.c))
+PLAYER_SRC := $(sort $(filter-out $(PROGRAMS:%=player/%.c),$(wildcard player/*.c)))
+TEST_SRC := $(sort $(wildcard test/*/test_*.c))
+TEST_AID_SRC := $(sort $(wildcard test/*/aid_*.c))
+
+obj = $(1:%.c=$(BUILD)/obj/%.o)
+RUNTIME_OBJ := $(call obj,$(RUNTIME_SRC))
+PLAYER_OBJ := $(call obj,$(PLAYER_SRC))
+PROGRAM_BIN := $(PROGRAMS:%=$(BUILD)/%)
+TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+TEST_AID_BIN := $(TEST_AID_SRC:%.c=$(BUILD)/%)
+LIBS := $(BUILD)/libsrp.a $(BUILD)/libsrp.so
+
+## all: build libsrp, srplay, srbench, srinfo and the srpack command (needs `make deps` once)
+.PHONY: all
+all: $(LIBS) $(PROGRAM_BIN) $(BUILD)/srpack $(BUILD)/demo-scene
+
+# ---- set-up -------------------------------------------------------------------------------------
+
+## deps: install the Debian packages that building and playing need
+.PHONY: deps deps-dev
+deps:
+	$(Q)scripts/setup.sh player
+
+## deps-dev: deps, plus what the packer and the tests need (a Python venv in build/venv too)
+deps-dev:
+	$(Q)scripts/setup.sh player dev
+	$(Q)$(MAKE) --no-print-directory $(VENV)/.ready
+
+$(VENV)/.ready: scripts/requirements.txt
+	@echo "installing into $(VENV): $$(grep -v '^#' $< | tr '\n' ' ')"
+	$(Q)test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(Q)$(VENV)/bin/pip install --quiet --disable-pip-version-check \
+	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
+	$(Q)touch $@
+
+# ---- libraries and programs ---------------------------------------------------------------------
+
+$(BUILD)/obj/runtime/%.o: runtime/%.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/%.o: %.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iplayer $(call pc,--cflags,$(PLAYER_PC) $(RUNTIME_PC)) $(CFLAGS_ALL) \
+	    -MMD -MP -c $< -o $@
+
+# Tests may look inside the runtime.
+$(BUILD)/obj/test/%.o: test/%.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iplayer -Iruntime -Itest -UNDEBUG \
+	    $(call pc,--cflags,$(PLAYER_PC) $(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+# An archive is made anew when its list of members changes, so that a removed source leaves it.
+$(BUILD)/libsrp.a: $(RUNTIME_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/libplayer.a: $(PLAYER_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/libsrp.so: $(RUNTIME_OBJ)
+	$(say) LINK $@
+	$(Q)$(CC) -shared -Wl,-soname,libsrp.so.$(SOMAJOR) $(LDFLAGS_ALL) $^ $(RUNTIME_LIBS) -o $@
+
+$(PROGRAM_BIN): $(BUILD)/%: $(BUILD)/obj/player/%.o $(BUILD)/libplayer.a $(BUILD)/libsrp.a
+	$(say) LINK $@
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ $(PLAYER_LIBS) $(RUNTIME_LIBS) -o $@
+
+$(BUILD)/test/%: $(BUILD)/obj/test/%.o $(BUILD)/libplayer.a $(BUILD)/libsrp.a
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -lcmocka $(PLAYER_LIBS) $(RUNTIME_LIBS) -o $@
+
+$(BUILD)/srpack: scripts/srpack.in
+	$(say) GEN $@
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@SCRIPTS@|$$here/../scripts|' -e 's|@PYTHON@|$$here/venv/bin/python|' $< > $@
+	$(Q)chmod +x $@
+
+$(BUILD)/demo-scene: models/demo/scene.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -O2 $(WARN) -ffp-contract=off $< -lm -o $@
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- demo, models -------------------------------------------------------------------------------
+
+## demo: install, build, and play the demo package
+.PHONY: demo
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/demo.sh $(BUILD)
+
+## demo-package: render the demo's scene and pack models/demo anew (slow)
+.PHONY: demo-package
+demo-package: deps-dev
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)models/demo/make.sh $(BUILD)
+
+## models: write models/*.json anew from scripts/srpack/models.py
+.PHONY: models
+models: deps-dev
+	$(Q)PYTHONPATH=scripts $(VENV)/bin/python -m srpack.models --write
+
+## general-models: train models/general anew (about an hour on 2 cores)
+.PHONY: general-models
+general-models: deps-dev
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)PYTHONPATH=scripts $(VENV)/bin/python -m srpack.general
+
+# ---- tests --------------------------------------------------------------------------------------
+
+.PHONY: c-tests
+c-tests: $(LIBS) $(TEST_BIN) $(TEST_AID_BIN)
+
+## test: install what is needed, build, run every test (C and Python)
+.PHONY: test
+test: deps-dev
+	$(Q)$(MAKE) --no-print-directory all c-tests
+	$(Q)SRP_BUILD=$(BUILD) $(VENV)/bin/python test/run.py $(TESTS)
+
+## check: build and run the C tests alone
+.PHONY: check
+check: c-tests
+	$(Q)for t in $(TEST_BIN); do CMOCKA_MESSAGE_OUTPUT=STDOUT $$t || exit 1; done
+
+## asan, tsan: the C tests under AddressSanitizer + UBSan, ThreadSanitizer
+.PHONY: asan tsan
+asan:
+	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined OPT='-O1 -g' check
+tsan:
+	$(Q)$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread OPT='-O1 -g' check
+
+## lint: compile everything with gcc and clang and stop at any warning; check sizes of files
+.PHONY: lint
+lint:
+	$(Q)$(MAKE) --no-print-directory CC=gcc BUILD=build/gcc CFLAGS=-Werror all c-tests
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang CFLAGS=-Werror all c-tests
+	$(Q)scripts/lint.sh
+
+## bench: this machine's peaks, the engine on every model, and the demo package, as JSON and a table
+.PHONY: bench
+bench: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/bench.sh $(BUILD)
+
+# ---- install ------------------------------------------------------------------------------------
+
+## install: programs, library, headers, pkg-config file, models, man pages (DESTDIR, PREFIX)
+.PHONY: install uninstall
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/srp \
+	    $(DESTDIR)$(DATADIR)/models/general $(DESTDIR)$(DATADIR)/scripts/srpack $(DESTDIR)$(MANDIR)/man1
+	install -m 755 $(PROGRAM_BIN) $(DESTDIR)$(BINDIR)
+	sed -e 's|@SCRIPTS@|$(DATADIR)/scripts|' -e 's|@PYTHON@|python3|' scripts/srpack.in \
+	    > $(DESTDIR)$(BINDIR)/srpack
+	chmod 755 $(DESTDIR)$(BINDIR)/srpack
+	install -m 644 $(BUILD)/libsrp.a $(DESTDIR)$(LIBDIR)
+	install -m 755 $(BUILD)/libsrp.so $(DESTDIR)$(LIBDIR)/libsrp.so.$(VERSION)
+	ln -sf libsrp.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libsrp.so.$(SOMAJOR)
+	ln -sf libsrp.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libsrp.so
+	install -m 644 runtime/include/srp/*.h $(DESTDIR)$(INCLUDEDIR)/srp
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@REQUIRES@|$(RUNTIME_PC)|' \
+	    -e 's|@LIBS@|$(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm|' \
+	    runtime/srp.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/srp.pc
+	install -m 644 models/*.json $(DESTDIR)$(DATADIR)/models
+	install -m 644 models/general/*.safetensors $(DESTDIR)$(DATADIR)/models/general
+	install -m 644 scripts/srpack/*.py $(DESTDIR)$(DATADIR)/scripts/srpack
+	install -m 644 docs/man/*.1 $(DESTDIR)$(MANDIR)/man1
+
+## uninstall: remove what install wrote
+uninstall:
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(BINDIR)/%) $(DESTDIR)$(BINDIR)/srpack
+	rm -f $(DESTDIR)$(LIBDIR)/libsrp.* $(DESTDIR)$(LIBDIR)/pkgconfig/srp.pc
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/srp $(DESTDIR)$(DATADIR)
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(wildcard docs/man/*.1))
+
+## clean: remove what was built (not the venv)
+.PHONY: clean distclean
+clean:
+	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name general -exec rm -rf {} + 2>/dev/null || :
+
+## distclean: remove build/ altogether
+distclean:
+	rm -rf build
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F': ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo "  variables: CC, OPT, CFLAGS, BUILD, V=1, PREFIX, DESTDIR, TORCH_INDEX, TESTS"
