@@ -92,7 +92,7 @@ $(VENV)/.ready: scripts/requirements.txt
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/%.o: %.c
 	$(say) CC $<
@@ -138,7 +138,7 @@ $(BUILD)/srpack: scripts/srpack.in
 $(BUILD)/demo-scene: models/demo/scene.c
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 -O2 $(WARN) -ffp-contract=off $< -lm -o $@
+	$(Q)$(CC) -std=c11 -O3 $(WARN) -fno-math-errno -ffp-contract=off $< -lm -o $@
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
