@@ -135,7 +135,7 @@ $(BUILD)/srpack: scripts/srpack.in
 	$(Q)sed -e 's|@SCRIPTS@|$$here/../scripts|' -e 's|@PYTHON@|$$here/venv/bin/python|' $< > $@
 	$(Q)chmod +x $@
 
-$(BUILD)/demo-scene: models/demo/scene.c
+$(BUILD)/demo-scene: models/demo-recipe/scene.c
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -O3 $(WARN) -fno-math-errno -ffp-contract=off $< -lm -o $@
@@ -154,7 +154,7 @@ demo: deps
 .PHONY: demo-package
 demo-package: deps-dev
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)models/demo/make.sh $(BUILD)
+	$(Q)models/demo-recipe/make.sh $(BUILD)
 
 ## models: write models/*.json anew from scripts/srpack/models.py
 .PHONY: models

@@ -18,6 +18,6 @@ if [ "$bytes" -gt 2000000 ]; then
     echo "make.sh: the package has $bytes bytes, too many for the repository (2000000)" >&2
     exit 1
 fi
-rm -rf models/demo/package
-mv "$work/package" models/demo/package
+rm -rf models/demo
+mv "$work/package" models/demo
 rm -rf "$work"
