@@ -1,20 +1,315 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Graphs of docs/format.md as PyTorch modules; parameters from and to safetensors."""
+"""Graphs of docs/format.md as PyTorch modules; parameters from and to safetensors.
 
+Tensors are [n][channels][height][width] float32, samples in code / 255; the graph's mean is taken off and put
+back inside the module. The C reference executor is the definition; a test compares the two.
+"""
+
+import json
+import math
+import os
+import pathlib
+import tempfile
+
+import safetensors
+import safetensors.torch
 import torch
+import torch.nn.functional as F
+
+CHANNELS = {"y": 1, "rgb": 3, "yuv420": 6}
+CUBIC_A = -0.6  # the free parameter of Keys' cubic: B = 0, C = 0.6
 
 
-def load_module(graph) -> torch.nn.Module:
+def cubic(t):
+    """Keys' cubic kernel at distance t (float)."""
+    t, a = abs(t), CUBIC_A
+    if t < 1:
+        return ((a + 2) * t - (a + 3)) * t * t + 1
+    if t < 2:
+        return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return 0.0
+
+
+def phase_taps(position, mode="bicubic"):
+    """Weights of the source samples -2..2 for a sample at `position` in [-1, 1) of the source grid."""
+    if mode == "bicubic":
+        return [cubic(position - k) for k in range(-2, 3)]
+    if mode == "bilinear":
+        return [max(0.0, 1 - abs(position - k)) for k in range(-2, 3)]
+    raise ValueError(f"unknown resize mode {mode!r}")
+
+
+def resize_kernel(scale, mode="bicubic"):
+    """[scale * scale][1][5][5]: one 5x5 kernel for each output phase (row * scale + column)."""
+    taps = torch.tensor([phase_taps((i + 0.5) / scale - 0.5, mode) for i in range(scale)], dtype=torch.float64)
+    return torch.einsum("ik,jl->ijkl", taps, taps).reshape(scale * scale, 1, 5, 5).float()
+
+
+def resize(x, scale, mode="bicubic", kernel=None):
+    """Enlarges [n][c][h][w] by an integer: pixel centres aligned, edges replicated."""
+    if scale == 1:
+        return x
+    if mode == "nearest":
+        return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    n, c, h, w = x.shape
+    kernel = resize_kernel(scale, mode).to(x) if kernel is None else kernel
+    padded = F.pad(x.reshape(n * c, 1, h, w), (2, 2, 2, 2), mode="replicate")
+    return F.pixel_shuffle(F.conv2d(padded, kernel), scale).reshape(n, c, h * scale, w * scale)
+
+
+def read_graph(graph):
+    """The dict of a graph given as dict or path."""
+    if isinstance(graph, dict):
+        return graph
+    try:
+        return json.loads(pathlib.Path(graph).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{graph}: not JSON: {error}") from None
+
+
+def _ordered(graph):
+    """The nodes in an order in which each tensor is written before it is read."""
+    waiting, known, order = list(graph["nodes"]), {graph["input"]}, []
+    while waiting:
+        ready = [node for node in waiting if known.issuperset(node["inputs"])]
+        if not ready:
+            raise ValueError(f"graph {graph['name']}: cycle or missing tensor at node {waiting[0]['name']}")
+        for node in ready:
+            if node["output"] in known:
+                raise ValueError(f"graph {graph['name']}: tensor {node['output']} is written twice")
+            known.add(node["output"])
+            order.append(node)
+        waiting = [node for node in waiting if node not in ready]
+    if graph["output"] not in known:
+        raise ValueError(f"graph {graph['name']}: nothing writes the output {graph['output']}")
+    return order
+
+
+class Convolution(torch.nn.Module):
+    """One conv2d node with its activation; the parameter names are those of the file."""
+
+    def __init__(self, node, channels_in):
+        super().__init__()
+        out, (kh, kw) = node["channels"], node["kernel"]
+        self.weight = torch.nn.Parameter(torch.zeros(out, channels_in, kh, kw))
+        self.bias = torch.nn.Parameter(torch.zeros(out))
+        if node.get("activation") == "prelu":
+            self.slope = torch.nn.Parameter(torch.full((out,), 0.25))
+        self.padding = ((kh - 1) // 2, (kw - 1) // 2)
+        self.activation = _activation(node)
+
+    def forward(self, x):
+        y = F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        return F.prelu(y, self.slope) if hasattr(self, "slope") else self.activation(y)
+
+
+def _activation(node):
+    name = node.get("activation", "none")
+    if name == "none":
+        return lambda x: x
+    if name == "relu":
+        return F.relu
+    if name == "leaky_relu":
+        alpha = node["alpha"]
+        return lambda x: F.leaky_relu(x, alpha)
+    if name == "clip":
+        low, high = node["min"], node["max"]
+        return lambda x: x.clamp(low, high)
+    if name == "tanh":
+        return torch.tanh
+    if name == "sigmoid":
+        return torch.sigmoid
+    if name == "prelu" and node["op"] == "conv2d":
+        return None
+    raise ValueError(f"node {node['name']}: unknown activation {name!r}")
+
+
+def _depth_to_space(x, node):
+    block = node["block"]
+    if node.get("order", "crd") == "dcr":
+        n, c, h, w = x.shape
+        x = x.reshape(n, block * block, c // (block * block), h, w).transpose(1, 2).reshape(n, c, h, w)
+    return F.pixel_shuffle(x, block)
+
+
+class GraphModule(torch.nn.Module):
+    """Runs a graph. `convolutions` maps node names to Convolution modules."""
+
+    def __init__(self, graph):
+        super().__init__()
+        if graph.get("format") != "srp-graph" or graph.get("version") != 1:
+            raise ValueError("not an srp-graph of version 1")
+        if graph["colour"] not in CHANNELS:
+            raise ValueError(f"graph {graph['name']}: unknown colour {graph['colour']!r}")
+        self.graph = graph
+        self.scale, self.colour, self.mean = graph["scale"], graph["colour"], graph.get("mean", 0)
+        self.channels = CHANNELS[self.colour]
+        self.order = _ordered(graph)
+        self.convolutions = {}
+        self._modules_in_order = torch.nn.ModuleList()
+        channels, factor = {graph["input"]: self.channels}, {graph["input"]: 1}
+        self.macs_per_pixel = 0
+        for index, node in enumerate(self.order):
+            c, f = self._check(node, channels, factor)
+            channels[node["output"]], factor[node["output"]] = c, f
+            if node["op"] == "resize" and node["mode"] != "nearest":
+                self.register_buffer(f"kernel{index}", resize_kernel(node["scale"], node["mode"]), persistent=False)
+        if channels[graph["output"]] != self.channels or factor[graph["output"]] != self.scale:
+            raise ValueError(f"graph {graph['name']}: the output is not scale times the input")
+        reads = [t for node in self.order for t in node["inputs"]] + [graph["output"]]
+        self._last = {tensor: i for i, node in enumerate(self.order) for tensor in node["inputs"]}
+        if set(channels) - set(reads):
+            raise ValueError(f"graph {graph['name']}: {sorted(set(channels) - set(reads))[0]} is never read")
+
+    def _check(self, node, channels, factor):
+        """Channels and size factor of the node's output; creates its convolution."""
+        inputs = [channels[t] for t in node["inputs"]]
+        first = factor[node["inputs"][0]]
+        if node["op"] == "conv2d":
+            if not all(k % 2 for k in node["kernel"]):
+                raise ValueError(f"node {node['name']}: even kernel")
+            conv = Convolution(node, inputs[0])
+            self._modules_in_order.append(conv)
+            self.convolutions[node["name"]] = conv
+            self.macs_per_pixel += conv.weight.numel() * first * first
+            return node["channels"], first
+        if any(factor[t] != first for t in node["inputs"]):
+            raise ValueError(f"node {node['name']}: inputs of different size")
+        if node["op"] == "add" and len(set(inputs)) == 1 and len(inputs) > 1:
+            _activation(node)
+            return inputs[0], first
+        if node["op"] == "concat":
+            return sum(inputs), first
+        if node["op"] == "depth_to_space" and inputs[0] % node["block"] ** 2 == 0:
+            return inputs[0] // node["block"] ** 2, first * node["block"]
+        if node["op"] == "resize":
+            return inputs[0], first * node["scale"]
+        raise ValueError(f"node {node['name']}: cannot run {node['op']!r} on channels {inputs}")
+
+    def forward(self, x):
+        values = {self.graph["input"]: x - self.mean if self.mean else x}
+        for index, node in enumerate(self.order):
+            inputs = [values[t] for t in node["inputs"]]
+            if node["op"] == "conv2d":
+                y = self.convolutions[node["name"]](inputs[0])
+            elif node["op"] == "add":
+                y = _activation(node)(sum(inputs[1:], inputs[0]))
+            elif node["op"] == "concat":
+                y = torch.cat(inputs, 1)
+            elif node["op"] == "depth_to_space":
+                y = _depth_to_space(inputs[0], node)
+            else:
+                y = resize(inputs[0], node["scale"], node["mode"], getattr(self, f"kernel{index}", None))
+            for tensor in node["inputs"]:
+                if self._last[tensor] == index and tensor != self.graph["output"]:
+                    values.pop(tensor, None)
+            values[node["output"]] = y
+        y = values[self.graph["output"]]
+        return y + self.mean if self.mean else y
+
+    def named_tensors(self):
+        """Name in the file -> parameter, in the order of the nodes."""
+        return {f"{name}.{key}": value for name, conv in self.convolutions.items()
+                for key, value in conv.named_parameters()}
+
+
+def load_module(graph) -> GraphModule:
     """Module of a graph (dict or path). Input [n][c][h][w] in code / 255, output [n][c][h*scale][w*scale], not clipped;
-    the mean is applied inside. Attributes: graph (dict), scale, colour, channels, mean."""
-    raise NotImplementedError
+    the mean is applied inside. Attributes: graph (dict), scale, colour, channels, mean, macs_per_pixel.
+    All parameters are zero: call initialise() or load_parameters()."""
+    return GraphModule(read_graph(graph))
+
+
+def initialise(module, seed=0) -> None:
+    """He initialisation; the last convolutions before the output begin at zero, or at the bicubic kernel where
+    one of them reads the input, so that training starts at the bicubic picture where the graph allows it."""
+    generator = torch.Generator().manual_seed(seed)
+    producer = {node["output"]: node for node in module.order}
+    last, todo = [], [module.graph["output"]]
+    while todo:
+        node = producer.get(todo.pop())
+        if node is not None and node["op"] == "conv2d":
+            last.append(node)
+        elif node is not None and node.get("activation", "none") == "none":
+            todo += node["inputs"]
+    based = any(node["op"] == "resize" and node["inputs"] == [module.graph["input"]] for node in module.order)
+    based = based or module.graph["input"] in producer[module.graph["output"]]["inputs"]
+    skips = [node for node in last if node["inputs"] == [module.graph["input"]] and node["kernel"] == [5, 5]
+             and node["channels"] == module.channels * module.scale ** 2 and node.get("activation", "none") == "none"]
+    with torch.no_grad():
+        for name, conv in module.convolutions.items():
+            fan_in = conv.weight[0].numel()
+            node = next(n for n in module.order if n["name"] == name)
+            gain = 2.0 if node.get("activation", "none") in ("relu", "leaky_relu", "prelu", "clip") else 1.0
+            conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) * math.sqrt(gain / fan_in))
+            conv.bias.zero_()
+        residual = [n for n in module.order if n["op"] == "add" and module.graph["input"] not in n["inputs"]]
+        blocks = sum(1 for n in residual if len(n["inputs"]) == 2 and n["inputs"][1] not in (m["output"] for m in last))
+        for node in module.order:  # residual branches begin small: the sum of many keeps its variance
+            if node["op"] == "conv2d" and blocks > 1 and any(node["output"] in r["inputs"] for r in residual):
+                module.convolutions[node["name"]].weight.mul_(1 / math.sqrt(blocks))
+        if based or skips:
+            for node in last:
+                module.convolutions[node["name"]].weight.zero_()
+        if skips and not based:
+            weight = module.convolutions[skips[0]["name"]].weight
+            kernel = resize_kernel(module.scale)[:, 0]
+            for channel in range(module.channels):
+                phases = slice(channel * module.scale ** 2, (channel + 1) * module.scale ** 2)
+                weight[phases, channel] = kernel
 
 
 def load_parameters(module, path) -> None:
-    """Reads a safetensors file into a module of load_module. ValueError when names or shapes do not match."""
-    raise NotImplementedError
+    """Reads a safetensors file into a module of load_module. ValueError when names, shapes or values are wrong."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: {error}") from None
+    expected = module.named_tensors()
+    if tensors.keys() != expected.keys():
+        name = sorted(tensors.keys() ^ expected.keys())[0]
+        raise ValueError(f"{path}: tensor {name} is {'missing' if name in expected else 'not in the graph'}")
+    for name, parameter in expected.items():
+        value = tensors[name]
+        if value.shape != parameter.shape:
+            raise ValueError(f"{path}: {name} has shape {list(value.shape)}, not {list(parameter.shape)}")
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity")
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(tensors[name].float())
+
+
+def round_parameters(module, dtype="f16") -> None:
+    """Rounds the parameters in place to what export() writes, so that a measurement sees what is shipped."""
+    if dtype == "f16":
+        with torch.no_grad():
+            for parameter in module.named_tensors().values():
+                parameter.copy_(parameter.half().float())
 
 
 def export(module, path, dtype: str = "f16") -> None:
-    """Writes the module's parameters as safetensors (f16 or f32), atomically, the same bytes for the same weights."""
-    raise NotImplementedError
+    """Writes the module's parameters as safetensors (f16 or f32), atomically, the same bytes for the same weights.
+    ValueError when a value is not finite in that type."""
+    kind = {"f16": torch.float16, "f32": torch.float32}[dtype]
+    tensors = {name: value.detach().to("cpu", kind).contiguous() for name, value in module.named_tensors().items()}
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {name} is not finite in {dtype}")
+    write_atomically(path, safetensors.torch.save(tensors))
+
+
+def write_atomically(path, data: bytes) -> None:
+    """The file is the old one or the new one, never a part."""
+    path = pathlib.Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
