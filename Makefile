@@ -201,7 +201,7 @@ lint:
 .PHONY: bench
 bench: deps
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)scripts/bench.sh $(BUILD)
+	$(Q)$(PYTHON) scripts/bench.py $(BUILD)
 
 # ---- install ------------------------------------------------------------------------------------
 
