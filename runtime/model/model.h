@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "model/graph.h"
+#include "graph.h"
 
 /* Immutable after creation but for the reference count. */
 struct srp_model {

@@ -19,6 +19,7 @@
 
 #define SRP_MAX_JSON_BYTES (8u << 20)     /* a manifest or a graph */
 #define SRP_MAX_JSON_DEPTH 16u
+#define SRP_MAX_JSON_VALUES (1u << 19)    /* values in one JSON document */
 #define SRP_MAX_SAFETENSORS_HEADER (1u << 20)
 #define SRP_MAX_OBJECT_BYTES (256ull << 20)  /* a graph or parameter object, also once decompressed */
 #define SRP_MAX_SEGMENT_BYTES (1ull << 30)

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checked.h"
+#include "error.h"
+#include "safetensors.h"
+
+#define PARAMETER_ALIGNMENT 64u
+
+/* The parameter arrays of a convolution, in the order of their storage. */
+enum part { PART_WEIGHT, PART_BIAS, PART_SLOPE, PART_COUNT };
+static const char *const part_names[PART_COUNT] = {"weight", "bias", "slope"};
+
+/* Writes the shape and returns the rank; 0: the node has no such array. */
+static uint32_t part_shape(const struct srpi_graph *g, const struct srpi_node *node, enum part part,
+                           uint32_t shape[SRPI_SAFETENSORS_MAX_RANK])
+{
+    if (node->op != SRPI_OP_CONV2D ||
+        (part == PART_SLOPE && node->activation != SRPI_ACT_PRELU)) {
+        return 0;
+    }
+    shape[0] = g->tensors[node->output].channels;
+    if (part != PART_WEIGHT) {
+        return 1;
+    }
+    shape[1] = g->tensors[node->inputs[0]].channels;
+    shape[2] = node->kernel_height;
+    shape[3] = node->kernel_width;
+    return 4;
+}
+
+static void put_shape(char *text, size_t size, const uint32_t *shape, uint32_t rank)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < rank && used < size; i++) {
+        int n = snprintf(text + used, size - used, "%s%" PRIu32, i > 0 ? "," : "", shape[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* The array for one part of a node, its shape checked. */
+static enum srp_err find_part(const struct srpi_graph *g, const struct srpi_node *node,
+                              enum part part, const struct srpi_safetensors *file,
+                              const struct srpi_array **out, struct srp_error *err)
+{
+    uint32_t shape[SRPI_SAFETENSORS_MAX_RANK] = {0};
+    char name[SRP_MAX_NAME + 16];
+    uint32_t rank = part_shape(g, node, part, shape);
+
+    *out = NULL;
+    if (rank == 0) {
+        return SRP_OK;
+    }
+    snprintf(name, sizeof(name), "%s.%s", node->name, part_names[part]);
+    const struct srpi_array *array = srpi_safetensors_find(file, name);
+    if (array == NULL) {
+        return srpi_fail(err, SRP_ERR_PARAMS, "%s: tensor '%s' is missing", file->file, name);
+    }
+    if (array->rank != rank || memcmp(array->shape, shape, rank * sizeof(shape[0])) != 0) {
+        char has[64];
+        char wants[64];
+        put_shape(has, sizeof(has), array->shape, array->rank);
+        put_shape(wants, sizeof(wants), shape, rank);
+        return srpi_fail(err, SRP_ERR_PARAMS,
+                         "%s: tensor '%s': shape [%s] where graph '%s' wants [%s]", file->file,
+                         name, has, g->name, wants);
+    }
+    *out = array;
+    return SRP_OK;
+}
+
+/* Two node names can make one array name ("a" + ".weight" is never "a.weight" + ".weight", but a
+ * table is cheaper than the proof): each array is claimed once and all are claimed. */
+static enum srp_err match(const struct srpi_graph *g, const struct srpi_safetensors *file,
+                          struct srp_error *err)
+{
+    uint8_t *claimed = calloc((size_t)file->count + 1, 1);
+    enum srp_err rc = SRP_OK;
+
+    if (claimed == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "%s: out of memory", file->file);
+    }
+    for (uint32_t i = 0; rc == SRP_OK && i < g->node_count; i++) {
+        for (enum part part = PART_WEIGHT; rc == SRP_OK && part < PART_COUNT; part++) {
+            const struct srpi_array *array = NULL;
+            rc = find_part(g, &g->nodes[i], part, file, &array, err);
+            if (rc == SRP_OK && array != NULL) {
+                claimed[array - file->arrays] = 1;
+            }
+        }
+    }
+    for (uint32_t i = 0; rc == SRP_OK && i < file->count; i++) {
+        if (!claimed[i]) {
+            rc = srpi_fail(err, SRP_ERR_PARAMS, "%s: graph '%s' has no use for tensor '%.80s'",
+                           file->file, g->name, file->arrays[i].name);
+        }
+    }
+    free(claimed);
+    return rc;
+}
+
+static void set_part(struct srpi_node *node, enum part part, const float *values)
+{
+    if (part == PART_WEIGHT) {
+        node->weight = values;
+    } else if (part == PART_BIAS) {
+        node->bias = values;
+    } else {
+        node->slope = values;
+    }
+}
+
+/* Points the nodes into model->parameters, in the order in which they are laid out there. */
+static void lay_out(struct srp_model *model)
+{
+    struct srpi_graph *g = &model->graph;
+    float *next = model->parameters;
+
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        for (enum part part = PART_WEIGHT; part < PART_COUNT; part++) {
+            uint32_t shape[SRPI_SAFETENSORS_MAX_RANK] = {0};
+            uint32_t rank = part_shape(g, &g->nodes[i], part, shape);
+            if (rank == 0) {
+                continue;
+            }
+            set_part(&g->nodes[i], part, next);
+            next += part == PART_WEIGHT ? srpi_node_weight_count(g, &g->nodes[i]) : shape[0];
+        }
+    }
+}
+
+/* Takes the graph over in every case. */
+static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph, struct srp_error *err)
+{
+    size_t bytes = 0;
+    struct srp_model *model = calloc(1, sizeof(*model));
+    bool fits = graph->parameter_count <= SRP_MAX_PARAMETERS &&
+                srpi_mul((size_t)graph->parameter_count, sizeof(float), &bytes) &&
+                srpi_add(bytes, PARAMETER_ALIGNMENT, &bytes);
+
+    bytes -= bytes % PARAMETER_ALIGNMENT; /* aligned_alloc wants a multiple */
+    if (model != NULL && fits) {
+        model->parameters = aligned_alloc(PARAMETER_ALIGNMENT, bytes);
+    }
+    if (model == NULL || model->parameters == NULL) {
+        srpi_graph_free(graph);
+        free(model);
+        return srpi_fail(err, SRP_ERR_NOMEM, "no memory for %zu bytes of parameters", bytes);
+    }
+    memset(model->parameters, 0, bytes);
+    atomic_init(&model->references, 1);
+    model->graph = *graph;
+    lay_out(model);
+    *out = model;
+    return SRP_OK;
+}
+
+static enum srp_err load(struct srp_model *model, const struct srpi_safetensors *file,
+                         struct srp_error *err)
+{
+    const struct srpi_graph *g = &model->graph;
+    float *next = model->parameters;
+
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        for (enum part part = PART_WEIGHT; part < PART_COUNT; part++) {
+            const struct srpi_array *array = NULL;
+            enum srp_err rc = find_part(g, &g->nodes[i], part, file, &array, err);
+            if (rc == SRP_OK && array != NULL) {
+                rc = srpi_array_to_f32(file, array, next, err);
+                next += array->count;
+            }
+            if (rc != SRP_OK) {
+                return rc;
+            }
+        }
+    }
+    return SRP_OK;
+}
+
+enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
+                              struct srp_error *err)
+{
+    struct srpi_graph graph = {0};
+    struct srpi_safetensors file = {0};
+    struct srp_model *model = NULL;
+
+    if (out == NULL || params == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "srp_model_create: out and params must not be NULL");
+    }
+    *out = NULL;
+    enum srp_err rc = srpi_graph_read(&graph, &params->graph, err);
+    if (rc != SRP_OK) {
+        return rc;
+    }
+    rc = srpi_safetensors_read(&file, &params->parameters, err);
+    if (rc == SRP_OK) {
+        rc = match(&graph, &file, err);
+    }
+    if (rc == SRP_OK) {
+        rc = allocate(&model, &graph, err);
+    } else {
+        srpi_graph_free(&graph);
+    }
+    if (rc == SRP_OK) {
+        rc = load(model, &file, err);
+    }
+    srpi_safetensors_free(&file);
+    if (rc != SRP_OK) {
+        srp_model_unref(&model);
+        return rc;
+    }
+    *out = model;
+    return SRP_OK;
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): same numbers on every machine. */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static void fill_random(float *values, uint64_t count, float amplitude, uint64_t *state)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        /* 24 bits: every value is exact in f32, -1 included and 1 not. */
+        float unit = (float)(int32_t)(next_random(state) >> 40) * 0x1p-23f - 1.0f;
+        values[i] = unit * amplitude;
+    }
+}
+
+enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_blob *graph,
+                                     uint64_t seed, struct srp_error *err)
+{
+    struct srpi_graph g = {0};
+    struct srp_model *model = NULL;
+
+    if (out == NULL || graph == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE,
+                         "srp_model_create_random: out and graph must not be NULL");
+    }
+    *out = NULL;
+    enum srp_err rc = srpi_graph_read(&g, graph, err);
+    if (rc == SRP_OK) {
+        rc = allocate(&model, &g, err);
+    }
+    if (rc != SRP_OK) {
+        return rc;
+    }
+    float *next = model->parameters;
+    for (uint32_t i = 0; i < model->graph.node_count; i++) {
+        const struct srpi_node *node = &model->graph.nodes[i];
+        uint64_t weights = srpi_node_weight_count(&model->graph, node);
+        uint64_t outputs = model->graph.tensors[node->output].channels;
+        if (weights == 0) {
+            continue;
+        }
+        /* Variance 1 / fan-in keeps activations near the input's size through any depth. */
+        fill_random(next, weights, sqrtf(3.0f * (float)outputs / (float)weights), &seed);
+        next += weights;
+        fill_random(next, outputs, 0.05f, &seed);
+        next += outputs;
+        if (node->slope != NULL) {
+            fill_random(next, outputs, 0.25f, &seed);
+            next += outputs;
+        }
+    }
+    *out = model;
+    return SRP_OK;
+}
+
+struct srp_model *srp_model_ref(struct srp_model *model)
+{
+    if (model != NULL) {
+        atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+    }
+    return model;
+}
+
+void srp_model_unref(struct srp_model **model)
+{
+    if (model == NULL || *model == NULL) {
+        return;
+    }
+    struct srp_model *m = *model;
+    *model = NULL;
+    if (atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) {
+        srpi_graph_free(&m->graph);
+        free(m->parameters);
+        free(m);
+    }
+}
+
+void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info)
+{
+    const struct srpi_graph *g = &model->graph;
+    *info = (struct srp_model_info){
+        .name = g->name,
+        .scale = g->scale,
+        .colour = g->colour,
+        .channels = g->channels,
+        .parameter_count = g->parameter_count,
+        .macs_per_pixel = g->macs_per_pixel,
+        .halo = g->halo,
+        .node_count = g->node_count,
+    };
+}
