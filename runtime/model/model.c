@@ -77,8 +77,7 @@ static enum srp_err find_part(const struct srpi_graph *g, const struct srpi_node
     return SRP_OK;
 }
 
-/* Two node names can make one array name ("a" + ".weight" is never "a.weight" + ".weight", but a
- * table is cheaper than the proof): each array is claimed once and all are claimed. */
+/* Every array that the graph wants is there, and no other. */
 static enum srp_err match(const struct srpi_graph *g, const struct srpi_safetensors *file,
                           struct srp_error *err)
 {
