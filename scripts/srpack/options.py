@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line of srpack."""
+
+import argparse
+import pathlib
+import re
+from fractions import Fraction
+
+from .errors import UsageError
+
+EPILOG = """examples:
+  srpack movie.mp4 -o out                     scale 4 (source of 1080 lines or more) or 2, H.264, 3 minutes of training
+  srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
+  srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
+
+exit status: 0 packed, 1 usage, 2 could not pack, 4 interrupted (run the same command again to go on)
+"""
+
+
+def seconds(text: str) -> float:
+    """90, 90s, 1.5m, 2h, 1:30, 1:02:03.5"""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match:
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    match = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text)
+    if match and int(match[2]) < 60 and float(match[3]) < 60:
+        return int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3])
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time (90, 90s, 3m, 1:30)")
+
+
+def _positive(text: str) -> float:
+    value = seconds(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not more than zero")
+    return value
+
+
+def bitrate(text: str) -> int:
+    """700000, 700k, 2.5M: bits per second"""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text)
+    value = int(float(match[1]) * {"": 1, "k": 1000, "m": 1000000}[match[2].lower()]) if match else 0
+    if not 1000 <= value <= 1000000000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bit rate (700k, 2.5M)")
+    return value
+
+
+def _integer(low, high):
+    def parse(text):
+        if not re.fullmatch(r"\d{1,10}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+    return parse
+
+
+def _crf(text):
+    if not re.fullmatch(r"\d{1,2}(\.\d+)?", text) or float(text) > 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a quality from 0 to 63")
+    return float(text) if "." in text else int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message} (srpack --help)")
+
+
+def parse(argv) -> argparse.Namespace:
+    parser = _Parser(prog="srpack", description="Packs a video for srplay: low-resolution HLS and the network that "
+                     "restores it.", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+                     allow_abbrev=False)
+    parser.add_argument("source", type=pathlib.Path, metavar="VIDEO", help="any file that FFmpeg reads")
+    parser.add_argument("-o", "--output", type=pathlib.Path, required=True, metavar="DIR",
+                        help="the package; an older package there is replaced when the new one is complete")
+    parser.add_argument("--scale", type=_integer(1, 4), help="1..4 (default: 4 from 1080 lines up, else 2)")
+    parser.add_argument("--codec", choices=("h264", "hevc", "av1"), default="h264", help="default: h264")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--bitrate", type=bitrate, metavar="R", help="bits per second of the video, like 700k")
+    rate.add_argument("--crf", type=_crf, metavar="N", help="constant quality (default: 20)")
+    parser.add_argument("--chunk", type=_positive, default=4.0, metavar="TIME", help="length of a chunk (default: 4s)")
+    parser.add_argument("--model", default="edge16", metavar="NAME",
+                        help="a graph of models/, like edge16 or wdsr2; a graph file; or none (default: edge16)")
+    parser.add_argument("--budget", type=_positive, metavar="TIME", help="training time (default: 3m)")
+    parser.add_argument("--steps", type=_integer(1, 10**9), metavar="N",
+                        help="training steps instead of a time: the same package each time on a CPU")
+    parser.add_argument("--threads", type=_integer(0, 64), default=0, metavar="N", help="default: one per core")
+    parser.add_argument("--start", type=seconds, default=0.0, metavar="TIME", help="begin here (default: 0)")
+    parser.add_argument("--duration", type=_positive, metavar="TIME", help="pack so much (default: all)")
+    parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    parser.add_argument("--seed", type=_integer(0, 2**31 - 1), default=0, metavar="N")
+    parser.add_argument("--work-dir", type=pathlib.Path, metavar="DIR",
+                        help="for intermediate files (default: DIR.srpack-work beside the package)")
+    parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None,
+                        help="progress bars (default: on a terminal)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="more detail; -vv: tracebacks")
+    options = parser.parse_args(argv)
+    if options.budget is not None and options.steps is not None:
+        raise UsageError("--budget and --steps exclude each other (srpack --help)")
+    if options.budget is None and options.steps is None:
+        options.budget = 180.0
+    if options.crf is None and options.bitrate is None:
+        options.crf = 20
+    if options.crf is not None and options.codec != "av1" and options.crf > 51:
+        raise UsageError(f"--crf {options.crf}: {options.codec} takes 0 to 51")
+    return options
+
+
+def chunk_frames(chunk: float, rate: Fraction) -> int:
+    return max(1, round(Fraction(chunk) * rate))

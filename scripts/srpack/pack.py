@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From a video to a package: the steps in order, each one resumable."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import sys
+from fractions import Fraction
+
+from . import media, mp4, report, tools, verify
+from .errors import Interrupted, PackError, UsageError, one_line
+from .models import MODELS_DIR
+from .options import chunk_frames
+from .package import Writer, check_target, put_in_place
+from .probe import probe
+from .work import Work, job_id
+
+GENERATOR = "srpack 0.1.0"
+
+
+@dataclasses.dataclass
+class Job:
+    """All that is known before the work begins."""
+
+    options: object
+    source: object
+    geo: media.Geometry
+    span: media.Range
+    group: int                # frames per chunk
+    every: int                # every n-th frame is kept for training
+    model: str | None         # name of the graph; None: no super-resolution asked for
+    graph: bytes | None
+    init: pathlib.Path | None
+
+
+def find_graph(name: str, scale: int) -> tuple[str | None, bytes | None, pathlib.Path | None]:
+    """(name, text, general weights or None) of --model."""
+    if name == "none":
+        return None, None, None
+    if name.endswith(".json"):
+        path = pathlib.Path(name)
+    else:
+        full = name if re.search(r"-x\d$", name) else f"{name}-x{scale}"
+        path = MODELS_DIR / f"{full}.json"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not path.is_file():
+            known = ", ".join(sorted(p.stem for p in MODELS_DIR.glob(f"*-x{scale}.json")))
+            raise UsageError(f"--model {name}: no such graph for scale {scale} (there are: {known})")
+    try:
+        text = path.read_bytes()
+        graph = json.loads(text)
+        title, factor = graph["name"], graph["scale"]
+    except OSError as error:
+        raise PackError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackError(f"{path}: not a model graph: {one_line(error)}") from error
+    if factor != scale:
+        raise UsageError(f"--model {name}: is for scale {factor}, the package has scale {scale}")
+    weights = MODELS_DIR / "general" / f"{path.stem}.safetensors"
+    return title, text, weights if weights.is_file() else None
+
+
+def prepare(options, stop) -> Job:
+    source = probe(options.source, stop, with_audio=not options.no_audio)
+    scale = options.scale or (4 if min(source.width, source.height) >= 1080 else 2)
+    geo = media.geometry(source, scale, options.codec)
+    span = media.choose_range(source, options.start, options.duration)
+    model, graph, init = find_graph(options.model, scale)
+    group = chunk_frames(options.chunk, source.rate)
+    if group > 1 << 15:
+        raise UsageError(f"--chunk {options.chunk:g}: longer than {1 << 15} frames")
+    return Job(options, source, geo, span, group, media.stride(span.frames, geo), model, graph, init)
+
+
+def identity(job: Job) -> str:
+    """Hash over everything that the intermediate files depend on."""
+    o = job.options
+    weights = hashlib.sha256(job.init.read_bytes()).hexdigest() if job.init else None
+    return job_id(job.source.sha256, {
+        "geometry": dataclasses.astuple(job.geo), "span": dataclasses.astuple(job.span), "group": job.group,
+        "codec": o.codec, "crf": o.crf, "bitrate": o.bitrate, "audio": job.source.audio is not None,
+        "graph": hashlib.sha256(job.graph).hexdigest() if job.graph else None, "init": weights,
+        "budget": o.budget, "steps": o.steps, "seed": o.seed, "threads": o.threads})
+
+
+def encode(job: Job, work: Work, out: report.Report, stop):
+    """Steps 1 to 3: LR video with the kept reference frames, sound, and the LR frames as a viewer decodes them."""
+    reference, video, audio, decoded = (work.path(n) for n in ("hr.yuv", "video.mp4", "audio.mp4", "lr.yuv"))
+    if work.done("video") is None:
+        with out.clock.step("encode"), out.frames_bar("encode", job.span.frames) as update:
+            media.encode_video(job.source, job.span, job.geo, job.options, job.group, job.every,
+                               reference, video, stop, update)
+        track = mp4.read(video)
+        frames = sum(f.samples for f in track.fragments)
+        kept = reference.stat().st_size // (job.geo.hr_width * job.geo.hr_height * 3 // 2)
+        if frames == 0 or kept != -(-frames // job.every):
+            raise PackError(f"{job.source.path}: {frames} frames encoded but {kept} kept for training")
+        work.finish("video", {"frames": frames})
+    frames = work.done("video")["frames"]
+    if frames != job.span.frames:
+        out.note(f"{frames} frames decoded, {job.span.frames} expected from the container")
+    if work.done("audio") is None:
+        has_audio = False
+        if job.source.audio is not None:
+            with out.clock.step("audio"):
+                has_audio = media.encode_audio(job.source, job.span, frames,
+                                               Fraction(job.group) / job.source.rate, audio, stop)
+        work.finish("audio", {"present": has_audio})
+    if work.done("decode") is None and job.model is not None:
+        with out.clock.step("decode"):
+            media.decode_video(video, job.every, decoded, stop)
+        kept = decoded.stat().st_size // (job.geo.lr_width * job.geo.lr_height * 3 // 2)
+        if kept != -(-frames // job.every):
+            raise PackError(f"{video}: {kept} frames decoded, {-(-frames // job.every)} expected")
+        work.finish("decode")
+    return frames
+
+
+def train(job: Job, work: Work, out: report.Report, stop):
+    """Step 4: the parameters, as a safetensors file in the work directory. None when no model is wanted."""
+    if job.model is None:
+        return None
+    parameters = work.path("parameters.safetensors")
+    if work.done("train") is not None:
+        return parameters if work.done("train")["better"] else None
+    from . import colour, graph, train as trainer  # PyTorch takes seconds to load
+    o, geo = job.options, job.geo
+    with out.clock.step("train"), out.training_bar() as update:
+        try:
+            result = trainer.overfit(
+                json.loads(job.graph), colour.frames_from_raw(work.path("lr.yuv"), geo.lr_width, geo.lr_height),
+                colour.frames_from_raw(work.path("hr.yuv"), geo.hr_width, geo.hr_height),
+                budget_seconds=o.budget, steps=o.steps, init=job.init, seed=o.seed, threads=o.threads,
+                checkpoint_path=work.path("checkpoint.pt"), progress=update,
+                should_stop=lambda: stop.requested, colour=job.source.colour)
+        except (ValueError, FloatingPointError) as error:
+            raise PackError(f"{job.source.path}: training {job.model}: {one_line(error)}") from error
+        if not result.finished:
+            raise Interrupted("interrupted")
+        graph.export(result.module, parameters)
+    out.detail(f"training: {result.steps} steps in {result.seconds:.0f} s, {result.psnr:.2f} dB on the held-out "
+               f"frames (bicubic {result.psnr_bicubic:.2f} dB), {result.chosen} weights")
+    work.finish("train", {"better": result.better, "steps": result.steps, "seconds": round(result.seconds, 1)})
+    return parameters if result.better else None
+
+
+def _chunks(track, group):
+    """Fragments of a video track by chunk; every chunk begins with a key frame at a multiple of `group`."""
+    chunks, count = [], 0
+    for fragment in track.fragments:
+        if count % group == 0:
+            if not fragment.key:
+                raise PackError(f"video frame {count}: a chunk begins without a key frame")
+            chunks.append([])
+        chunks[-1].append(fragment)
+        before, count = count, count + fragment.samples
+        if count % group and before // group != count // group:
+            raise PackError(f"video frame {before}: no key frame at the beginning of a chunk")
+    return chunks
+
+
+def _spans(track, seconds):
+    """Fragments of an audio track by chunk time."""
+    groups = {}
+    for fragment in track.fragments:
+        middle = (fragment.start + fragment.duration / 2) / track.timescale
+        groups.setdefault(int(middle // seconds), []).append(fragment)
+    return [groups[key] for key in sorted(groups)]
+
+
+def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None, folder: pathlib.Path) -> Writer:
+    """Step 5: every file of the package."""
+    source, geo, writer = job.source, job.geo, Writer(folder)
+    video = mp4.read(work.path("video.mp4"))
+    if (video.width, video.height) != (geo.lr_width, geo.lr_height):
+        raise PackError(f"{work.path('video.mp4')}: {video.width}x{video.height} coded, "
+                        f"{geo.lr_width}x{geo.lr_height} expected")
+    groups = _chunks(video, job.group)
+    init, segments = writer.track("video", video, groups)
+    tracks = [(video, init, segments), None]
+    length = float(frames / source.rate)
+    key = f"{source.sha256} {job.span.start:.6f} {length:.6f}"
+    writer.manifest = {
+        "format": "srplay-package", "version": 1,
+        "content_id": hashlib.sha256(key.encode()).hexdigest()[:32], "generator": GENERATOR, "scale": geo.scale,
+        "source": {"width": geo.width, "height": geo.height, "start": round(max(0.0, job.span.start), 6)},
+        "output": {"width": geo.width, "height": geo.height},
+        "frame_rate": [source.rate.numerator, source.rate.denominator], "frame_count": frames,
+        "colour": dataclasses.asdict(source.colour),
+        "video": {"codec": video.codec, "timescale": video.timescale, "width": geo.lr_width,
+                  "height": geo.lr_height, "init": init}}
+    if work.done("audio")["present"]:
+        audio = mp4.read(work.path("audio.mp4"))
+        init, sound = writer.track("audio", audio, _spans(audio, float(job.group / source.rate)))
+        tracks[1] = (audio, init, sound)
+        writer.manifest["audio"] = {"codec": audio.codec, "timescale": audio.timescale,
+                                    "sample_rate": audio.sample_rate, "channels": audio.channels,
+                                    "init": init, "segments": sound}
+    models = []
+    if parameters is not None:
+        models.append({"name": job.model, "graph": writer.object(job.graph, "json"),
+                       "parameters": writer.parameters(parameters.read_bytes())})
+    writer.manifest["models"] = models
+    writer.manifest["chunks"] = [{"segment": segment, "frames": sum(f.samples for f in group),
+                                  "model": 0 if models else None} for segment, group in zip(segments, groups)]
+    hashes = [models[0]["parameters"]["sha256"] if models else None] * len(segments)
+    writer.playlists(tracks[0], tracks[1], source.rate, hashes)
+    writer.write_manifest()
+    return writer
+
+
+def _clean_stale(out: pathlib.Path):
+    """Removes staging directories of srpack processes that were killed."""
+    for path in out.absolute().parent.glob(out.name + ".tmp-*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdigit() and not pathlib.Path(f"/proc/{number}").exists() and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def finish(job: Job, work: Work, frames: int, parameters, out: report.Report, stop) -> dict:
+    """Steps 5 to 7: write beside the target, verify, measure, put in place."""
+    target = job.options.output
+    staged = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    _clean_stale(target)
+    try:
+        with out.clock.step("write"):
+            writer = write(job, work, frames, parameters, staged)
+        with out.clock.step("verify"):
+            verify.check(staged, stop)
+        with out.clock.step("measure"):
+            figures = verify.measure(staged, job, stop)
+        better = figures["psnr_y"]["sr"] > figures["psnr_y"]["bicubic"] if parameters is not None else False
+        if parameters is not None and not better:
+            # What is worse than the base picture is never shipped: the same package, without the model.
+            out.note(f"{job.model} does not beat bicubic on the delivered frames ({figures['psnr_y']['sr']:.2f} dB "
+                     f"against {figures['psnr_y']['bicubic']:.2f} dB): packed without super-resolution")
+            shutil.rmtree(staged)
+            writer = write(job, work, frames, None, staged)
+            figures = verify.measure(staged, job, stop)
+        size = (staged / "manifest.json").stat().st_size
+        writer.manifest["quality"] = {key: figures[key] for key in ("psnr_y", "psnr_rgb", "ssim_y")}
+        writer.write_manifest()
+        grown = (staged / "manifest.json").stat().st_size - size
+        figures["bytes"]["manifest"] += grown
+        figures["bytes"]["total"] += grown
+        with out.clock.step("verify"):
+            verify.check(staged, stop)
+        stop.check()
+        put_in_place(staged, target)
+    except OSError as error:
+        raise PackError(f"{error.filename or staged}: {error.strerror}") from error
+    finally:
+        if staged.exists():
+            shutil.rmtree(staged, ignore_errors=True)
+    return {**figures, "model": job.model if parameters is not None and better else None}
+
+
+def pack(options, stop, out: report.Report) -> dict:
+    """Runs all steps; returns what --json prints. Raises PackError and its kin."""
+    check_target(options.output)
+    tools_needed = [tools.find(name) for name in ("srinfo", "srbench")]
+    out.detail("programs: " + " ".join(tools_needed))
+    with out.clock.step("probe"):
+        job = prepare(options, stop)
+    out.describe(job)
+    folder = options.work_dir or options.output.with_name(options.output.name + ".srpack-work")
+    work = Work(folder)
+    work.open(identity(job), f"{options.source} -o {options.output}", options.restart)
+    try:
+        if work.resumed:
+            out.say(f"going on from {folder}")
+        if work.done("video") is None:
+            media.check_disk(folder, job.span.frames, job.geo, job.every)
+        frames = encode(job, work, out, stop)
+        parameters = train(job, work, out, stop)
+        if job.model is not None and parameters is None:
+            out.note(f"{job.model} does not beat bicubic on this video: packed without super-resolution")
+        result = finish(job, work, frames, parameters, out, stop)
+        work.remove()
+    except Interrupted as error:
+        raise Interrupted(f"interrupted: {folder} keeps the work; run the same command again to go on") from error
+    finally:
+        work.close()
+    return {"output": str(options.output), "scale": job.geo.scale, "codec": options.codec, "frames": frames,
+            "frame_rate": float(job.source.rate), "audio": "audio" if job.source.audio else None,
+            "trained": work.done("train"), "seconds": out.clock.seconds, **result}
+
+
+def main(argv=None) -> int:
+    from .options import parse
+    argv = sys.argv[1:] if argv is None else argv
+    stop = tools.Stop()
+    deep = any(re.fullmatch(r"-v{2,}", a) for a in argv)
+    try:
+        options = parse(argv)
+        stop.install()
+        out = report.Report(options)
+        result = pack(options, stop, out)
+        out.result(result)
+        return 0
+    except Interrupted as error:
+        print(f"srpack: {one_line(error)}", file=sys.stderr)
+        return error.status
+    except PackError as error:
+        if deep:
+            raise
+        print(f"srpack: error: {one_line(error)}", file=sys.stderr)
+        return error.status
+    except (OSError, MemoryError, RuntimeError) as error:
+        if deep:
+            raise
+        subject = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "out of memory"
+        print(f"srpack: error: {one_line(subject + cause)}", file=sys.stderr)
+        return 2

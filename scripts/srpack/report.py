@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What srpack tells: notes and progress on stderr, the result on stdout."""
+
+import contextlib
+import json
+import math
+import sys
+
+from .tools import Clock
+
+KINDS = ("video", "audio", "parameters", "routes", "manifest", "total")
+METHODS = (("bicubic", "bicubic"), ("Lanczos", "lanczos"), ("SR", "sr"))
+
+
+class Report:
+    def __init__(self, options):
+        self.options = options
+        self.clock = Clock()
+        self.progress = sys.stderr.isatty() if options.progress is None else options.progress
+
+    def say(self, text):
+        print(f"srpack: {text}", file=sys.stderr, flush=True)
+
+    def note(self, text):
+        """Something that the user must know."""
+        self.say(f"note: {text}")
+
+    def detail(self, text):
+        if self.options.verbose:
+            self.say(text)
+
+    def describe(self, job):
+        source, geo = job.source, job.geo
+        self.say(f"{source.path}: {source.width}x{source.height}, {float(source.rate):.3f} frames/s, "
+                 f"{source.colour.matrix}{' (guessed)' if source.guessed else ''}, "
+                 f"{'sound ' + source.audio.codec if source.audio else 'no sound'}")
+        for text in source.converted:
+            self.note(text)
+        if source.audio and source.audio.channels > 2 and source.audio.codec not in ("aac", "opus"):
+            self.note(f"{source.audio.channels} audio channels mixed to stereo")
+        count = -(-job.span.frames // job.group)
+        self.say(f"packing {job.span.frames} frames from {job.span.start:.3f} s in {count} "
+                 f"chunk{'s' if count > 1 else ''}: {geo.lr_width}x{geo.lr_height} {self.options.codec}, "
+                 f"scale {geo.scale}, model {job.model or 'none'}"
+                 f"{' from general weights' if job.init else ''}")
+
+    def _bar(self, **options):
+        from tqdm import tqdm
+        return tqdm(file=sys.stderr, disable=not self.progress, dynamic_ncols=True, leave=False, **options)
+
+    @contextlib.contextmanager
+    def frames_bar(self, name, total):
+        with self._bar(total=total, desc=name, unit="frame") as bar:
+            yield lambda count: bar.update(count - bar.n)
+
+    @contextlib.contextmanager
+    def training_bar(self):
+        layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        with self._bar(total=1.0, desc="train", bar_format=layout) as bar:
+            def update(fraction, loss, psnr):
+                bar.set_postfix_str(f"{psnr:.2f} dB" if math.isfinite(psnr) else f"loss {loss:.3g}", refresh=False)
+                bar.update(max(0.0, fraction - bar.n))
+            yield update
+
+    def result(self, result):
+        if self.options.json:
+            print(json.dumps(result, indent=1))
+            return
+        print(table(result))
+        spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result["seconds"].items())
+        self.detail(f"time: {spent}")
+        self.say(f"{self.options.output} is complete ({sum(result['seconds'].values()):.0f} s)")
+
+
+def table(result) -> str:
+    """The figures of srbench package, for people."""
+    length = result["duration_s"]
+    lines = [f"{'bytes':<12}{'':>12}{'kbit/s':>10}"]
+    for kind in KINDS:
+        size = result["bytes"][kind]
+        lines.append(f"{kind:<12}{size:>12,}{8e-3 * size / length:>10.1f}")
+    lines += ["", f"{'quality':<12}{'PSNR Y':>12}{'PSNR RGB':>10}{'SSIM Y':>10}"]
+    for title, key in METHODS:
+        if key == "sr" and result["model"] is None:
+            lines.append(f"{title:<12}{'none: does not beat bicubic' if result['trained'] else 'none asked for':>32}")
+            continue
+        lines.append(f"{title:<12}{result['psnr_y'][key]:>9.2f} dB{result['psnr_rgb'][key]:>7.2f} dB"
+                     f"{result['ssim_y'][key]:>10.4f}")
+    return "\n".join(lines)
