@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The general models of models/general: `python -m srpack.general` makes the data, trains and measures them.
+
+Data are fetched at training time and never committed: photographs from Debian's wallpaper packages, halved first so
+that they are sharp and free of noise and aliasing, panned slowly so that a codec treats them as video; and training
+clips from a folder beside the repository, where it exists. The low-resolution side is FFmpeg's bicubic, clean and
+coded by x264 at several qualities, so that decoded frames are what the networks expect. Luma only.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from . import graph as graphs
+from . import models, train
+from .colour import Frames, frames_from_raw
+
+ROOT = models.MODELS_DIR.parent
+PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds")
+# Photographs large enough to be halved; paintings, gradients and vector art teach a network little. The licence is that of each file.
+PHOTOS = {
+    "aitzgorri_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "Bridge_by_Sander_Klootwijk.jpg": "CC-BY-SA-4.0",
+    "Dragonfly_by_Bolly.jpg": "CC-BY-SA-4.0", "friends_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "greentock_by_Peter_Nerlich.jpg": "CC-BY-SA-4.0", "life_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "picosdeeuropa_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "Picture_0B_by_freespace.jpg": "CC-BY-4.0",
+    "seeding_by_Clements_Engelhardt.jpg": "CC0-1.0",
+    "sunset_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "umang_by_Abhishek_Mudgal.jpg": "CC-BY-4.0",
+    "Fossa_by_Jasper_Roks.jpg": "CC-BY-SA-3.0", "Infinite-Sea_by_Aury88.jpg": "CC-BY-SA-3.0",
+    "Kleiber_by_Lukas_Baubkus.jpg": "CC-BY-SA-3.0",
+    **{f"mate/nature/{name}.jpg": "GPL-2+" for name in
+       ("Aqua", "Garden", "LadyBird", "TwoWings", "Wood", "YellowFlower")},
+}
+TRAINING_CLIPS = {"aerial_city_1080p24.mp4": "from a package under MIT",
+                  "cups_720p30.mp4": "from an Apache-2.0 repository",
+                  "game_openarena_1080p30.mp4": "OpenArena, GPL-2 assets"}
+HELD_OUT_CLIPS = ("bbb_1080p24.mp4", "cactusflower_720p30.mp4", "citynight_720x405.mpg")  # never trained on
+CROP = (960, 720)          # of a photograph; a multiple of 24, so that every scale has even low-resolution sizes
+PAN = 6                    # frames of a pan over each crop
+QUALITIES = (18, 22, 26)   # x264 crf
+CLEAN_SHARE = 0.3          # of the patches
+PHOTO_SHARE = 0.5
+MEASURED_QUALITY = 20
+BICUBIC = ("flags=bicubic+accurate_rnd+full_chroma_int:in_h_chr_pos=0:out_h_chr_pos=0:"
+           "in_v_chr_pos=128:out_v_chr_pos=128")
+STEPS = {"edge16": 6000, "edge8": 4000}
+
+
+def _run(*command, **kwargs):
+    subprocess.run([str(part) for part in command], check=True, **kwargs)
+
+
+def _ffmpeg(*arguments):
+    _run("ffmpeg", "-nostdin", "-v", "error", "-y", *arguments)
+
+
+def fetch(build):
+    """Unpacks the wallpaper packages below build/x; apt keeps no copy."""
+    target = build / "x"
+    if not (target / ".done").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        for package in PACKAGES:
+            if not list(build.glob(f"{package}_*.deb")):
+                _run("apt-get", "download", package, cwd=build)
+            _run("dpkg-deb", "-x", next(build.glob(f"{package}_*.deb")), target)
+        (target / ".done").touch()
+    return target / "usr/share/backgrounds"
+
+
+def _size(path):
+    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=width,height",
+                          "-of", "json", str(path)], check=True, capture_output=True, text=True).stdout
+    stream = json.loads(out)["streams"][0]
+    return stream["width"], stream["height"]
+
+
+def make_photos(backgrounds, build):
+    """One 4:2:0 file of all pans: every photograph halved, cut into crops, each moved by a few pixels a frame."""
+    path = build / "photos.yuv"
+    if path.exists():
+        return path, CROP
+    width, height = CROP
+    partial = path.with_suffix(".part")
+    with open(partial, "wb") as file:
+        for name in PHOTOS:
+            w, h = _size(backgrounds / name)
+            w, h = w // 4 * 2, h // 4 * 2  # half, even
+            raw = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", str(backgrounds / name), "-vf",
+                                  f"scale={w}:{h}:flags=bicubic+accurate_rnd,format=yuv420p", "-f", "rawvideo", "-"],
+                                 check=True, capture_output=True).stdout
+            data = np.frombuffer(raw, np.uint8)
+            y = data[:w * h].reshape(h, w)
+            chroma = data[w * h:].reshape(2, h // 2, w // 2)
+            room_x, room_y = w - width - 4 * PAN, h - height - 2 * PAN
+            for top in {0, room_y // 4 * 2, room_y // 2 * 2}:
+                for left in sorted({0, room_x // 6 * 2, room_x // 3 * 2, room_x // 2 * 2}):
+                    for i in range(PAN):
+                        t, l = top + 2 * i, left + 4 * i
+                        file.write(np.ascontiguousarray(y[t:t + height, l:l + width]).tobytes())
+                        file.write(np.ascontiguousarray(
+                            chroma[:, t // 2:(t + height) // 2, l // 2:(l + width) // 2]).tobytes())
+    partial.rename(path)
+    return path, CROP
+
+
+def make_clip(source, build):
+    """The clip as 4:2:0, cropped to a multiple of 24 at the right and bottom."""
+    w, h = _size(source)
+    w, h = w // 24 * 24, h // 24 * 24
+    path = build / f"{source.stem}.yuv"
+    if not path.exists():
+        partial = path.with_suffix(".part")
+        _ffmpeg("-i", source, "-vf", f"crop={w}:{h}:0:0", "-pix_fmt", "yuv420p", "-f", "rawvideo", partial)
+        partial.rename(path)
+    return path, (w, h)
+
+
+def make_low(path, size, scale, quality):
+    """The clip made smaller; quality None: clean, otherwise x264 crf, decoded again."""
+    (w, h), name = size, f"{path.stem}-x{scale}-{'clean' if quality is None else quality}.yuv"
+    low = path.with_name(name)
+    if low.exists():
+        return low
+    partial, small = low.with_suffix(".part"), (w // scale, h // scale)
+    filters = f"scale={small[0]}:{small[1]}:{BICUBIC}" if scale > 1 else "null"
+    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-r", "24", "-i", path, "-vf", filters]
+    if quality is None:
+        _ffmpeg(*raw, "-f", "rawvideo", partial)
+    else:
+        coded = low.with_suffix(".mp4")
+        _ffmpeg(*raw, "-c:v", "libx264", "-preset", "medium", "-crf", quality, "-threads", "2", coded)
+        _ffmpeg("-i", coded, "-pix_fmt", "yuv420p", "-f", "rawvideo", partial)
+        coded.unlink()
+    partial.rename(low)
+    return low
+
+
+def _luma(path, size):
+    return Frames(frames_from_raw(path, *size).y)
+
+
+def sources(scale, build, clips):
+    """Training sources with their shares."""
+    kinds = [(make_photos(fetch(build), build), PHOTO_SHARE)]
+    present = [name for name in TRAINING_CLIPS if (clips / name).exists()]
+    kinds += [(make_clip(clips / name, build), (1 - PHOTO_SHARE) / len(present)) for name in present]
+    found = []
+    for (path, size), share in kinds:
+        high = _luma(path, size)
+        small = (size[0] // scale, size[1] // scale)
+        qualities = [(None, CLEAN_SHARE)] if scale > 1 else []
+        coded = 1 - sum(part for _, part in qualities)
+        qualities += [(quality, coded / len(QUALITIES)) for quality in QUALITIES]
+        for quality, part in qualities:
+            low = _luma(make_low(path, size, scale, quality), small)
+            found.append(train.Source(low, high, share=share * part))
+    return found
+
+
+def measure(module, build, clips):
+    """{clip: {"clean"|"crf 20": (bicubic, model)}}: whole-frame Y-PSNR of every tenth frame."""
+    result = {}
+    for name in HELD_OUT_CLIPS:
+        if not (clips / name).exists():
+            continue
+        path, size = make_clip(clips / name, build)
+        high = _luma(path, size)
+        for quality in (None, MEASURED_QUALITY):
+            if module.scale == 1 and quality is None:
+                continue
+            low = _luma(make_low(path, size, module.scale, quality),
+                        (size[0] // module.scale, size[1] // module.scale))
+            pairs = [(0, i) for i in range(0, len(low), 10)]
+            model, bicubic = train.evaluate(module, pairs, [train.Source(low, high)])
+            kind = "clean" if quality is None else f"crf {quality}"
+            result.setdefault(pathlib.Path(name).stem, {})[kind] = (bicubic, model)
+    return result
+
+
+def make(name, build, clips, out, steps, threads, seed):
+    """Trains and measures one model; writes its weights and its row of figures."""
+    graph = models.all_models()[name]
+    begin = time.time()
+    found = sources(graph["scale"], build, clips)
+    print(f"{name}: {len(found)} sources, {sum(len(s.lr) for s in found)} frames, "
+          f"data {time.time() - begin:.0f} s", flush=True)
+    steps = steps or STEPS.get(name.split("-")[0], 6000)
+    shown = [0.0]
+
+    def progress(fraction, loss, psnr):
+        if time.time() - shown[0] > 20:
+            shown[0] = time.time()
+            print(f"{name}: {100 * fraction:.1f} % loss {loss:.5f} PSNR {psnr:.3f}", flush=True)
+
+    options = dataclasses.replace(train.default_options(graphs.load_module(graph)), sharpness=0.35, rate=3e-3)
+    result = train.train(graph, found, steps=steps, seed=seed, threads=threads, options=options, progress=progress,
+                         checkpoint_path=build / f"{name}.checkpoint")
+    figures = measure(result.module, build, clips)
+    graphs.export(result.module, out / f"{name}.safetensors")
+    record = {"steps": result.steps, "threads": threads, "seed": seed, "seconds": round(result.seconds),
+              "figures": figures}
+    (build / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for clip, kinds in figures.items():
+        for kind, (bicubic, model) in kinds.items():
+            print(f"{name} {clip} {kind}: bicubic {bicubic:.2f} model {model:.2f} {model - bicubic:+.2f} dB", flush=True)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="srpack.general", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3"], help="which models")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/general", help="where data are made")
+    parser.add_argument("--clips", type=pathlib.Path, default=ROOT / "../shared/clips", help="training and test clips")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "models/general")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--threads", type=int, default=2, help="part of what makes a run reproducible")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    args.build.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.names:
+        make(name, args.build, args.clips, args.out, args.steps, args.threads, args.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
