@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* bench.h - the commands of srbench; docs/srbench.md says what each measures and prints.
+ *
+ * Each takes the arguments that follow its name (argv[0] is the name itself), prints to stdout,
+ * complains on stderr and returns the exit status of the program. */
+#ifndef SP_BENCH_H
+#define SP_BENCH_H
+
+#define SP_BENCH_PROGRAM "srbench"
+
+int sp_bench_package(int argc, char **argv);
+int sp_bench_play(int argc, char **argv);
+int sp_bench_engine(int argc, char **argv);
+int sp_bench_peak(int argc, char **argv);
+
+/* Complains "command: why \"what\"" (why NULL: an unknown or incomplete option). Returns
+ * SP_EXIT_USAGE. */
+int sp_bench_usage(const char *command, const char *why, const char *what);
+
+#endif

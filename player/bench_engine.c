@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latency of one picture through one model: 4:2:0 bytes in, 4:2:0 bytes out, or (--tensor) the
+ * network alone. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <srp/limits.h>
+#include <srp/upscaler.h>
+
+#include "base.h"
+#include "bench.h"
+#include "tool.h"
+
+enum { WARM_RUNS = 3, LEAST_RUNS = 5, MOST_RUNS = 100000 };
+static const uint64_t warm_ns = 300000000;
+
+struct engine_options {
+    const char *graph, *parameters;
+    uint32_t width, height, threads;
+    enum srp_backend backend;
+    uint64_t runs; /* 0: as many as fit into `seconds` */
+    double seconds;
+    bool tensor, json;
+};
+
+struct engine {
+    struct srp_model *model;
+    struct srp_model_info model_info;
+    struct srp_upscaler *upscaler;
+    struct srp_executor *executor;
+    struct srp_picture in, out;
+    float *tensor_in, *tensor_out;
+    uint32_t tensor_width, tensor_height;
+};
+
+static int parse(struct engine_options *o, int argc, char **argv)
+{
+    static const struct option options[] = {{"graph", required_argument, NULL, 'g'},
+                                            {"parameters", required_argument, NULL, 'p'},
+                                            {"size", required_argument, NULL, 'z'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"backend", required_argument, NULL, 'b'},
+                                            {"dtype", required_argument, NULL, 'd'},
+                                            {"runs", required_argument, NULL, 'r'},
+                                            {"seconds", required_argument, NULL, 's'},
+                                            {"tensor", no_argument, NULL, 'T'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {NULL, 0, NULL, 0}};
+    int c = 0;
+    uint64_t threads = 0;
+    while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        const char *why = NULL;
+        switch (c) {
+        case 'g':
+            o->graph = optarg;
+            break;
+        case 'p':
+            o->parameters = optarg;
+            break;
+        case 'T':
+            o->tensor = true;
+            break;
+        case 'j':
+            o->json = true;
+            break;
+        case 'z':
+            why = sp_tool_size(optarg, &o->width, &o->height) ? NULL
+                                                              : "--size takes WIDTHxHEIGHT, not";
+            break;
+        case 't':
+            why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
+                                                                     : "--threads takes 1..64, not";
+            break;
+        case 'r':
+            why =
+                sp_tool_uint(optarg, 1, MOST_RUNS, &o->runs) ? NULL : "--runs takes 1..100000, not";
+            break;
+        case 's':
+            why = sp_tool_number(optarg, 0.01, 3600.0, &o->seconds)
+                      ? NULL
+                      : "--seconds takes 0.01..3600, not";
+            break;
+        case 'b':
+            why = srp_backend_from_name(&o->backend, optarg) == SRP_OK
+                      ? NULL
+                      : "no such backend in this build:";
+            break;
+        case 'd':
+            why = strcmp(optarg, "f32") == 0 ? NULL : "the only dtype of this build is f32, not";
+            break;
+        default:
+            return sp_bench_usage("engine", NULL, argv[optind - 1]);
+        }
+        if (why) {
+            return sp_bench_usage("engine", why, optarg);
+        }
+    }
+    if (optind < argc) {
+        return sp_bench_usage("engine", "unexpected argument", argv[optind]);
+    }
+    if (!o->graph || !o->width) {
+        return sp_bench_usage("engine",
+                              "required option missing:", o->graph ? "--size" : "--graph");
+    }
+    o->threads = (uint32_t)threads;
+    return SP_EXIT_OK;
+}
+
+static int fail(const struct srp_error *err)
+{
+    sp_tool_complain(SP_BENCH_PROGRAM, "engine: %s", err->detail);
+    return sp_tool_status(err->code);
+}
+
+static int load_model(struct engine *e, const struct engine_options *o)
+{
+    struct srp_error err = {.code = SRP_OK};
+    struct sp_bytes graph = {0}, parameters = {0};
+    enum srp_err code = sp_bytes_read_file(&graph, o->graph, SRP_MAX_JSON_BYTES, &err);
+    struct srp_blob blob = {.data = graph.data, .size = graph.size, .name = o->graph};
+    if (code == SRP_OK && o->parameters) {
+        code = sp_bytes_read_file(&parameters, o->parameters, SRP_MAX_OBJECT_BYTES, &err);
+        struct srp_model_params params = {
+            .graph = blob, .parameters = {parameters.data, parameters.size, o->parameters}};
+        if (code == SRP_OK) {
+            code = srp_model_create(&e->model, &params, &err);
+        }
+    } else if (code == SRP_OK) {
+        code = srp_model_create_random(&e->model, &blob, 1, &err);
+    }
+    sp_bytes_free(&graph);
+    sp_bytes_free(&parameters);
+    if (code != SRP_OK) {
+        return fail(&err);
+    }
+    srp_model_get_info(e->model, &e->model_info);
+    return SP_EXIT_OK;
+}
+
+/* Something with edges and texture: a busy picture costs no more than a flat one today, but may
+ * tomorrow. */
+static uint8_t sample(uint32_t x, uint32_t y, uint32_t plane)
+{
+    uint32_t noise = (x * 2654435761u) ^ (y * 2246822519u) ^ (plane * 3266489917u);
+    noise ^= noise >> 15;
+    uint32_t edges = ((x >> 4) + (y >> 3)) % 3 * 60;
+    return (uint8_t)(40u + edges + (noise * 747796405u >> 28));
+}
+
+/* A 4:2:0 picture whose planes follow one another at *memory, which the caller frees. */
+static bool make_picture(struct srp_picture *p, uint32_t width, uint32_t height)
+{
+    size_t cw = ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
+    size_t luma = (size_t)width * height; /* both at most SRP_MAX_DIMENSION * SRP_MAX_SCALE */
+    uint8_t *memory = malloc(luma + 2 * cw * ch);
+    if (!memory) {
+        return false;
+    }
+    *p = (struct srp_picture){.format = SRP_FORMAT_YUV420, .width = width, .height = height};
+    p->data[0] = memory;
+    p->data[1] = memory + luma;
+    p->data[2] = p->data[1] + cw * ch;
+    p->stride[0] = (ptrdiff_t)width;
+    p->stride[1] = p->stride[2] = (ptrdiff_t)cw;
+    for (uint32_t plane = 0; plane < 3; plane++) {
+        uint32_t w = plane ? (uint32_t)cw : width, h = plane ? (uint32_t)ch : height;
+        for (uint32_t y = 0; y < h; y++) {
+            for (uint32_t x = 0; x < w; x++) {
+                p->data[plane][(size_t)y * w + x] = sample(x, y, plane);
+            }
+        }
+    }
+    return true;
+}
+
+static int prepare(struct engine *e, const struct engine_options *o)
+{
+    struct srp_error err = {.code = SRP_OK};
+    const uint32_t scale = e->model_info.scale;
+    bool halves = e->model_info.colour == SRP_COLOUR_YUV420;
+    e->tensor_width = halves ? (o->width + 1) / 2 : o->width;
+    e->tensor_height = halves ? (o->height + 1) / 2 : o->height;
+    if ((uint64_t)o->width * o->height * scale * scale > SRP_MAX_PICTURE_PIXELS) {
+        return sp_bench_usage("engine", "the upscaled picture would be too large:", "--size");
+    }
+    if (o->tensor) {
+        struct srp_executor_params params = {
+            .model = e->model, .backend = o->backend, .threads = o->threads};
+        size_t n = (size_t)e->tensor_width * e->tensor_height * e->model_info.channels;
+        e->tensor_in = malloc(n * sizeof(float));
+        e->tensor_out = malloc(n * scale * scale * sizeof(float));
+        if (!e->tensor_in || !e->tensor_out) {
+            sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
+            return SP_EXIT_FAILED;
+        }
+        for (size_t i = 0; i < n; i++) {
+            e->tensor_in[i] = (float)sample((uint32_t)i, (uint32_t)(i >> 10), 0) / 255.0f;
+        }
+        if (srp_executor_create(&e->executor, &params, &err) != SRP_OK ||
+            srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
+            return fail(&err);
+        }
+        return SP_EXIT_OK;
+    }
+    struct srp_upscaler_params params = {
+        .model = e->model, .backend = o->backend, .threads = o->threads};
+    if (!make_picture(&e->in, o->width, o->height) ||
+        !make_picture(&e->out, o->width * scale, o->height * scale)) {
+        sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
+        return SP_EXIT_FAILED;
+    }
+    return srp_upscaler_create(&e->upscaler, &params, &err) == SRP_OK ? SP_EXIT_OK : fail(&err);
+}
+
+static enum srp_err run_once(struct engine *e, struct srp_error *err)
+{
+    if (e->executor) {
+        return srp_executor_run(e->executor, e->tensor_in, e->tensor_width, e->tensor_height,
+                                e->tensor_out, err);
+    }
+    return srp_upscaler_process(e->upscaler, SRP_METHOD_SR, &e->in, &e->out, err);
+}
+
+static int report(const struct engine *e, const struct engine_options *o, double *ms, size_t runs)
+{
+    struct srp_executor_info info = {.dtype = "", .isa = ""};
+    if (e->executor) {
+        srp_executor_get_info(e->executor, &info);
+    } else {
+        srp_upscaler_get_info(e->upscaler, &info);
+    }
+    double p50 = sp_tool_quantile(ms, runs, 0.5);
+    uint64_t macs = e->model_info.macs_per_pixel * e->tensor_width * e->tensor_height;
+    double ops = p50 > 0.0 ? 2.0 * (double)macs / (p50 * 1e-3) : 0.0;
+    if (!o->json) {
+        char arena[32];
+        printf("%s, %ux%u -> %ux%u, %s, %s, %s, %u thread%s, %zu runs\n", e->model_info.name,
+               o->width, o->height, o->width * e->model_info.scale, o->height * e->model_info.scale,
+               srp_backend_name(info.backend), info.dtype, info.isa, info.threads,
+               info.threads == 1 ? "" : "s", runs);
+        printf("latency   %.3f ms (min %.3f, max %.3f)\n", p50, ms[0], ms[runs - 1]);
+        printf("work      %.1f MMAC, %.1f Gop/s\n", (double)macs * 1e-6, ops * 1e-9);
+        printf("arena     %s\n", sp_tool_bytes(arena, sizeof arena, (double)info.arena_bytes));
+        return SP_EXIT_OK;
+    }
+    return sp_tool_print_json(
+        SP_BENCH_PROGRAM,
+        json_pack("{s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s}", "ms_p50",
+                  p50, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs", (json_int_t)macs,
+                  "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes, "backend",
+                  srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa, "threads",
+                  (json_int_t)info.threads, "runs", (json_int_t)runs, "model", e->model_info.name,
+                  "width", (json_int_t)o->width, "height", (json_int_t)o->height, "scale",
+                  (json_int_t)e->model_info.scale, "path", e->executor ? "tensor" : "picture"));
+}
+
+int sp_bench_engine(int argc, char **argv)
+{
+    struct engine_options o = {.seconds = 3.0};
+    struct engine e = {.model = NULL};
+    struct srp_error err = {.code = SRP_OK};
+    double *ms = NULL;
+    size_t runs = 0;
+    int status = parse(&o, argc, argv);
+    if (status != SP_EXIT_OK) {
+        return status;
+    }
+    if ((status = load_model(&e, &o)) != SP_EXIT_OK || (status = prepare(&e, &o)) != SP_EXIT_OK) {
+        goto done;
+    }
+    uint64_t begin = sp_tool_now();
+    for (int i = 0; i < WARM_RUNS || sp_tool_now() - begin < warm_ns; i++) {
+        if (run_once(&e, &err) != SRP_OK) {
+            status = fail(&err);
+            goto done;
+        }
+    }
+    size_t most = o.runs ? (size_t)o.runs : MOST_RUNS;
+    ms = malloc(most * sizeof *ms);
+    if (!ms) {
+        sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
+        status = SP_EXIT_FAILED;
+        goto done;
+    }
+    begin = sp_tool_now();
+    while (runs < most) {
+        uint64_t t = sp_tool_now();
+        if (!o.runs && runs >= LEAST_RUNS && (double)(t - begin) * 1e-9 >= o.seconds) {
+            break;
+        }
+        if (run_once(&e, &err) != SRP_OK) {
+            status = fail(&err);
+            goto done;
+        }
+        ms[runs++] = (double)(sp_tool_now() - t) * 1e-6;
+    }
+    status = report(&e, &o, ms, runs);
+done:
+    free(ms);
+    free(e.in.data[0]);
+    free(e.out.data[0]);
+    free(e.tensor_in);
+    free(e.tensor_out);
+    srp_upscaler_destroy(&e.upscaler);
+    srp_executor_destroy(&e.executor);
+    srp_model_unref(&e.model);
+    return status;
+}

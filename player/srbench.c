@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* srbench - measures quality, speed and the machine. docs/srbench.md. */
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "tool.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} command[] = {
+    {"package", sp_bench_package},
+    {"play", sp_bench_play},
+    {"engine", sp_bench_engine},
+    {"peak", sp_bench_peak},
+};
+
+static const char usage[] =
+    "srbench package M --reference ORIGINAL [--frames N] [--threads N] [--backend B] [--json]\n"
+    "        quality of SR, bicubic and Lanczos against the original, and bytes by kind\n"
+    "srbench play M [--frames N] [--no-audio] [--threads N] [--backend B] [--model NAME] [--json]\n"
+    "        the whole pipeline as fast as it goes\n"
+    "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype "
+    "f32]\n"
+    "        [--runs N] [--seconds S] [--tensor] [--json]\n"
+    "        latency of one picture\n"
+    "srbench peak [--threads N] [--json]\n"
+    "        what this machine can do at best\n"
+    "M: manifest.json of a package, or for play anything that srplay opens. ORIGINAL: a video "
+    "file, or - for\n"
+    "YUV4MPEG2 on standard input. Exit status: 0 done, 1 usage, 2 failed, 5 the package failed "
+    "verification.\n";
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fputs(usage, stderr);
+        return SP_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return fputs(usage, stdout) < 0 ? SP_EXIT_FAILED : SP_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        return printf("srbench %s\n", srp_version()) < 0 ? SP_EXIT_FAILED : SP_EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof command / sizeof command[0]; i++) {
+        if (strcmp(argv[1], command[i].name) == 0) {
+            return command[i].run(argc - 1, argv + 1);
+        }
+    }
+    sp_tool_complain(SP_BENCH_PROGRAM, "unknown command \"%.100s\" (srbench --help lists them)",
+                     argv[1]);
+    return SP_EXIT_USAGE;
+}

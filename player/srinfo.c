@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* srinfo - shows and verifies packages, graphs and parameters. docs/srinfo.md. */
+#include <stdio.h>
+#include <string.h>
+
+#include "info.h"
+#include "tool.h"
+
+static const char usage[] =
+    "srinfo show M|GRAPH|PARAMETERS [--json]\n"
+    "        what a manifest, a model graph or a safetensors file holds\n"
+    "srinfo verify M [--json]\n"
+    "        checks the manifest, every object and segment, every model and every chunk's frames\n"
+    "M: manifest.json of a package, local or http(s). Exit status: 0 sound, 1 usage, 2 failed, 5 "
+    "faults found.\n";
+
+int main(int argc, char **argv)
+{
+    const char *word[2] = {NULL, NULL};
+    int words = 0;
+    bool json = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return fputs(usage, stdout) < 0 ? SP_EXIT_FAILED : SP_EXIT_OK;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            return printf("srinfo %s\n", srp_version()) < 0 ? SP_EXIT_FAILED : SP_EXIT_OK;
+        }
+        if (strcmp(argv[i], "--json") == 0) {
+            json = true;
+        } else if (argv[i][0] == '-' || words == 2) {
+            sp_tool_complain(SP_INFO_PROGRAM, "unexpected argument \"%.100s\" (srinfo --help)",
+                             argv[i]);
+            return SP_EXIT_USAGE;
+        } else {
+            word[words++] = argv[i];
+        }
+    }
+    if (words == 2 && strcmp(word[0], "show") == 0) {
+        return sp_info_show(word[1], json);
+    }
+    if (words == 2 && strcmp(word[0], "verify") == 0) {
+        return sp_info_verify(word[1], json);
+    }
+    fputs(usage, stderr);
+    return SP_EXIT_USAGE;
+}
