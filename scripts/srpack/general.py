@@ -9,8 +9,8 @@ coded by x264 at several qualities, so that decoded frames are what the networks
 
 import argparse
 import dataclasses
+import hashlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -203,12 +203,75 @@ def make(name, build, clips, out, steps, threads, seed):
                          checkpoint_path=build / f"{name}.checkpoint")
     figures = measure(result.module, build, clips)
     graphs.export(result.module, out / f"{name}.safetensors")
-    record = {"steps": result.steps, "threads": threads, "seed": seed, "seconds": round(result.seconds),
+    record = {"steps": result.steps, "threads": threads, "seed": seed, "batch": options.batch, "seconds": round(result.seconds),
               "figures": figures}
     (build / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for clip, kinds in figures.items():
         for kind, (bicubic, model) in kinds.items():
             print(f"{name} {clip} {kind}: bicubic {bicubic:.2f} model {model:.2f} {model - bicubic:+.2f} dB", flush=True)
+
+
+README = """# General models
+
+Small networks that were not made for one video: the start point of overfitting, and what srplay uses for a plain
+video file. Written by `make general-models` (`python -m srpack.general`, see `scripts/srpack/general.py`).
+
+## Figures
+
+Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was trained on, nothing shaved, after rounding
+to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic reduction; `crf 20`: the same coded by x264
+(preset medium) and decoded, which is what a player has. Frames are cropped to a multiple of 24 first.
+
+{table}
+
+## Recipe
+
+- Data: {photos} photographs of the Debian packages {packages}, halved by bicubic, cut into crops of
+  {crop[0]}x{crop[1]} and panned by 4x2 pixels a frame for {pan} frames; clips {clips}. {photo_share:.0%} of the patches come
+  from photographs. Low-resolution side: bicubic, {clean_share:.0%} clean, the rest coded by x264 at crf {qualities} and decoded.
+- Training: `srpack.train` (SOAP optimiser, cosine schedule, L1 turning into squared error, patches of 48x48
+  low-resolution pixels, drawn more often where bicubic is wrong), luma only, float32, weights rounded to f16.
+
+| model | steps | batch | threads | seed | seconds | SHA-256 of the weights |
+|---|---|---|---|---|---|---|
+{runs}
+
+A run repeats bit for bit for a seed, a number of threads, and equal data, PyTorch and CPU type. The data pass through
+the ffmpeg and x264 of the machine.
+
+## Data and licences
+
+Nothing of it is in this repository; the weights are the project's.
+
+| file | licence |
+|---|---|
+{data}
+"""
+
+
+def write_readme(build, out):
+    """The page of the models in `out`, from what make() recorded."""
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(build.glob("*.json"))
+               if (out / f"{path.stem}.safetensors").exists()}
+    columns = sorted({(clip, kind) for r in records.values() for clip, kinds in r["figures"].items() for kind in kinds})
+    table = ["| model | " + " | ".join(f"{clip}, {kind}" for clip, kind in columns) + " |",
+             "|---" * (len(columns) + 1) + "|"]
+    runs = []
+    for name, record in records.items():
+        cells = []
+        for clip, kind in columns:
+            pair = record["figures"].get(clip, {}).get(kind)
+            cells.append(f"{pair[0]:.2f} -> {pair[1]:.2f} ({pair[1] - pair[0]:+.2f})" if pair else "-")
+        table.append(f"| {name} | " + " | ".join(cells) + " |")
+        digest = hashlib.sha256((out / f"{name}.safetensors").read_bytes()).hexdigest()
+        runs.append(f"| {name} | {record['steps']} | {record['batch']} | {record['threads']} | {record['seed']} | "
+                    f"{record['seconds']} | `{digest}` |")
+    data = [f"| {name} | {licence} |" for name, licence in {**PHOTOS, **TRAINING_CLIPS}.items()]
+    text = README.format(table="\n".join(table), runs="\n".join(runs), data="\n".join(data), photos=len(PHOTOS),
+                         packages=", ".join(PACKAGES), crop=CROP, pan=PAN, clips=", ".join(TRAINING_CLIPS),
+                         photo_share=PHOTO_SHARE, clean_share=CLEAN_SHARE,
+                         qualities=", ".join(map(str, QUALITIES)))
+    graphs.write_atomically(out / "README.md", text.encode())
 
 
 def main(argv=None):
@@ -225,6 +288,7 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names:
         make(name, args.build, args.clips, args.out, args.steps, args.threads, args.seed)
+        write_readme(args.build, args.out)
     return 0
 
 
