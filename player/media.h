@@ -16,6 +16,7 @@
 #include <srp/package.h>
 
 #include "log.h"
+#include "net.h"
 
 struct sp_media;
 
@@ -29,6 +30,8 @@ struct sp_media_params {
     bool exact_bytes;       /* bench: wait for the network rather than play a chunk without SR */
     uint32_t decode_threads;
     struct sp_log *log;     /* may be NULL */
+    const struct sp_net_limits *net; /* time-outs and retries (net.h); NULL: the defaults. Copied */
+    uint32_t start_wait_ms; /* how long the first frame after open or seek waits for its model; 0 = 5000 */
 };
 
 struct sp_media_info {

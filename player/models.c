@@ -75,7 +75,7 @@ static enum srp_err load_from(struct srp_model **out, const char *dir, const cha
 enum srp_err sp_models_load(struct srp_model **out, const char *models_dir, const char *name,
                             struct srp_error *err)
 {
-    const char *places[] = {getenv("SRP_MODELS_DIR"), SRP_DATADIR "/models", "models"};
+    const char *places[] = {models_dir, getenv("SRP_MODELS_DIR"), SRP_DATADIR "/models", "models"};
     size_t count = sizeof(places) / sizeof(places[0]), length = strlen(name);
     char shown[200];
     bool found = false;
@@ -88,10 +88,6 @@ enum srp_err sp_models_load(struct srp_model **out, const char *models_dir, cons
     if (length == 0 || strchr(name, '/') != NULL || name[0] == '.') {
         return sp_fail(err, SRP_ERR_USAGE, "'%s' is not the name of a model", shown);
     }
-    if (models_dir != NULL) {
-        places[0] = models_dir;
-        count = 1;
-    }
     for (size_t i = 0; i < count; i++) {
         if (places[i] != NULL) {
             enum srp_err code = load_from(out, places[i], name, &found, err);
@@ -100,7 +96,8 @@ enum srp_err sp_models_load(struct srp_model **out, const char *models_dir, cons
             }
         }
     }
-    return sp_fail(err, SRP_ERR_NOT_FOUND, "there is no general model '%s' in %s", shown,
-                   models_dir != NULL ? models_dir : "$SRP_MODELS_DIR, " SRP_DATADIR
-                                                     "/models or models");
+    return sp_fail(err, SRP_ERR_NOT_FOUND,
+                   "there is no general model '%s' in %s%s$SRP_MODELS_DIR, %s or models", shown,
+                   models_dir != NULL ? models_dir : "", models_dir != NULL ? ", " : "",
+                   SRP_DATADIR "/models");
 }

@@ -307,7 +307,6 @@ static enum srp_err read_audio(struct reader *r, const struct srpi_at *root)
     struct srpi_at audio;
     struct srpi_at list;
     size_t count = 0;
-    uint32_t unused = 0;
 
     if (!srpi_at_has(root, "audio")) {
         return SRP_OK;
@@ -317,10 +316,11 @@ static enum srp_err read_audio(struct reader *r, const struct srpi_at *root)
         rc = read_track(r, &audio, &info->audio);
     }
     if (rc == SRP_OK) {
-        rc = srpi_get_u32(&audio, "sample_rate", 1, MAX_SAMPLE_RATE, &unused, r->err);
+        rc = srpi_get_u32(&audio, "sample_rate", 1, MAX_SAMPLE_RATE, &info->audio_sample_rate,
+                          r->err);
     }
     if (rc == SRP_OK) {
-        rc = srpi_get_u32(&audio, "channels", 1, MAX_AUDIO_CHANNELS, &unused, r->err);
+        rc = srpi_get_u32(&audio, "channels", 1, MAX_AUDIO_CHANNELS, &info->audio_channels, r->err);
     }
     if (rc == SRP_OK) {
         rc = srpi_get_list(&audio, "segments", 1, SRP_MAX_CHUNKS, &list, &count, r->err);

@@ -61,6 +61,7 @@ struct srp_package_info {
     bool has_audio;
     struct srp_track video, audio;  /* audio is zero without has_audio */
     double duration;                /* seconds of video */
+    uint32_t audio_sample_rate, audio_channels; /* 0 without audio */
 };
 
 /* Errors: PARSE, FORMAT, LIMIT, UNSUPPORTED, NOMEM. */
