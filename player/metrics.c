@@ -161,15 +161,17 @@ static void sum_block_row(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b
     sum_blocks(a, a_stride, b, b_stride, blocks, out);
 }
 
-/* SSIM of one window of n samples. Everything is scaled by n^2 and the variances are the unbiased
- * ones (n - 1), hence the second constant; for n = 64 both constants are rounded to integers as
- * x264 has them. */
+/* SSIM of one window of n samples. Means are scaled by n, (co)variances, the unbiased ones, by
+ * n (n - 1). x264 scales the first constant by n where n^2 would be consistent, so that it acts as
+ * 1/64 of its value; to give the same figures we do too. */
 static double window_ssim(const double s[SUMS], double n)
 {
     double c1 = 0.01 * 0.01 * 255.0 * 255.0 * n;
     double c2 = 0.03 * 0.03 * 255.0 * 255.0 * n * (n > 1.0 ? n - 1.0 : 1.0);
-    c1 = floor(c1 + 0.5);
-    c2 = floor(c2 + 0.5);
+    if (n >= 64.0) { /* integers in x264, and so the same figure to the last digit that it prints */
+        c1 = floor(c1 + 0.5);
+        c2 = floor(c2 + 0.5);
+    }
     double squares = s[0] * s[0] + s[1] * s[1];
     double variances = s[2] * n - squares;
     double covariance = s[3] * n - s[0] * s[1];

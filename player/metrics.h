@@ -23,11 +23,11 @@ double sp_metrics_psnr(uint64_t sse, uint64_t samples);
 /* Bytes of working memory that sp_metrics_ssim wants for this width. */
 size_t sp_metrics_ssim_scratch(uint32_t width);
 
-/* Mean SSIM of 8x8 windows stepped by 4 in both directions with the constants (0.01 * 255)^2 and
- * (0.03 * 255)^2, as x264 and FFmpeg's ssim filter measure it (columns and rows beyond the last
- * multiple of 4 belong to no window). Below 8 samples in a direction there is one window, as long
- * as the picture. scratch: at least sp_metrics_ssim_scratch(width) bytes, aligned for uint32_t.
- * Width, height >= 1. */
+/* Mean SSIM of 8x8 windows stepped by 4 in both directions, as x264 and FFmpeg's ssim filter
+ * measure it: unbiased variances, constants (0.01 * 255)^2 / 64 and (0.03 * 255)^2; columns and
+ * rows beyond the last multiple of 4 belong to no window. Below 8 samples in a direction windows
+ * are as long as the picture. scratch: at least sp_metrics_ssim_scratch(width) bytes, aligned for
+ * uint32_t. Width, height >= 1. */
 double sp_metrics_ssim(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride,
                        uint32_t width, uint32_t height, void *scratch);
 
