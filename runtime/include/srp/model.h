@@ -55,8 +55,9 @@ enum srp_backend {
     SRP_BACKEND_AUTO = 0,   /* the fastest that was built in */
     SRP_BACKEND_REFERENCE,  /* plain C, one node after the other; the definition of every operator */
     SRP_BACKEND_XNNPACK,
+    SRP_BACKEND_NATIVE,     /* the library's own vector kernels; x86 with AVX2 and FMA so far */
 };
-/* "auto", "reference", "xnnpack". */
+/* "auto", "reference", "xnnpack", "native". */
 SRP_API const char *srp_backend_name(enum srp_backend backend);
 /* Sets *out from a name. Errors: USAGE (unknown), UNSUPPORTED (not built in). */
 SRP_API enum srp_err srp_backend_from_name(enum srp_backend *out, const char *name);

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "exec/pipe.h"
+
+#include <string.h>
+
+/* Even, so that a band has whole chroma rows. */
+#define BAND 32u
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+static size_t row_floats(uint32_t width)
+{
+    return aligned(width + SRPI_ROW_SLACK);
+}
+
+/* All widths are at most SRP_MAX_DIMENSION * SRP_MAX_SCALE: no overflow. */
+size_t srpi_scratch_size(uint32_t source_width, uint32_t out_width)
+{
+    const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    const size_t floats = 4 * (SRPI_RING_ROWS * row + padded) + 4 * row + 8 * half;
+    return floats * sizeof(float) + 3 * row;
+}
+
+void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t source_width,
+                       uint32_t out_width)
+{
+    const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    float *next = memory;
+    for (uint32_t i = 0; i < 4; i++) {
+        scratch->ring[i].rows = next;
+        scratch->ring[i].pitch = row;
+        next += SRPI_RING_ROWS * row;
+        scratch->ring[i].padded = next;
+        next += padded;
+        scratch->row[i] = next;
+        next += row;
+    }
+    for (uint32_t i = 0; i < 8; i++) {
+        scratch->half[i / 4][i % 4] = next;
+        next += half;
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        scratch->bytes[i] = (uint8_t *)next + i * row;
+    }
+}
+
+void srpi_scratch_reset(struct srpi_scratch *scratch)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        srpi_ring_reset(&scratch->ring[i]);
+    }
+}
+
+struct job {
+    const struct srpi_pipe *pipe;
+    struct srpi_scratch *scratch;
+    const struct srpi_resample_kernels *kernels;
+};
+
+static uint8_t *out_row(const struct srp_picture *picture, uint32_t plane, uint32_t y)
+{
+    return picture->data[plane] + (ptrdiff_t)y * picture->stride[plane];
+}
+
+static void add_tail(const struct job *job, uint32_t channel, uint32_t y, float *row)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const uint32_t block = pipe->block, cell = block * block;
+    const uint32_t channels = pipe->tail_channels * cell;
+    const float *pixel = pipe->tail + (size_t)(y / block) * pipe->tail_width * channels +
+                         channel * cell + y % block * block;
+    const uint32_t width = pipe->out->width, whole = width / block;
+    job->kernels->add_shuffled(row, pixel, whole, block, channels, 255.0f);
+    pixel += (size_t)whole * channels;
+    for (uint32_t j = 0; j < width % block; j++) {
+        row[whole * block + j] = row[whole * block + j] + 255.0f * pixel[j];
+    }
+}
+
+/* Rounds a row into the picture's bytes, `step` apart. */
+static void store_row(const struct job *job, const float *row, uint8_t *out, uint32_t step,
+                      uint32_t count, uint8_t *spare)
+{
+    if (step == 1) {
+        job->kernels->narrow(row, out, count);
+        return;
+    }
+    job->kernels->narrow(row, spare, count);
+    for (uint32_t x = 0; x < count; x++) {
+        out[(size_t)x * step] = spare[x];
+    }
+}
+
+static void store_chroma(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
+                         const float *row, uint32_t y)
+{
+    const struct srp_picture *out = job->pipe->out;
+    const uint32_t count = (out->width + 1) / 2;
+    if (out->format == SRP_FORMAT_NV12) {
+        store_row(job, row, out_row(out, 1, y) + component, 2, count, scratch->bytes[0]);
+    } else {
+        store_row(job, row, out_row(out, 1 + component, y), 1, count, NULL);
+    }
+}
+
+static void fill_row(float *row, float value, uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        row[x] = value;
+    }
+}
+
+/* Row y in `row`, where it may be changed. */
+static void own_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                      float *row)
+{
+    const float *made = srpi_source_row(source, ring, y, row);
+    if (made != row) {
+        memcpy(row, made, source->out_width * sizeof(float));
+    }
+}
+
+static void planes_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                        uint32_t end)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const struct srp_picture *out = pipe->out;
+    for (uint32_t y = begin; y < end; y++) {
+        float *row = scratch->row[0];
+        if (pipe->flat) {
+            fill_row(row, pipe->flat_value, out->width);
+        } else {
+            own_row(&pipe->source[0], &scratch->ring[0], y, row);
+        }
+        if (pipe->tail != NULL) {
+            add_tail(job, 0, y, row);
+        }
+        store_row(job, row, out_row(out, 0, y), 1, out->width, NULL);
+    }
+    for (uint32_t y = begin / 2; y < (end + 1) / 2; y++) {
+        for (uint32_t c = 0; c < 2; c++) {
+            const float *row = srpi_source_row(&pipe->source[1 + c], &scratch->ring[1 + c], y,
+                                               scratch->row[1 + c]);
+            store_chroma(job, scratch, c, row, y);
+        }
+    }
+}
+
+static void convert(enum srpi_convert what, const struct srpi_colour *colour, float *const *rows,
+                    uint32_t count)
+{
+    if (what == SRPI_TO_RGB) {
+        srpi_colour_to_rgb(colour, rows, count);
+    } else if (what == SRPI_TO_YUV) {
+        srpi_colour_to_yuv(colour, rows, count);
+    }
+}
+
+/* The three rows y of the output in scratch->row[0..2]. */
+static void full_rows(const struct job *job, struct srpi_scratch *scratch, uint32_t y)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const uint32_t width = pipe->out->width;
+    for (uint32_t c = 0; c < 3 && !(pipe->flat && pipe->tail_channels == 3); c++) {
+        own_row(&pipe->source[c], &scratch->ring[c], y, scratch->row[c]);
+    }
+    convert(pipe->first, &pipe->first_colour, scratch->row, width);
+    for (uint32_t c = 0; pipe->flat && c < pipe->tail_channels; c++) {
+        fill_row(scratch->row[c], pipe->flat_value, width);
+    }
+    if (pipe->has_luma) {
+        own_row(&pipe->luma, &scratch->ring[3], y, scratch->row[0]);
+    }
+    for (uint32_t c = 0; pipe->tail != NULL && c < pipe->tail_channels; c++) {
+        add_tail(job, c, y, scratch->row[c]);
+    }
+    convert(pipe->second, &pipe->second_colour, scratch->row, width);
+}
+
+static void packed_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                        uint32_t end)
+{
+    const struct srp_picture *out = job->pipe->out;
+    for (uint32_t y = begin; y < end; y++) {
+        full_rows(job, scratch, y);
+        for (uint32_t c = 0; c < 3; c++) {
+            job->kernels->narrow(scratch->row[c], scratch->bytes[c], out->width);
+        }
+        if (out->format == SRP_FORMAT_BGRA) {
+            srpi_pack_bgra(scratch->bytes[0], scratch->bytes[1], scratch->bytes[2],
+                           out_row(out, 0, y), out->width);
+        } else {
+            srpi_pack_rgb(scratch->bytes[0], scratch->bytes[1], scratch->bytes[2],
+                          out_row(out, 0, y), out->width);
+        }
+    }
+}
+
+/* Chroma rows need neighbours, with TOPLEFT one from the band above: it is made twice. */
+static void halved_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                        uint32_t end)
+{
+    const struct srp_picture *out = job->pipe->out;
+    const bool sited_x = out->chroma != SRP_CHROMA_CENTER;
+    const bool sited_y = out->chroma == SRP_CHROMA_TOPLEFT;
+    const uint32_t half = (out->width + 1) / 2;
+    for (uint32_t y = sited_y && begin > 0 ? begin - 1 : begin; y < end; y++) {
+        full_rows(job, scratch, y);
+        if (y >= begin) {
+            store_row(job, scratch->row[0], out_row(out, 0, y), 1, out->width, NULL);
+        }
+        for (uint32_t c = 0; c < 2; c++) {
+            srpi_chroma_half(scratch->row[1 + c], scratch->half[c][y % 4], out->width, sited_x);
+        }
+        const bool last = y + 1 == out->height;
+        if (y < begin || (y % 2 == 0 && !last)) {
+            continue;
+        }
+        const uint32_t row = y / 2, middle = row * 2;
+        const uint32_t above = middle > 0 ? middle - 1 : 0;
+        for (uint32_t c = 0; c < 2; c++) {
+            float *const *held = scratch->half[c];
+            float *made = scratch->row[3];
+            if (sited_y) {
+                srpi_rows_121(held[above % 4], held[middle % 4], held[y % 4], made, half);
+            } else {
+                srpi_rows_11(held[middle % 4], held[y % 4], made, half);
+            }
+            store_chroma(job, scratch, c, made, row);
+        }
+    }
+}
+
+static void band(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    const struct job *job = context;
+    struct srpi_scratch *scratch = &job->scratch[worker];
+    const enum srp_format format = job->pipe->out->format;
+    if (!job->pipe->full) {
+        planes_band(job, scratch, begin, end);
+    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
+        packed_band(job, scratch, begin, end);
+    } else {
+        halved_band(job, scratch, begin, end);
+    }
+}
+
+void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
+                   struct srpi_scratch *scratch)
+{
+    struct job job = {.pipe = pipe, .scratch = scratch, .kernels = srpi_resample_kernels()};
+    for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
+        srpi_scratch_reset(&scratch[i]);
+    }
+    srpi_pool_for(pool, band, &job, pipe->out->height, BAND);
+}

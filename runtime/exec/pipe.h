@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* pipe.h - the last stage of an upscale: from planes and network outputs to the rows of a picture. */
+#ifndef SRPI_PIPE_H
+#define SRPI_PIPE_H
+
+#include <stdbool.h>
+
+#include <srp/upscaler.h>
+
+#include "exec/pool.h"
+#include "kernels/colour.h"
+#include "kernels/resample.h"
+
+enum srpi_convert { SRPI_KEEP = 0, SRPI_TO_RGB, SRPI_TO_YUV };
+
+#define SRPI_PIPE_AXES 6u
+
+/* One picture's recipe. All rows are f32 in units of 8-bit codes until the one rounding at the end.
+ *
+ * full: three rows of the output's width (RGB or YCbCr 4:4:4) are made from source[0..2], converted
+ * by `first`; then row 0 is replaced by `luma` if has_luma, and the tail is added to the first
+ * tail_channels rows; then `second` converts them; then they are stored, with chroma halved for a
+ * 4:2:0 output. Not full: source[0] (and the tail) makes luma, source[1] and [2] the chroma planes. */
+struct srpi_pipe {
+    const struct srp_picture *out;
+    bool full;
+    struct srpi_source source[3];
+    bool flat; /* the rows that the tail is added to begin as flat_value, not as what the sources give */
+    float flat_value;
+    bool has_luma;
+    struct srpi_source luma;
+    enum srpi_convert first, second;
+    struct srpi_colour first_colour, second_colour;
+    /* Before depth_to_space: [height][tail_width][tail_channels * block * block], or NULL. */
+    const float *tail;
+    uint32_t tail_channels, tail_width, block;
+    struct srpi_axis axis[SRPI_PIPE_AXES]; /* what the sources point to */
+};
+
+/* Work memory of one worker. */
+struct srpi_scratch {
+    struct srpi_ring ring[4];
+    float *row[4];
+    float *half[2][4];
+    uint8_t *bytes[3];
+};
+
+/* Bytes of work memory for one worker; sizes are those of the largest source and output rows. */
+size_t srpi_scratch_size(uint32_t source_width, uint32_t out_width);
+/* Lays it out; `memory` is 64-byte aligned. */
+void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t source_width,
+                       uint32_t out_width);
+void srpi_scratch_reset(struct srpi_scratch *scratch);
+
+/* Makes the picture. `scratch` has one entry per worker of the pool. */
+void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
+                   struct srpi_scratch *scratch);
+
+#endif

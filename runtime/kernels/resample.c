@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kernels/resample.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "exec/cpu.h"
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+static double cubic(double x)
+{
+    const double a = -0.6;
+    x = fabs(x);
+    if (x < 1.0) {
+        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+    }
+    return x < 2.0 ? ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a : 0.0;
+}
+
+static double lanczos(double x)
+{
+    const double pi = 3.14159265358979323846;
+    x = fabs(x);
+    if (x < 1e-9) {
+        return 1.0;
+    }
+    return x < 3.0 ? 3.0 * sin(pi * x) * sin(pi * x / 3.0) / (pi * pi * x * x) : 0.0;
+}
+
+uint32_t srpi_filter_taps(enum srpi_filter filter, uint32_t factor, uint32_t a4, uint32_t b4,
+                          uint32_t j, float *taps, int64_t *first)
+{
+    /* In units of 1/(4 factor) of a source sample, so that the whole part is exact. */
+    const int64_t unit = 4 * (int64_t)factor;
+    const int64_t position = 4 * (int64_t)j + a4 - (int64_t)b4 * factor;
+    const int64_t whole = (position + unit) / unit - 1; /* position >= -unit: floor */
+    const double fraction = (double)(position - whole * unit) / (double)unit;
+    switch (filter) {
+    case SRPI_FILTER_NEAREST:
+        *first = fraction >= 0.5 ? whole + 1 : whole;
+        taps[0] = 1.0f;
+        return 1;
+    case SRPI_FILTER_LINEAR:
+        *first = whole;
+        taps[0] = (float)(1.0 - fraction);
+        taps[1] = (float)fraction;
+        return 2;
+    case SRPI_FILTER_CUBIC:
+        *first = whole - 1;
+        for (int k = 0; k < 4; k++) {
+            taps[k] = (float)cubic((double)(k - 1) - fraction);
+        }
+        return 4;
+    case SRPI_FILTER_LANCZOS:
+        break;
+    }
+    double weight[6], sum = 0.0;
+    for (int k = 0; k < 6; k++) {
+        weight[k] = lanczos((double)(k - 2) - fraction);
+        sum += weight[k];
+    }
+    for (int k = 0; k < 6; k++) {
+        taps[k] = (float)(weight[k] / sum);
+    }
+    *first = whole - 2;
+    return 6;
+}
+
+void srpi_axis_init(struct srpi_axis *axis, enum srpi_filter filter, uint32_t factor, uint32_t a4,
+                    uint32_t b4)
+{
+    memset(axis, 0, sizeof(*axis));
+    axis->filter = filter;
+    axis->factor = factor;
+    axis->a4 = a4;
+    axis->b4 = b4;
+    axis->identity = factor == 1;
+    for (uint32_t phase = 0; phase < factor; phase++) {
+        int64_t first;
+        axis->taps = srpi_filter_taps(filter, factor, a4, b4, phase, axis->tap[phase], &first);
+        axis->first[phase] = (int32_t)first;
+    }
+    axis->patterns = factor % 3 == 0 ? 3 : 1;
+    axis->advance = axis->patterns * 8 / factor;
+    axis->narrow = true;
+    for (uint32_t r = 0; r < axis->patterns; r++) {
+        int32_t low = INT32_MAX, high = INT32_MIN;
+        for (uint32_t l = 0; l < 8; l++) {
+            const uint32_t j = r * 8 + l;
+            const int32_t first = axis->first[j % factor] + (int32_t)(j / factor);
+            low = first < low ? first : low;
+            high = first > high ? first : high;
+        }
+        axis->start[r] = low;
+        axis->narrow = axis->narrow && high - low + (int32_t)axis->taps <= 8;
+        for (uint32_t l = 0; l < 8; l++) {
+            const uint32_t j = r * 8 + l;
+            const int32_t first = axis->first[j % factor] + (int32_t)(j / factor);
+            for (uint32_t k = 0; k < axis->taps; k++) {
+                axis->lane[r][k][l] = first - low + (int32_t)k;
+                axis->lane_tap[r][k][l] = axis->tap[j % factor][k];
+            }
+        }
+    }
+}
+
+void srpi_ring_reset(struct srpi_ring *ring)
+{
+    for (uint32_t i = 0; i < SRPI_RING_ROWS; i++) {
+        ring->held[i] = -1;
+    }
+}
+
+/* Row y of the view as floats. */
+static void load_row(const struct srpi_view *view, uint32_t y, uint32_t count, float *out)
+{
+    const ptrdiff_t line = (ptrdiff_t)(view->paired ? y / 2 : y);
+    const unsigned char *row = (const unsigned char *)view->data + line * view->stride;
+    const size_t step = view->step;
+    if (view->paired) {
+        const float *in = (const float *)(const void *)row + y % 2 * 2;
+        for (uint32_t x = 0; x < count; x++) {
+            out[x] = in[x / 2 * step + x % 2] * view->multiply + view->add;
+        }
+    } else if (view->is_float) {
+        const float *in = (const float *)(const void *)row;
+        for (uint32_t x = 0; x < count; x++) {
+            out[x] = in[x * step] * view->multiply + view->add;
+        }
+    } else if (step == 1) {
+        srpi_resample_kernels()->widen(row, out, count);
+    } else {
+        for (uint32_t x = 0; x < count; x++) {
+            out[x] = (float)row[x * step];
+        }
+    }
+}
+
+static const float *ring_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y)
+{
+    const uint32_t slot = y % SRPI_RING_ROWS;
+    float *row = ring->rows + slot * ring->pitch;
+    if (ring->held[slot] == (int64_t)y) {
+        return row;
+    }
+    const struct srpi_view *view = &source->view;
+    if (source->h->identity) {
+        load_row(view, y, source->out_width, row);
+    } else {
+        float *samples = ring->padded + SRPI_ROW_SLACK;
+        load_row(view, y, view->width, samples);
+        for (uint32_t i = 0; i < SRPI_ROW_SLACK; i++) {
+            ring->padded[i] = samples[0];
+            samples[view->width + i] = samples[view->width - 1];
+        }
+        srpi_resample_kernels()->horizontal(source->h, samples, row, source->out_width);
+    }
+    ring->held[slot] = (int64_t)y;
+    return row;
+}
+
+const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                             float *out)
+{
+    const struct srpi_axis *axis = source->v;
+    const int64_t last = (int64_t)source->view.height - 1;
+    if (axis->identity) {
+        return ring_row(source, ring, y);
+    }
+    const uint32_t phase = y % axis->factor;
+    const int64_t first = (int64_t)(y / axis->factor) + axis->first[phase];
+    const float *rows[SRPI_MAX_TAPS];
+    for (uint32_t k = 0; k < axis->taps; k++) {
+        const int64_t wanted = first + k;
+        rows[k] = ring_row(source, ring, (uint32_t)(wanted < 0 ? 0 : wanted > last ? last : wanted));
+    }
+    srpi_resample_kernels()->vertical(rows, axis->tap[phase], axis->taps, out, source->out_width);
+    return out;
+}
+
+/* ---- plain C ------------------------------------------------------------------------------------ */
+
+static void horizontal_scalar(const struct srpi_axis *axis, const float *in, float *out,
+                              uint32_t count)
+{
+    uint32_t phase = 0;
+    for (uint32_t j = 0; j < count; j++) {
+        const float *from = in + axis->first[phase];
+        float sum = axis->tap[phase][0] * from[0];
+        for (uint32_t k = 1; k < axis->taps; k++) {
+            sum = sum + axis->tap[phase][k] * from[k];
+        }
+        out[j] = sum;
+        if (++phase == axis->factor) {
+            phase = 0;
+            in++;
+        }
+    }
+}
+
+static void vertical_scalar(const float *const *rows, const float *tap, uint32_t taps, float *out,
+                            uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        float sum = tap[0] * rows[0][x];
+        for (uint32_t k = 1; k < taps; k++) {
+            sum = sum + tap[k] * rows[k][x];
+        }
+        out[x] = sum;
+    }
+}
+
+static void widen_scalar(const uint8_t *in, float *out, uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        out[x] = (float)in[x];
+    }
+}
+
+static void narrow_scalar(const float *in, uint8_t *out, uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        /* Comparisons that are false for NaN, which thereby becomes 0. */
+        float value = in[x] > 0.0f ? in[x] : 0.0f;
+        value = value < 255.0f ? value : 255.0f;
+        out[x] = (uint8_t)lrintf(value);
+    }
+}
+
+static void add_shuffled_scalar(float *row, const float *pixel, uint32_t width, uint32_t block,
+                                uint32_t channels, float gain)
+{
+    for (uint32_t x = 0; x < width; x++) {
+        for (uint32_t j = 0; j < block; j++) {
+            row[j] = row[j] + gain * pixel[j];
+        }
+        row += block;
+        pixel += channels;
+    }
+}
+
+const struct srpi_resample_kernels srpi_resample_scalar = {
+    .horizontal = horizontal_scalar,
+    .vertical = vertical_scalar,
+    .widen = widen_scalar,
+    .narrow = narrow_scalar,
+    .add_shuffled = add_shuffled_scalar,
+};
+
+const struct srpi_resample_kernels *srpi_resample_kernels(void)
+{
+    return srpi_resample_avx2 != NULL && srpi_cpu_avx2() ? srpi_resample_avx2
+                                                         : &srpi_resample_scalar;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* resample.h - enlarging planes by whole factors, one float output row at a time.
+ *
+ * Output sample j of an axis lies at source position (j + a)/S - b, edges replicated. Centred samples
+ * have a = b = 1/2; samples sited on the first luma sample of their pair a = b = 1/4; from such chroma
+ * to luma a = 1/2, b = 1/4 with S = twice the picture's factor. So luma and chroma stay aligned.
+ *
+ * Sums are taken tap by tap, multiply then add, in every variant: all give the same bits. */
+#ifndef SRPI_RESAMPLE_H
+#define SRPI_RESAMPLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum srpi_filter {
+    SRPI_FILTER_NEAREST = 0,
+    SRPI_FILTER_LINEAR,
+    SRPI_FILTER_CUBIC,   /* Keys' cubic with a = -0.6 (B = 0, C = 0.6), 4 taps */
+    SRPI_FILTER_LANCZOS, /* 3 lobes, 6 taps, normalised */
+};
+
+#define SRPI_MAX_TAPS 6u
+#define SRPI_MAX_PHASES 8u /* a factor of 4 from half-size chroma to luma */
+
+/* Taps of output sample j at (4j + a4)/(4 factor) - b4/4; a4 and b4 are a and b in quarters. Returns
+ * their number; *first is the source index of the first, which may lie outside of the source. */
+uint32_t srpi_filter_taps(enum srpi_filter filter, uint32_t factor, uint32_t a4, uint32_t b4,
+                          uint32_t j, float *taps, int64_t *first);
+
+/* One axis, tables made once. */
+struct srpi_axis {
+    enum srpi_filter filter;
+    uint32_t factor, a4, b4;
+    bool identity; /* factor 1: output sample j is source sample j */
+    uint32_t taps;
+    float tap[SRPI_MAX_PHASES][SRPI_MAX_TAPS];
+    int32_t first[SRPI_MAX_PHASES]; /* relative to j / factor */
+
+    /* The same for vectors of 8 outputs: the pattern repeats after `patterns` vectors = `advance`
+     * source samples. A vector's source samples are start + lane. */
+    uint32_t patterns, advance;
+    bool narrow; /* each vector needs at most 8 neighbouring source samples */
+    int32_t start[3];
+    int32_t lane[3][SRPI_MAX_TAPS][8];
+    float lane_tap[3][SRPI_MAX_TAPS][8];
+};
+
+/* factor is 1, 2, 3, 4, 6 or 8. */
+void srpi_axis_init(struct srpi_axis *axis, enum srpi_filter filter, uint32_t factor, uint32_t a4,
+                    uint32_t b4);
+
+/* Samples of one channel in memory that someone else owns. */
+struct srpi_view {
+    const void *data;
+    ptrdiff_t stride;       /* bytes from row to row, may be negative */
+    uint32_t step;          /* samples from one to the next */
+    bool is_float;          /* f32, else u8 */
+    float multiply, add;    /* value = sample * multiply + add, f32 only */
+    bool paired;            /* f32 only: sample (y, x) is element (y % 2) * 2 + x % 2 of pixel
+                               (y / 2, x / 2): four channels are the 2x2 block */
+    uint32_t width, height; /* not 0 */
+};
+
+/* A view to be enlarged to rows of `out_width` samples (at most view.width * h->factor). */
+struct srpi_source {
+    struct srpi_view view;
+    const struct srpi_axis *h, *v;
+    uint32_t out_width;
+};
+
+/* Work memory of one thread for one source: the last rows after the horizontal pass. */
+#define SRPI_RING_ROWS 8u
+#define SRPI_ROW_SLACK 48u /* floats that a row buffer is longer than its row */
+struct srpi_ring {
+    float *rows;   /* SRPI_RING_ROWS of `pitch` floats */
+    size_t pitch;  /* at least out_width + SRPI_ROW_SLACK */
+    float *padded; /* view.width + 2 * SRPI_ROW_SLACK floats */
+    int64_t held[SRPI_RING_ROWS];
+};
+/* Forgets all rows: to be called when the source's pixels change. */
+void srpi_ring_reset(struct srpi_ring *ring);
+
+/* Output row y. Returns `out` (out_width + SRPI_ROW_SLACK floats), or a row inside the ring that stays
+ * valid until the next call for it. */
+const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                             float *out);
+
+/* The vector parts, in plain C and as the machine allows; see resample.c. */
+struct srpi_resample_kernels {
+    /* out[j] for j < count from a row with at least SRPI_ROW_SLACK replicated samples on both sides;
+     * may write up to 23 more. */
+    void (*horizontal)(const struct srpi_axis *axis, const float *in, float *out, uint32_t count);
+    /* out[x] = sum of tap[k] * rows[k][x]; may write up to 7 more. */
+    void (*vertical)(const float *const *rows, const float *tap, uint32_t taps, float *out,
+                     uint32_t count);
+    /* u8 to f32. */
+    void (*widen)(const uint8_t *in, float *out, uint32_t count);
+    /* Rounds to the nearest even code, clips to 0..255. */
+    void (*narrow)(const float *in, uint8_t *out, uint32_t count);
+    /* row[x * block + j] += gain * pixel[x * channels + j] for j < block. */
+    void (*add_shuffled)(float *row, const float *pixel, uint32_t width, uint32_t block,
+                         uint32_t channels, float gain);
+};
+extern const struct srpi_resample_kernels srpi_resample_scalar;
+/* NULL where this was compiled without them; only for machines with AVX2. */
+extern const struct srpi_resample_kernels *const srpi_resample_avx2;
+/* The ones to use. */
+const struct srpi_resample_kernels *srpi_resample_kernels(void);
+
+#endif
