@@ -9,9 +9,9 @@
 #include "base.h"
 #include "output.h"
 
-/* Four finished pictures are slack enough for a hiccup of 100 ms; one more is on the screen, one in the
+/* Eight finished pictures are slack for a hiccup of a quarter of a second; one more is on the screen, one in the
  * making, one about to be shown. */
-enum { lr_capacity = 6, ready_capacity = 4, pool_size = ready_capacity + 3 };
+enum { lr_capacity = 6, ready_capacity = 8, pool_size = ready_capacity + 3 };
 
 static const double slow_first_frame = 0.15; /* seconds: above it a seek shows bicubic first */
 static const double no_deadline = 1e9;
