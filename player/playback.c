@@ -232,7 +232,7 @@ static void advance(struct player *pl, const struct sp_pipeline_state *st, doubl
     if (st->seeking) {
         return;
     }
-    if (pl->untimed) {
+    if (pl->untimed && !pl->paused) {
         struct sp_frame *f = sp_pipeline_take(pl->pipeline);
         if (f) {
             show(pl, f, f->meta.pts);
@@ -240,6 +240,7 @@ static void advance(struct player *pl, const struct sp_pipeline_state *st, doubl
         } else if (st->ended) {
             at_end(pl, st, now, 0, wake_at);
         }
+        pl->need_first = pl->buffering = false;
         return;
     }
     if (pl->need_first) {
