@@ -105,20 +105,34 @@ def _reference_chain(source: Source, geo: Geometry, span: Range) -> str:
         steps = [f"settb={source.rate.denominator}/{source.rate.numerator}", "setpts=N", f"fps={rate}"]
     else:
         steps = ["setpts=PTS-STARTPTS", f"fps={rate}"]
-    full = source.colour.range == "full"
+    full = source.colour["range"] == "full"
     # yuvj420p says the same as yuv420p with full range, but some encoders know only the latter.
     if source.pixel_format not in ("yuv420p",):
-        steps += [_scale(geo.width, geo.height, source.colour.chroma, full), "format=yuv420p"]
-    right, bottom = geo.hr_width - geo.width, geo.hr_height - geo.height
-    if right or bottom:
-        steps += [f"pad=w={geo.hr_width}:h={geo.hr_height}:x=0:y=0",
-                  f"fillborders=right={right}:bottom={bottom}:mode=smear"]
-    space = source.tags.get("color_space", DEFAULT_SPACE[source.colour.matrix])
-    tags = [f"range={source.colour.range}", f"colorspace={space}",
+        steps += [_scale(geo.width, geo.height, source.colour["chroma"], full), "format=yuv420p"]
+    steps += _pad(geo)
+    space = source.tags.get("color_space", DEFAULT_SPACE[source.colour["matrix"]])
+    tags = ["range=" + source.colour["range"], f"colorspace={space}",
             f"color_primaries={source.tags.get('color_primaries', _like(space))}",
             f"color_trc={source.tags.get('color_transfer', _transfer_like(space))}"]
     steps += ["setparams=" + ":".join(tags), f"setsar={source.sample_aspect.replace(':', '/')}"]
     return ",".join(steps)
+
+
+def _pad(geo: Geometry) -> list:
+    """Repeats the last column and row of every plane up to the size that the low resolution needs."""
+    right, bottom = geo.hr_width - geo.width, geo.hr_height - geo.height
+
+    def fill(width, height, more, below):
+        return (f"pad=w={width + more}:h={height + below}:x=0:y=0,"
+                f"fillborders=right={more}:bottom={below}:mode=smear")
+    if not right and not bottom:
+        return []
+    if geo.width % 2 == 0 and geo.height % 2 == 0:
+        return [fill(geo.width, geo.height, right, bottom)]
+    # The pad filter drops the last column or row of an odd 4:2:0 picture, so each plane is padded as a picture.
+    chroma = fill((geo.width + 1) // 2, (geo.height + 1) // 2, right // 2, bottom // 2)
+    return [f"extractplanes=y+u+v[y0][u0][v0];[y0]{fill(geo.width, geo.height, right, bottom)}[y1];"
+            f"[u0]{chroma}[u1];[v0]{chroma}[v1];[y1][u1][v1]mergeplanes=0x001020:yuv420p"]
 
 
 def _like(space):
@@ -148,7 +162,7 @@ def _encoder(options, rate, group, colour):
         quality = ["-b:v", options.bitrate]
     pools = f":lp={options.threads}" if options.threads else ""
     return ["-c:v", "libsvtav1", "-preset", 6, "-g", group,
-            "-svtav1-params", f"scd=0:color-range={1 if colour.range == 'full' else 0}{pools}", *quality]
+            "-svtav1-params", f"scd=0:color-range={int(colour['range'] == 'full')}{pools}", *quality]
 
 
 def progress_lines(update):
@@ -168,8 +182,8 @@ def encode_video(source: Source, span: Range, geo: Geometry, options, group: int
         raise PackError(f"{source.path}: frame rate {rate} is not supported")
     seek = ["-ss", f"{span.seek:.6f}"] if span.seek is not None else []
     same = geo.scale == 1
-    down = "null" if same else _scale(geo.lr_width, geo.lr_height, source.colour.chroma,
-                                      source.colour.range == "full")
+    down = "null" if same else _scale(geo.lr_width, geo.lr_height, source.colour["chroma"],
+                                      source.colour["range"] == "full")
     # The frames that training keeps are chosen before the split's other side is encoded: one decode feeds both.
     graph = (f"[0:{source.index}]{_reference_chain(source, geo, span)},trim=end_frame={span.frames},split[h][l];"
              f"[h]select=not(mod(n\\,{every}))[hr];"

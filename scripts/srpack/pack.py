@@ -135,7 +135,7 @@ def train(job: Job, work: Work, out: report.Report, stop):
                 colour.frames_from_raw(work.path("hr.yuv"), geo.hr_width, geo.hr_height),
                 budget_seconds=o.budget, steps=o.steps, init=job.init, seed=o.seed, threads=o.threads,
                 checkpoint_path=work.path("checkpoint.pt"), progress=update,
-                should_stop=lambda: stop.requested, colour=job.source.colour)
+                should_stop=lambda: stop.requested, colour=colour.Colour(**job.source.colour))
         except (ValueError, FloatingPointError) as error:
             raise PackError(f"{job.source.path}: training {job.model}: {one_line(error)}") from error
         if not result.finished:
@@ -189,7 +189,7 @@ def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None, fo
         "source": {"width": geo.width, "height": geo.height, "start": round(max(0.0, job.span.start), 6)},
         "output": {"width": geo.width, "height": geo.height},
         "frame_rate": [source.rate.numerator, source.rate.denominator], "frame_count": frames,
-        "colour": dataclasses.asdict(source.colour),
+        "colour": source.colour,
         "video": {"codec": video.codec, "timescale": video.timescale, "width": geo.lr_width,
                   "height": geo.lr_height, "init": init}}
     if work.done("audio")["present"]:

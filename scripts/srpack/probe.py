@@ -9,7 +9,6 @@ import re
 from fractions import Fraction
 
 from . import tools
-from .colour import Colour
 from .errors import PackError, one_line
 
 # Nominal rates that a measured average is moved to when it lies within 0.1 %.
@@ -41,7 +40,7 @@ class Source:
     rate: Fraction          # frames per second of the package
     constant: bool          # False: the source's frames are not evenly spaced
     times: list             # presentation time of each frame, seconds after the container's start
-    colour: Colour
+    colour: dict            # matrix, range, chroma, as in the manifest
     guessed: bool           # the matrix was not in the file
     tags: dict              # color_primaries, color_transfer, color_space of ffprobe, where known
     sample_aspect: str      # "1:1"
@@ -140,7 +139,7 @@ def _colour(path, video, width, height):
         location = "left"
     if location not in CHROMA:
         raise PackError(f"{path}: chroma location {location} is not supported")
-    return Colour(matrix, "full" if full else "limited", location), guessed
+    return {"matrix": matrix, "range": "full" if full else "limited", "chroma": location}, guessed
 
 
 def _rotation(video):

@@ -32,7 +32,7 @@ class Report:
     def describe(self, job):
         source, geo = job.source, job.geo
         self.say(f"{source.path}: {source.width}x{source.height}, {float(source.rate):.3f} frames/s, "
-                 f"{source.colour.matrix}{' (guessed)' if source.guessed else ''}, "
+                 f"{source.colour['matrix']}{' (guessed)' if source.guessed else ''}, "
                  f"{'sound ' + source.audio.codec if source.audio else 'no sound'}")
         for text in source.converted:
             self.note(text)
