@@ -48,6 +48,12 @@ void srpi_conv_pack(float *packed, const float *weight, uint32_t in_channels,
 
 #define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline))
+/* Before a loop over the pixels of a tile: without it the sums would live in memory. */
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 AVX2 INLINE __m256 activate8(__m256 x, const struct srpi_conv *conv, uint32_t channel)
 {
@@ -93,7 +99,7 @@ AVX2 INLINE void tile16(const struct srpi_conv *conv, const struct span *span, f
 {
     const size_t channels = conv->in_channels;
     __m256 sum[6][2];
-    for (uint32_t p = 0; p < pixels; p++) {
+    UNROLL for (uint32_t p = 0; p < pixels; p++) {
         sum[p][0] = _mm256_loadu_ps(conv->bias + first);
         sum[p][1] = _mm256_loadu_ps(conv->bias + first + 8);
     }
@@ -102,7 +108,7 @@ AVX2 INLINE void tile16(const struct srpi_conv *conv, const struct span *span, f
         const float *w = weights;
         for (uint32_t k = 0; k < span->count; k++) {
             const __m256 w0 = _mm256_loadu_ps(w), w1 = _mm256_loadu_ps(w + 8);
-            for (uint32_t p = 0; p < pixels; p++) {
+            UNROLL for (uint32_t p = 0; p < pixels; p++) {
                 const __m256 value = _mm256_broadcast_ss(row + p * channels + k);
                 sum[p][0] = _mm256_fmadd_ps(value, w0, sum[p][0]);
                 sum[p][1] = _mm256_fmadd_ps(value, w1, sum[p][1]);
@@ -113,7 +119,7 @@ AVX2 INLINE void tile16(const struct srpi_conv *conv, const struct span *span, f
         weights += span->weight_step;
     }
     const uint32_t left = conv->out_channels - first;
-    for (uint32_t p = 0; p < pixels; p++) {
+    UNROLL for (uint32_t p = 0; p < pixels; p++) {
         float *to = out + (size_t)p * conv->out_channels + first;
         store8(to, activate8(sum[p][0], conv, first), 8);
         store8(to + 8, activate8(sum[p][1], conv, first + 8), left - 8);
@@ -125,7 +131,7 @@ AVX2 INLINE void tile8(const struct srpi_conv *conv, const struct span *span, fl
 {
     const size_t channels = conv->in_channels;
     __m256 sum[8];
-    for (uint32_t p = 0; p < pixels; p++) {
+    UNROLL for (uint32_t p = 0; p < pixels; p++) {
         sum[p] = _mm256_loadu_ps(conv->bias + first);
     }
     const float *row = span->in, *weights = span->weight;
@@ -133,7 +139,7 @@ AVX2 INLINE void tile8(const struct srpi_conv *conv, const struct span *span, fl
         const float *w = weights;
         for (uint32_t k = 0; k < span->count; k++) {
             const __m256 w0 = _mm256_loadu_ps(w);
-            for (uint32_t p = 0; p < pixels; p++) {
+            UNROLL for (uint32_t p = 0; p < pixels; p++) {
                 sum[p] = _mm256_fmadd_ps(_mm256_broadcast_ss(row + p * channels + k), w0, sum[p]);
             }
             w += 8;
@@ -142,7 +148,7 @@ AVX2 INLINE void tile8(const struct srpi_conv *conv, const struct span *span, fl
         weights += span->weight_step;
     }
     const uint32_t left = conv->out_channels - first;
-    for (uint32_t p = 0; p < pixels; p++) {
+    UNROLL for (uint32_t p = 0; p < pixels; p++) {
         store8(out + (size_t)p * conv->out_channels + first, activate8(sum[p], conv, first), left);
     }
 }
