@@ -41,7 +41,8 @@ struct sp_request {
     uint32_t attempt, redirects;
     bool paused, body_checked, is_error_body;
     enum srp_err refused; /* set by a callback that ends the transfer for good */
-    char reason[CURL_ERROR_SIZE];
+    char reason[128];           /* why it was refused */
+    char curl_error[CURL_ERROR_SIZE];
 };
 
 struct sp_net {
@@ -226,9 +227,13 @@ static size_t on_body(char *data, size_t one, size_t count, void *user)
     if (req->discard > 0) {
         skip = req->discard < size ? (size_t)req->discard : size;
     }
-    uint64_t limit = req->expected != 0 ? req->expected : req->max;
+    /* Only this thread writes state.size. */
+    uint64_t limit = req->expected != 0                ? req->expected
+                     : req->state.size != UINT64_MAX ? req->state.size
+                                                     : req->max;
     if (size - skip > limit || req->position > limit - (size - skip)) {
-        return refuse(req, req->expected != 0 ? SRP_ERR_SIZE : SRP_ERR_LIMIT,
+        bool declared = req->expected != 0 || req->state.size != UINT64_MAX;
+        return refuse(req, declared ? SRP_ERR_SIZE : SRP_ERR_LIMIT,
                       "the server sends more bytes than are declared");
     }
     if (size > skip) {
@@ -287,7 +292,7 @@ static bool set_options(struct sp_request *req)
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)l->connect_ms);
     SET(CURLOPT_LOW_SPEED_LIMIT, (long)l->low_speed_bytes);
     SET(CURLOPT_LOW_SPEED_TIME, (long)l->low_speed_s);
-    SET(CURLOPT_ERRORBUFFER, req->reason);
+    SET(CURLOPT_ERRORBUFFER, req->curl_error);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, req);
     SET(CURLOPT_PRIVATE, req);
@@ -346,7 +351,7 @@ static void end(struct sp_request *req, enum srp_err code, const char *why)
 static void start(struct sp_request *req)
 {
     req->easy = curl_easy_init();
-    req->reason[0] = '\0';
+    req->curl_error[0] = '\0';
     req->refused = SRP_OK;
     req->body_checked = req->is_error_body = false;
     req->error_body = req->discard = 0;
@@ -412,8 +417,7 @@ static void finish(struct sp_request *req, CURLcode code)
         check_response(req, status);
     }
     if (req->refused != SRP_OK) {
-        memcpy(text, req->reason, sizeof(req->reason));
-        end(req, req->refused, text);
+        end(req, req->refused, req->reason);
         return;
     }
     if (req->is_error_body) {
@@ -439,7 +443,7 @@ static void finish(struct sp_request *req, CURLcode code)
         snprintf(text, sizeof(text), "the body ended after %" PRIu64 " bytes", req->position);
     } else {
         snprintf(text, sizeof(text), "%s",
-                 req->reason[0] != '\0' ? req->reason : curl_easy_strerror(code));
+                 req->curl_error[0] != '\0' ? req->curl_error : curl_easy_strerror(code));
     }
     if (req->position >= req->fallback + PROGRESS_BYTES) {
         req->attempt = 0;
