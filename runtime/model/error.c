@@ -71,11 +71,10 @@ enum srp_err srpi_fail(struct srp_error *err, enum srp_err code, const char *fmt
     int length = vsnprintf(raw, sizeof(raw), fmt, args);
     va_end(args);
     if (length < 0) {
-        raw[0] = '\0';
-        length = 0;
+        raw[0] = '\0'; /* an encoding error, which %s and integers never have */
     }
     /* The line never outgrows its buffer, so an escape that does not fit ends it. */
-    bool cut = (size_t)length >= sizeof(raw);
+    bool cut = length >= (int)sizeof(raw);
     size_t room = sizeof(err->detail) - sizeof(ellipsis);
     size_t used = 0;
     char escaped[sizeof(err->detail)];

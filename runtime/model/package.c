@@ -7,6 +7,7 @@
 
 #include <sodium/crypto_hash_sha256.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <srp/limits.h>
 
@@ -156,8 +157,9 @@ static enum srp_err decompress(const char *name, const struct srp_blob *in, void
     }
     size_t size = ZSTD_decompress(data, (size_t)declared, in->data, in->size);
     if (ZSTD_isError(size) || size != declared) {
+        bool memory = ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation;
         free(data);
-        return srpi_fail(err, SRP_ERR_PARSE, "%s: zstd: %s", name,
+        return srpi_fail(err, memory ? SRP_ERR_NOMEM : SRP_ERR_PARSE, "%s: zstd: %s", name,
                          ZSTD_isError(size) ? ZSTD_getErrorName(size) : "wrong content size");
     }
     *out = data;

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Each allocation of the readers fails in turn: NOMEM, nothing leaks (AddressSanitizer looks), and
+ * the next attempt works. The sources are compiled into this program with their allocators replaced;
+ * the linker then has no use for the library's copies. The JSON library's own allocations are not
+ * part of this: see docs/model.md. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* Allocations until the failing one; 0: none fails. */
+static unsigned countdown;
+static unsigned failures;
+
+static bool fails(void)
+{
+    if (countdown == 0 || --countdown > 0) {
+        return false;
+    }
+    failures++;
+    return true;
+}
+
+static void *scarce_malloc(size_t size)
+{
+    return fails() ? NULL : malloc(size);
+}
+
+static void *scarce_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : calloc(count, size);
+}
+
+static void *scarce_aligned_alloc(size_t alignment, size_t size)
+{
+    return fails() ? NULL : aligned_alloc(alignment, size);
+}
+
+#define malloc scarce_malloc
+#define calloc scarce_calloc
+#define aligned_alloc scarce_aligned_alloc
+#include "model/graph.c"
+#include "model/manifest.c"
+#include "model/model.c"
+#include "model/package.c"
+#include "model/safetensors.c"
+#undef malloc
+#undef calloc
+#undef aligned_alloc
+
+#include "model_data.h"
+
+static struct text parameters, zst, manifest;
+
+static enum srp_err open_and_load(struct srp_error *err)
+{
+    struct srp_package *pkg = NULL;
+    struct srp_model *model = NULL;
+    struct srp_blob m = text_blob(&manifest, NULL);
+    struct srp_blob g = {small_graph, strlen(small_graph), NULL};
+    struct srp_blob p = text_blob(&zst, NULL);
+
+    enum srp_err rc = srp_package_create(&pkg, &m, err);
+    assert_true((rc == SRP_OK) == (pkg != NULL));
+    if (rc == SRP_OK) {
+        rc = srp_package_load_model(pkg, 0, &g, &p, &model, err);
+        assert_true((rc == SRP_OK) == (model != NULL));
+    }
+    srp_model_unref(&model);
+    srp_package_destroy(&pkg);
+    return rc;
+}
+
+static enum srp_err create_random(struct srp_error *err)
+{
+    struct srp_model *model = NULL;
+    struct srp_blob g = {full_graph, strlen(full_graph), NULL};
+    enum srp_err rc = srp_model_create_random(&model, &g, 1, err);
+    assert_true((rc == SRP_OK) == (model != NULL));
+    srp_model_unref(&model);
+    return rc;
+}
+
+/* Returns how many allocations there are. */
+static unsigned starve(enum srp_err (*run)(struct srp_error *))
+{
+    for (unsigned n = 1;; n++) {
+        struct srp_error err = {0};
+        countdown = n;
+        failures = 0;
+        enum srp_err rc = run(&err);
+        countdown = 0;
+        if (failures == 0) {
+            assert_int_equal(rc, SRP_OK);
+            return n - 1;
+        }
+        check_failure(rc, SRP_ERR_NOMEM, &err, "memory", "starved");
+        assert_int_equal(run(NULL), SRP_OK);
+    }
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    /* package, text, audio, models, chunks; decompressed; draft: 4, graph; table, claims, model,
+     * values */
+    assert_int_equal(starve(open_and_load), 15);
+    assert_int_equal(starve(create_random), 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    struct text graph = {(uint8_t *)(uintptr_t)small_graph, strlen(small_graph)};
+    uint8_t frame[1024];
+
+    parameters = small_parameters();
+    zst.data = frame;
+    zst.size = ZSTD_compress(frame, sizeof(frame), parameters.data, parameters.size, 1);
+    manifest = make_manifest(&graph, &zst, "small-x2", ".safetensors.zst");
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    text_free(&parameters);
+    text_free(&manifest);
+    return rc;
+}
