@@ -8,7 +8,7 @@ import shutil
 from fractions import Fraction
 
 from . import tools
-from .errors import PackError, UsageError
+from .errors import Interrupted, PackError, UsageError
 from .probe import Source
 
 CHROMA_POSITION = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}  # in 1/256 of a luma pixel
@@ -233,8 +233,10 @@ def encode_audio(source: Source, span: Range, frames: int, chunk: Fraction, out:
                 "-f", "mp4", out]
     try:
         tools.run(command, stop=stop, subject=f"{source.path}: audio stream {audio.index} ({audio.codec})")
+    except Interrupted:
+        raise
     except PackError as error:
         if "Cannot write moov atom before" in str(error):
             return False
-        raise
+        raise PackError(f"{error} (--no-audio leaves it out)") from error
     return b"mdat" in out.read_bytes()

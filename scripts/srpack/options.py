@@ -86,6 +86,8 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--duration", type=_positive, metavar="TIME", help="pack so much (default: all)")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     parser.add_argument("--seed", type=_integer(0, 2**31 - 1), default=0, metavar="N")
+    parser.add_argument("--measure-frames", type=_integer(1, 10**9), metavar="N",
+                        help="judge the quality by the first N frames (default: all)")
     parser.add_argument("--work-dir", type=pathlib.Path, metavar="DIR",
                         help="for intermediate files (default: DIR.srpack-work beside the package)")
     parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")

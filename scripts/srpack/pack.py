@@ -241,7 +241,7 @@ def finish(job: Job, work: Work, frames: int, parameters, out: report.Report, st
             writer = write(job, work, frames, None, staged)
             figures = verify.measure(staged, job, stop)
         size = (staged / "manifest.json").stat().st_size
-        writer.manifest["quality"] = {key: figures[key] for key in ("psnr_y", "psnr_rgb", "ssim_y")}
+        writer.manifest["quality"] = {key: figures[key] for key in ("frames", "psnr_y", "psnr_rgb", "ssim_y")}
         writer.write_manifest()
         grown = (staged / "manifest.json").stat().st_size - size
         figures["bytes"]["manifest"] += grown
@@ -279,13 +279,21 @@ def pack(options, stop, out: report.Report) -> dict:
         if job.model is not None and parameters is None:
             out.note(f"{job.model} does not beat bicubic on this video: packed without super-resolution")
         result = finish(job, work, frames, parameters, out, stop)
+        has_audio = work.done("audio")["present"]
+        if job.source.audio is not None and not has_audio:
+            out.note("the source has no sound in this part")
         work.remove()
-    except Interrupted as error:
-        raise Interrupted(f"interrupted: {folder} keeps the work; run the same command again to go on") from error
+    except PackError as error:
+        if work.done("video") is None:  # nothing that another run could use
+            work.remove()
+            raise
+        if isinstance(error, Interrupted):
+            raise Interrupted(f"interrupted: {folder} keeps the work; run the same command again to go on") from error
+        raise
     finally:
         work.close()
-    return {"output": str(options.output), "scale": job.geo.scale, "codec": options.codec, "frames": frames,
-            "frame_rate": float(job.source.rate), "audio": "audio" if job.source.audio else None,
+    return {"output": str(options.output), "scale": job.geo.scale, "codec": options.codec, "frame_count": frames,
+            "frame_rate": float(job.source.rate), "audio": has_audio,
             "trained": work.done("train"), "seconds": out.clock.seconds, **result}
 
 

@@ -19,6 +19,8 @@ def measure(folder: pathlib.Path, job, stop) -> dict:
                "--reference", job.source.path, "--json"]
     if job.options.threads:
         command += ["--threads", job.options.threads]
+    if job.options.measure_frames:
+        command += ["--frames", job.options.measure_frames]
     text = tools.run(command, stop=stop, subject=str(folder))
     try:
         figures = json.loads(text)
@@ -27,7 +29,7 @@ def measure(folder: pathlib.Path, job, stop) -> dict:
                             if figures[key].get(name) is not None}
         sizes = {kind: int(figures["bytes"][kind])
                  for kind in ("video", "audio", "parameters", "routes", "manifest", "total")}
-        result = {"bytes": sizes, "duration_s": float(figures["duration_s"]), "measured_frames": figures["frames"],
+        result = {"bytes": sizes, "duration_s": float(figures["duration_s"]), "frames": figures["frames"],
                   **{key: figures[key] for key in ("psnr_y", "psnr_rgb", "ssim_y")}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackError(f"{folder}: srbench package: unexpected output: {one_line(error)}") from error

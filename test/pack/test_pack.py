@@ -104,7 +104,7 @@ def test_every_player_sees_the_package(case, clips, tmp_path, build):
     assert (manifest["video"]["width"], manifest["video"]["height"]) == low
     assert (manifest["output"]["width"], manifest["output"]["height"]) == shown
     assert manifest["video"]["codec"].startswith(codec)
-    assert result["frames"] == frames and result["model"] is None and result["bytes"]["parameters"] == 0
+    assert result["frame_count"] == result["frames"] == frames and result["model"] is None and result["bytes"]["parameters"] == 0
     verified(tmp_path / "p", build)
     assert not list(tmp_path.glob("p.*")), "work or staging files are left"
 
@@ -112,7 +112,7 @@ def test_every_player_sees_the_package(case, clips, tmp_path, build):
 def test_start_and_duration(plain, tmp_path, build):
     whole = packed(plain, "-o", tmp_path / "w", "--model", "none", "--chunk", 1)
     check_hls(tmp_path / "w", 50, audio=True)
-    packed(plain, "-o", tmp_path / "p", "--model", "none", "--start", "0.61", "--duration", "0.8s")
+    packed(plain, "-o", tmp_path / "p", "--model", "none", "--start", "0.62", "--duration", "0.8s")
     manifest = check_hls(tmp_path / "p", 20, audio=True)
     assert manifest["source"]["start"] == pytest.approx(0.64)  # the next frame
     first = json.loads((tmp_path / "w/manifest.json").read_bytes())
@@ -141,14 +141,14 @@ def test_sound_stays_in_sync(name, codec, start, clips, tmp_path):
     assert flash == pytest.approx(1.52 - start, abs=1e-3)
     # Time stamps as a player honours them: what lies before 0 is priming and is not heard.
     raw = tmp_path / "sound.raw"
-    ffmpeg("-i", tmp_path / "p/audio.m3u8", "-af", "aresample=48000:async=1:first_pts=0", "-ac", 1, "-f", "s16le", raw)
+    ffmpeg("-copyts", "-i", tmp_path / "p/audio.m3u8", "-af", "aresample=48000:async=1:first_pts=0", "-ac", 1, "-f", "s16le", raw)
     samples = memoryview(raw.read_bytes()).cast("h")
     beep = next(i for i, s in enumerate(samples) if abs(s) > 6000) / 48000
     assert beep == pytest.approx(flash, abs=0.005)
 
 
 def test_figures_are_those_of_srbench(plain, tmp_path, build):
-    done = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--steps", 40, "--threads", 2, "--chunk", 1)
+    done = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--steps", 25, "--threads", 2, "--chunk", 1)
     assert done.returncode == 0, done.stderr
     manifest = check_hls(tmp_path / "p", 50, audio=True)
     verified(tmp_path / "p", build)
@@ -172,7 +172,7 @@ def test_figures_are_those_of_srbench(plain, tmp_path, build):
     assert [c["model"] for c in manifest["chunks"]] == [0, 0]
     assert bench["bytes"]["parameters"] > 10000
     # Repeatable to the byte for a number of steps.
-    again = srpack(plain, "-o", tmp_path / "q", "--scale", 2, "--steps", 40, "--threads", 2, "--chunk", 1)
+    again = srpack(plain, "-o", tmp_path / "q", "--scale", 2, "--steps", 25, "--threads", 2, "--chunk", 1)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "p/manifest.json").read_bytes() == (tmp_path / "q/manifest.json").read_bytes()
 
@@ -205,11 +205,11 @@ def wait_for(condition, process, seconds):
 
 
 def test_interrupt_and_resume(plain, tmp_path):
-    command = [plain, "-o", tmp_path / "p", "--scale", 2, "--budget", "8s", "--json"]
+    command = [plain, "-o", tmp_path / "p", "--scale", 2, "--budget", "5s", "--json"]
     work = tmp_path / "p.srpack-work"
     process = start_training(command)
     wait_for(lambda: (work / "job.json").exists() and '"decode"' in (work / "job.json").read_text(), process, 60)
-    time.sleep(5)  # PyTorch loads, training is on its way
+    time.sleep(4)  # PyTorch loads, training is on its way
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 4, err
@@ -217,7 +217,7 @@ def test_interrupt_and_resume(plain, tmp_path):
     assert len(err.splitlines()[-1]) < 400 and work.is_dir() and not (tmp_path / "p").exists()
     assert not list(tmp_path.glob("p.tmp-*"))
 
-    other = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--budget", "8s", "--crf", 30)
+    other = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--budget", "5s", "--crf", 30)
     assert other.returncode == 2 and "other inputs or options" in other.stderr
 
     resumed = packed(*command[:-1])
@@ -283,7 +283,7 @@ def test_variable_rate_rotation_and_depth(clips, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "variable frame rate, made constant at 25.000" in done.stderr
     assert "yuv422p10le converted to 8-bit 4:2:0" in done.stderr
-    manifest = check_hls(tmp_path / "p", 50, audio=False)
+    manifest = check_hls(tmp_path / "p", 49, audio=False)  # the very last one is among those left out
     assert manifest["quality"]["psnr_y"]["bicubic"] > 20
 
     flat = clips("flat.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4", "-pix_fmt", "yuv420p",
