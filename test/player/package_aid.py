@@ -64,13 +64,17 @@ def edit(package, change):
     path.write_text(json.dumps(manifest, indent=1))
 
 
+def entry(data):
+    """What the manifest says of a file's contents."""
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
 def put_object(package, data, extension):
     """Stores bytes under their hash and returns the manifest's entry."""
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"objects/{digest}.{extension}"
+    name = f"objects/{entry(data)['sha256']}.{extension}"
     (package / "objects").mkdir(exist_ok=True)
     (package / name).write_bytes(data)
-    return {"uri": name, "size": len(data), "sha256": digest}
+    return {"uri": name, **entry(data)}
 
 
 def safetensors(tensors):
