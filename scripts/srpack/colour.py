@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""4:2:0 video planes <-> network tensors; equal to the definition in docs/format.md and srp/upscaler.h.
+"""4:2:0 video planes <-> network tensors; equal to the definition in docs/format.md and
+srp/upscaler.h.
 
-Tensors are float32 [channels][height][width] with a leading batch where said. R'G'B' is full range, 0..1 for
-colours inside the gamut, neither clipped nor rounded on its way into the network.
+Tensors are float32 [channels][height][width] with a leading batch where said. R'G'B' is full
+range, 0..1 for colours inside the gamut, neither clipped nor rounded on its way into the
+network.
 """
 
 import dataclasses
@@ -14,27 +16,40 @@ import torch.nn.functional as F
 
 from .graph import phase_taps
 
-COEFFICIENTS = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627, 0.0593)}  # Kr, Kb
+COEFFICIENTS = {
+    "bt709": (0.2126, 0.0722),
+    "bt601": (0.299, 0.114),
+    "bt2020": (0.2627, 0.0593),
+}  # Kr, Kb
 RANGES = ("limited", "full")
-SITINGS = {"left": (True, False), "center": (False, False), "topleft": (True, True)}  # co-sited in x, in y
+SITINGS = {
+    "left": (True, False),
+    "center": (False, False),
+    "topleft": (True, True),
+}  # co-sited in x, in y
 
 
 @dataclasses.dataclass(frozen=True)
 class Colour:
     """As in the manifest."""
 
-    matrix: str = "bt709"   # bt709, bt601, bt2020 (non-constant luminance)
+    matrix: str = "bt709"  # bt709, bt601, bt2020 (non-constant luminance)
     range: str = "limited"  # limited, full
-    chroma: str = "left"    # left, center, topleft
+    chroma: str = "left"  # left, center, topleft
 
     def __post_init__(self):
-        if self.matrix not in COEFFICIENTS or self.range not in RANGES or self.chroma not in SITINGS:
+        if (
+            self.matrix not in COEFFICIENTS
+            or self.range not in RANGES
+            or self.chroma not in SITINGS
+        ):
             raise ValueError(f"unknown colour {self.matrix}/{self.range}/{self.chroma}")
 
 
 @dataclasses.dataclass
 class Frames:
-    """8-bit 4:2:0 frames: y [n][height][width], u and v [n][ceil(height/2)][ceil(width/2)] uint8 or None."""
+    """8-bit 4:2:0 frames: y [n][height][width], u and v [n][ceil(height/2)][ceil(width/2)] uint8
+    or None."""
 
     y: np.ndarray
     u: np.ndarray | None = None
@@ -53,27 +68,31 @@ class Frames:
 
 
 def frames_from_raw(path, width: int, height: int) -> Frames:
-    """Maps a yuv420p rawvideo file (ffmpeg -f rawvideo) without reading it. ValueError when its size is not a
-    whole number of frames."""
+    """Maps a yuv420p rawvideo file (ffmpeg -f rawvideo) without reading it. ValueError when its
+    size is not a whole number of frames."""
     cw, ch = (width + 1) // 2, (height + 1) // 2
     luma, chroma = width * height, cw * ch
     size = os.path.getsize(path)
     if size == 0 or size % (luma + 2 * chroma):
         raise ValueError(f"{path}: {size} bytes are not whole {width}x{height} 4:2:0 frames")
     raw = np.memmap(path, np.uint8, "r").reshape(-1, luma + 2 * chroma)
-    return Frames(raw[:, :luma].reshape(-1, height, width),
-                  raw[:, luma:luma + chroma].reshape(-1, ch, cw),
-                  raw[:, luma + chroma:].reshape(-1, ch, cw))
+    return Frames(
+        raw[:, :luma].reshape(-1, height, width),
+        raw[:, luma : luma + chroma].reshape(-1, ch, cw),
+        raw[:, luma + chroma :].reshape(-1, ch, cw),
+    )
 
 
 def _double(x, axis, cosited):
-    """Enlarges an axis of [..] by two with the base cubic at the sited positions, edges replicated."""
+    """Doubles an axis with the base cubic at the sited positions, edges replicated."""
     x = x.movedim(axis, -1)
     padded = F.pad(x.reshape(1, -1, x.shape[-1]), (2, 2), mode="replicate")[0]
     phases = []
     for position in (0.0, 0.5) if cosited else (-0.25, 0.25):
         taps = phase_taps(position)
-        phases.append(sum(weight * padded[:, k:k + x.shape[-1]] for k, weight in enumerate(taps) if weight))
+        phases.append(
+            sum(weight * padded[:, k : k + x.shape[-1]] for k, weight in enumerate(taps) if weight)
+        )
     y = torch.stack(phases, -1).reshape(*x.shape[:-1], 2 * x.shape[-1])
     return y.movedim(-1, axis)
 
@@ -130,15 +149,15 @@ def chroma_to_420(plane, colour: Colour):
 
 
 def rgb_to_yuv420(rgb, colour: Colour):
-    """R'G'B' [..][3][h][w] -> 8-bit planes y, u, v (uint8 tensors), R'G'B' clipped to 0..1 first."""
-    y, u, v = rgb_to_yuv(rgb.clamp(0, 1), colour)
+    """R'G'B' [..][3][h][w] -> 8-bit planes y, u, v (uint8 tensors)."""
+    y, u, v = rgb_to_yuv(rgb, colour)
     u, v = chroma_to_420(u, colour), chroma_to_420(v, colour)
     return tuple(p.round().clamp(0, 255).to(torch.uint8) for p in (y, u, v))
 
 
 def yuv420_pack(y, u, v):
-    """Codes y [..][h][w], u, v [..][ch][cw] -> [..][6][ch][cw] in code / 255; an odd last row or column of
-    luma is replicated."""
+    """Codes y [..][h][w], u, v [..][ch][cw] -> [..][6][ch][cw] in code / 255; an odd last row or
+    column of luma is replicated."""
     h, w = y.shape[-2:]
     if h % 2:
         y = torch.cat((y, y[..., -1:, :]), -2)
@@ -158,16 +177,20 @@ def _cut(plane, top, left, height, width):
     """A rectangle of a [h][w] uint8 plane as float codes, rows and columns outside replicated."""
     h, w = plane.shape
     if 0 <= top and top + height <= h and 0 <= left and left + width <= w:
-        part = plane[top:top + height, left:left + width]
+        part = plane[top : top + height, left : left + width]
     else:
-        part = plane[np.clip(np.arange(top, top + height), 0, h - 1)[:, None],
-                     np.clip(np.arange(left, left + width), 0, w - 1)[None]]
+        part = plane[
+            np.clip(np.arange(top, top + height), 0, h - 1)[:, None],
+            np.clip(np.arange(left, left + width), 0, w - 1)[None],
+        ]
     return torch.from_numpy(part.astype(np.float32))
 
 
 def to_tensor(frames: Frames, index: int, space: str, colour: Colour | None = None, area=None):
-    """Frame `index` as the network sees it: float32 [1, 3 or 6][height][width]. `area` = (top, left, height,
-    width) in luma samples cuts a part, equal to the same part of the whole; even numbers for rgb and yuv420."""
+    """Frame `index` as the network sees it: float32 [1, 3 or 6][height][width]. `area` = (top,
+    left, height, width) in luma samples cuts a part, equal to the same part of the whole; even
+    numbers for rgb and yuv420.
+    """
     top, left, height, width = area or (0, 0, frames.height, frames.width)
     y = _cut(frames.y[index], top, left, height, width)
     if space == "y":
@@ -179,8 +202,10 @@ def to_tensor(frames: Frames, index: int, space: str, colour: Colour | None = No
         u, v = (_cut(p[index], top // 2, left // 2, ch, cw) for p in (frames.u, frames.v))
         return yuv420_pack(y, u, v)
     margin = 2  # of the cubic, in chroma samples: beyond the frame both ways of padding replicate
-    u, v = (_cut(p[index], top // 2 - margin, left // 2 - margin, ch + 2 * margin, cw + 2 * margin)
-            for p in (frames.u, frames.v))
+    u, v = (
+        _cut(p[index], top // 2 - margin, left // 2 - margin, ch + 2 * margin, cw + 2 * margin)
+        for p in (frames.u, frames.v)
+    )
     wide, high = 2 * (cw + 2 * margin), 2 * (ch + 2 * margin)
     part = (slice(2 * margin, 2 * margin + height), slice(2 * margin, 2 * margin + width))
     u, v = (chroma_to_444(p, colour, wide, high)[part] for p in (u, v))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The general models of models/general: `python -m srpack.general` makes the data, trains and measures them.
+"""The general models of models/general: `python -m srpack.general` makes the data, trains and
+measures them.
 
-Data are fetched at training time and never committed: photographs from Debian's wallpaper packages, halved first so
-that they are sharp and free of noise and aliasing, panned slowly so that a codec treats them as video; and training
-clips from a folder beside the repository, where it exists. The low-resolution side is FFmpeg's bicubic, clean and
-coded by x264 at several qualities, so that decoded frames are what the networks expect. Luma only.
+Data are fetched at training time and never committed: photographs from Debian's wallpaper
+packages, halved first so that they are sharp and free of noise and aliasing, panned slowly so
+that a codec treats them as video; and training clips from a folder beside the repository, where
+it exists. The low-resolution side is FFmpeg's bicubic, clean and coded by x264 at several
+qualities, so that decoded frames are what the networks expect. Luma only.
 """
 
 import argparse
@@ -17,6 +19,8 @@ import sys
 import time
 
 import numpy as np
+import safetensors.torch
+import torch
 
 from . import graph as graphs
 from . import models, train
@@ -24,32 +28,54 @@ from .colour import Frames, frames_from_raw
 
 ROOT = models.MODELS_DIR.parent
 PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds")
-# Photographs large enough to be halved; paintings, gradients and vector art teach a network little. The licence is that of each file.
+# Photographs large enough to be halved, with their licences; paintings, gradients and vector art
+# teach a network little.
 PHOTOS = {
-    "aitzgorri_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "Bridge_by_Sander_Klootwijk.jpg": "CC-BY-SA-4.0",
-    "Dragonfly_by_Bolly.jpg": "CC-BY-SA-4.0", "friends_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
-    "greentock_by_Peter_Nerlich.jpg": "CC-BY-SA-4.0", "life_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
-    "picosdeeuropa_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "Picture_0B_by_freespace.jpg": "CC-BY-4.0",
+    "aitzgorri_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "Bridge_by_Sander_Klootwijk.jpg": "CC-BY-SA-4.0",
+    "Dragonfly_by_Bolly.jpg": "CC-BY-SA-4.0",
+    "friends_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "greentock_by_Peter_Nerlich.jpg": "CC-BY-SA-4.0",
+    "life_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "picosdeeuropa_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "Picture_0B_by_freespace.jpg": "CC-BY-4.0",
     "seeding_by_Clements_Engelhardt.jpg": "CC0-1.0",
-    "sunset_by_Aitzol_Berasategi.jpg": "CC-BY-4.0", "umang_by_Abhishek_Mudgal.jpg": "CC-BY-4.0",
-    "Fossa_by_Jasper_Roks.jpg": "CC-BY-SA-3.0", "Infinite-Sea_by_Aury88.jpg": "CC-BY-SA-3.0",
+    "sunset_by_Aitzol_Berasategi.jpg": "CC-BY-4.0",
+    "umang_by_Abhishek_Mudgal.jpg": "CC-BY-4.0",
+    "Fossa_by_Jasper_Roks.jpg": "CC-BY-SA-3.0",
+    "Infinite-Sea_by_Aury88.jpg": "CC-BY-SA-3.0",
     "Kleiber_by_Lukas_Baubkus.jpg": "CC-BY-SA-3.0",
-    **{f"mate/nature/{name}.jpg": "GPL-2+" for name in
-       ("Aqua", "Garden", "LadyBird", "TwoWings", "Wood", "YellowFlower")},
+    **{
+        f"mate/nature/{name}.jpg": "GPL-2+"
+        for name in ("Aqua", "Garden", "LadyBird", "TwoWings", "Wood", "YellowFlower")
+    },
 }
-TRAINING_CLIPS = {"aerial_city_1080p24.mp4": "from a package under MIT",
-                  "cups_720p30.mp4": "from an Apache-2.0 repository",
-                  "game_openarena_1080p30.mp4": "OpenArena, GPL-2 assets"}
-HELD_OUT_CLIPS = ("bbb_1080p24.mp4", "cactusflower_720p30.mp4", "citynight_720x405.mpg")  # never trained on
-CROP = (960, 720)          # of a photograph; a multiple of 24, so that every scale has even low-resolution sizes
-PAN = 6                    # frames of a pan over each crop
-QUALITIES = (18, 22, 26)   # x264 crf
-CLEAN_SHARE = 0.3          # of the patches
+TRAINING_CLIPS = {
+    "aerial_city_1080p24.mp4": "from a package under MIT",
+    "cups_720p30.mp4": "from an Apache-2.0 repository",
+    "game_openarena_1080p30.mp4": "OpenArena, GPL-2 assets",
+}
+HELD_OUT_CLIPS = (
+    "bbb_1080p24.mp4",
+    "cactusflower_720p30.mp4",
+    "citynight_720x405.mpg",
+)  # never trained on
+CROP = (
+    960,
+    720,
+)  # of a photograph; a multiple of 24, so that every scale has even low-resolution sizes
+PAN = 6  # frames of a pan over each crop
+QUALITIES = (18, 22, 26)  # x264 crf
+CLEAN_SHARE = 0.3  # of the patches
 PHOTO_SHARE = 0.5
 MEASURED_QUALITY = 20
-BICUBIC = ("flags=bicubic+accurate_rnd+full_chroma_int:in_h_chr_pos=0:out_h_chr_pos=0:"
-           "in_v_chr_pos=128:out_v_chr_pos=128")
-STEPS = {"edge16": 6000, "edge8": 4000}
+BICUBIC = (
+    "flags=bicubic+accurate_rnd+full_chroma_int:in_h_chr_pos=0:out_h_chr_pos=0:"
+    "in_v_chr_pos=128:out_v_chr_pos=128"
+)
+STEPS = {"edge16-x4": 6000}  # the others are shorter: they begin with the features of the first
+OTHER_STEPS = 2500
+FIRST = "edge16-x4"
 
 
 def _run(*command, **kwargs):
@@ -74,14 +100,30 @@ def fetch(build):
 
 
 def _size(path):
-    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=width,height",
-                          "-of", "json", str(path)], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "stream=width,height",
+            "-of",
+            "json",
+            str(path),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     stream = json.loads(out)["streams"][0]
     return stream["width"], stream["height"]
 
 
 def make_photos(backgrounds, build):
-    """One 4:2:0 file of all pans: every photograph halved, cut into crops, each moved by a few pixels a frame."""
+    """One 4:2:0 file of all pans: every photograph halved, cut into crops, each moved by a few
+    pixels a frame."""
     path = build / "photos.yuv"
     if path.exists():
         return path, CROP
@@ -91,20 +133,37 @@ def make_photos(backgrounds, build):
         for name in PHOTOS:
             w, h = _size(backgrounds / name)
             w, h = w // 4 * 2, h // 4 * 2  # half, even
-            raw = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", str(backgrounds / name), "-vf",
-                                  f"scale={w}:{h}:flags=bicubic+accurate_rnd,format=yuv420p", "-f", "rawvideo", "-"],
-                                 check=True, capture_output=True).stdout
+            raw = subprocess.run(
+                [
+                    "ffmpeg",
+                    "-nostdin",
+                    "-v",
+                    "error",
+                    "-i",
+                    str(backgrounds / name),
+                    "-vf",
+                    f"scale={w}:{h}:flags=bicubic+accurate_rnd,format=yuv420p",
+                    "-f",
+                    "rawvideo",
+                    "-",
+                ],
+                check=True,
+                capture_output=True,
+            ).stdout
             data = np.frombuffer(raw, np.uint8)
-            y = data[:w * h].reshape(h, w)
-            chroma = data[w * h:].reshape(2, h // 2, w // 2)
+            y = data[: w * h].reshape(h, w)
+            chroma = data[w * h :].reshape(2, h // 2, w // 2)
             room_x, room_y = w - width - 4 * PAN, h - height - 2 * PAN
             for top in {0, room_y // 4 * 2, room_y // 2 * 2}:
                 for left in sorted({0, room_x // 6 * 2, room_x // 3 * 2, room_x // 2 * 2}):
                     for i in range(PAN):
                         t, l = top + 2 * i, left + 4 * i
-                        file.write(np.ascontiguousarray(y[t:t + height, l:l + width]).tobytes())
-                        file.write(np.ascontiguousarray(
-                            chroma[:, t // 2:(t + height) // 2, l // 2:(l + width) // 2]).tobytes())
+                        file.write(np.ascontiguousarray(y[t : t + height, l : l + width]).tobytes())
+                        file.write(
+                            np.ascontiguousarray(
+                                chroma[:, t // 2 : (t + height) // 2, l // 2 : (l + width) // 2]
+                            ).tobytes()
+                        )
     partial.rename(path)
     return path, CROP
 
@@ -116,7 +175,17 @@ def make_clip(source, build):
     path = build / f"{source.stem}.yuv"
     if not path.exists():
         partial = path.with_suffix(".part")
-        _ffmpeg("-i", source, "-vf", f"crop={w}:{h}:0:0", "-pix_fmt", "yuv420p", "-f", "rawvideo", partial)
+        _ffmpeg(
+            "-i",
+            source,
+            "-vf",
+            f"crop={w}:{h}:0:0",
+            "-pix_fmt",
+            "yuv420p",
+            "-f",
+            "rawvideo",
+            partial,
+        )
         partial.rename(path)
     return path, (w, h)
 
@@ -129,12 +198,27 @@ def make_low(path, size, scale, quality):
         return low
     partial, small = low.with_suffix(".part"), (w // scale, h // scale)
     filters = f"scale={small[0]}:{small[1]}:{BICUBIC}" if scale > 1 else "null"
-    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-r", "24", "-i", path, "-vf", filters]
+    raw = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "yuv420p",
+        "-s",
+        f"{w}x{h}",
+        "-r",
+        "24",
+        "-i",
+        path,
+        "-vf",
+        filters,
+    ]
     if quality is None:
         _ffmpeg(*raw, "-f", "rawvideo", partial)
     else:
         coded = low.with_suffix(".mp4")
-        _ffmpeg(*raw, "-c:v", "libx264", "-preset", "medium", "-crf", quality, "-threads", "2", coded)
+        _ffmpeg(
+            *raw, "-c:v", "libx264", "-preset", "medium", "-crf", quality, "-threads", "2", coded
+        )
         _ffmpeg("-i", coded, "-pix_fmt", "yuv420p", "-f", "rawvideo", partial)
         coded.unlink()
     partial.rename(low)
@@ -149,7 +233,9 @@ def sources(scale, build, clips):
     """Training sources with their shares."""
     kinds = [(make_photos(fetch(build), build), PHOTO_SHARE)]
     present = [name for name in TRAINING_CLIPS if (clips / name).exists()]
-    kinds += [(make_clip(clips / name, build), (1 - PHOTO_SHARE) / len(present)) for name in present]
+    kinds += [
+        (make_clip(clips / name, build), (1 - PHOTO_SHARE) / len(present)) for name in present
+    ]
     found = []
     for (path, size), share in kinds:
         high = _luma(path, size)
@@ -174,8 +260,10 @@ def measure(module, build, clips):
         for quality in (None, MEASURED_QUALITY):
             if module.scale == 1 and quality is None:
                 continue
-            low = _luma(make_low(path, size, module.scale, quality),
-                        (size[0] // module.scale, size[1] // module.scale))
+            low = _luma(
+                make_low(path, size, module.scale, quality),
+                (size[0] // module.scale, size[1] // module.scale),
+            )
             pairs = [(0, i) for i in range(0, len(low), 10)]
             model, bicubic = train.evaluate(module, pairs, [train.Source(low, high)])
             kind = "clean" if quality is None else f"crf {quality}"
@@ -183,14 +271,44 @@ def measure(module, build, clips):
     return result
 
 
+def borrow(graph, path, start):
+    """Writes start weights: those of the model at `path` wherever a convolution has the same
+    name and shape and is not the last one. None when nothing fits or there is no such model."""
+    if not path.exists():
+        return None
+    module = graphs.load_module(graph)
+    graphs.initialise(module)
+    own, theirs = module.named_tensors(), safetensors.torch.load_file(path)
+    names = [
+        name
+        for name in own
+        if name in theirs and not name.startswith("tail.") and own[name].shape == theirs[name].shape
+    ]
+    if not names:
+        return None
+    with torch.no_grad():
+        for name in names:
+            own[name].copy_(theirs[name])
+    graphs.export(module, start, "f32")
+    return start
+
+
 def make(name, build, clips, out, steps, threads, seed):
     """Trains and measures one model; writes its weights and its row of figures."""
     graph = models.all_models()[name]
     begin = time.time()
     found = sources(graph["scale"], build, clips)
-    print(f"{name}: {len(found)} sources, {sum(len(s.lr) for s in found)} frames, "
-          f"data {time.time() - begin:.0f} s", flush=True)
-    steps = steps or STEPS.get(name.split("-")[0], 6000)
+    print(
+        f"{name}: {len(found)} sources, {sum(len(s.lr) for s in found)} frames, "
+        f"data {time.time() - begin:.0f} s",
+        flush=True,
+    )
+    steps = steps or STEPS.get(name, OTHER_STEPS)
+    start = (
+        borrow(graph, out / f"{FIRST}.safetensors", build / f"{name}-start.safetensors")
+        if name != FIRST
+        else None
+    )
     shown = [0.0]
 
     def progress(fraction, loss, psnr):
@@ -198,46 +316,74 @@ def make(name, build, clips, out, steps, threads, seed):
             shown[0] = time.time()
             print(f"{name}: {100 * fraction:.1f} % loss {loss:.5f} PSNR {psnr:.3f}", flush=True)
 
-    options = dataclasses.replace(train.default_options(graphs.load_module(graph)), sharpness=0.35, rate=3e-3)
-    result = train.train(graph, found, steps=steps, seed=seed, threads=threads, options=options, progress=progress,
-                         checkpoint_path=build / f"{name}.checkpoint")
+    options = dataclasses.replace(
+        train.default_options(graphs.load_module(graph)),
+        sharpness=0.35,
+        rate=4e-3,
+        loss="mse" if start else "mixed",
+    )
+    result = train.train(
+        graph,
+        found,
+        steps=steps,
+        seed=seed,
+        threads=threads,
+        options=options,
+        progress=progress,
+        init=start,
+        checkpoint_path=build / f"{name}.checkpoint",
+    )
     figures = measure(result.module, build, clips)
     graphs.export(result.module, out / f"{name}.safetensors")
-    record = {"steps": result.steps, "threads": threads, "seed": seed, "batch": options.batch, "seconds": round(result.seconds),
-              "figures": figures}
+    record = {
+        "steps": result.steps,
+        "threads": threads,
+        "seed": seed,
+        "batch": options.batch,
+        "start": FIRST if start else "random",
+        "seconds": round(result.seconds),
+        "figures": figures,
+    }
     (build / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for clip, kinds in figures.items():
         for kind, (bicubic, model) in kinds.items():
-            print(f"{name} {clip} {kind}: bicubic {bicubic:.2f} model {model:.2f} {model - bicubic:+.2f} dB", flush=True)
+            print(
+                f"{name} {clip} {kind}: bicubic {bicubic:.2f} model {model:.2f} "
+                f"{model - bicubic:+.2f} dB",
+                flush=True,
+            )
 
 
 README = """# General models
 
-Small networks that were not made for one video: the start point of overfitting, and what srplay uses for a plain
-video file. Written by `make general-models` (`python -m srpack.general`, see `scripts/srpack/general.py`).
+Small networks that were not made for one video: the start point of overfitting, and what srplay
+uses for a plain video file. Written by `make general-models` (`scripts/srpack/general.py`).
 
 ## Figures
 
-Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was trained on, nothing shaved, after rounding
-to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic reduction; `crf 20`: the same coded by x264
-(preset medium) and decoded, which is what a player has. Frames are cropped to a multiple of 24 first.
+Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was trained on, nothing
+shaved, after rounding to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic
+reduction; `crf 20`: the same coded by x264 (preset medium) and decoded, which is what a player has. Frames are
+cropped to a multiple of 24 first.
 
 {table}
 
 ## Recipe
 
 - Data: {photos} photographs of the Debian packages {packages}, halved by bicubic, cut into crops of
-  {crop[0]}x{crop[1]} and panned by 4x2 pixels a frame for {pan} frames; clips {clips}. {photo_share:.0%} of the patches come
-  from photographs. Low-resolution side: bicubic, {clean_share:.0%} clean, the rest coded by x264 at crf {qualities} and decoded.
-- Training: `srpack.train` (SOAP optimiser, cosine schedule, L1 turning into squared error, patches of 48x48
-  low-resolution pixels, drawn more often where bicubic is wrong), luma only, float32, weights rounded to f16.
+  {crop[0]}x{crop[1]} and panned by 4x2 pixels a frame for {pan} frames; clips {clips}.
+  {photo_share:.0%} of the patches come from photographs. Low-resolution side: bicubic,
+  {clean_share:.0%} clean, the rest coded by x264 at crf {qualities} and decoded.
+- Training: `srpack.train` (SOAP optimiser, cosine schedule, squared error; {first}: L1 turning into
+  squared error), patches of 48x48 low-resolution pixels, drawn more often where bicubic is wrong;
+  luma only, float32, weights rounded to f16. The others start with the features of {first}.
 
-| model | steps | batch | threads | seed | seconds | SHA-256 of the weights |
-|---|---|---|---|---|---|---|
+| model | steps | start | batch | threads | seed | seconds | SHA-256 of the weights |
+|---|---|---|---|---|---|---|---|
 {runs}
 
-A run repeats bit for bit for a seed, a number of threads, and equal data, PyTorch and CPU type. The data pass through
-the ffmpeg and x264 of the machine.
+A run repeats bit for bit for a seed, a number of threads, and equal data, PyTorch and CPU type.
+The data pass through the ffmpeg and x264 of the machine.
 
 ## Data and licences
 
@@ -251,37 +397,74 @@ Nothing of it is in this repository; the weights are the project's.
 
 def write_readme(build, out):
     """The page of the models in `out`, from what make() recorded."""
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(build.glob("*.json"))
-               if (out / f"{path.stem}.safetensors").exists()}
-    columns = sorted({(clip, kind) for r in records.values() for clip, kinds in r["figures"].items() for kind in kinds})
-    table = ["| model | " + " | ".join(f"{clip}, {kind}" for clip, kind in columns) + " |",
-             "|---" * (len(columns) + 1) + "|"]
+    records = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(build.glob("*.json"))
+        if (out / f"{path.stem}.safetensors").exists()
+    }
+    columns = sorted(
+        {
+            (clip, kind)
+            for r in records.values()
+            for clip, kinds in r["figures"].items()
+            for kind in kinds
+        }
+    )
+    table = [
+        "| model | " + " | ".join(f"{clip}, {kind}" for clip, kind in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     runs = []
     for name, record in records.items():
         cells = []
         for clip, kind in columns:
             pair = record["figures"].get(clip, {}).get(kind)
-            cells.append(f"{pair[0]:.2f} -> {pair[1]:.2f} ({pair[1] - pair[0]:+.2f})" if pair else "-")
+            cells.append(
+                f"{pair[0]:.2f} -> {pair[1]:.2f} ({pair[1] - pair[0]:+.2f})" if pair else "-"
+            )
         table.append(f"| {name} | " + " | ".join(cells) + " |")
         digest = hashlib.sha256((out / f"{name}.safetensors").read_bytes()).hexdigest()
-        runs.append(f"| {name} | {record['steps']} | {record['batch']} | {record['threads']} | {record['seed']} | "
-                    f"{record['seconds']} | `{digest}` |")
+        runs.append(
+            f"| {name} | {record['steps']} | {record['start']} | {record['batch']} "
+            f"| {record['threads']} | {record['seed']} | {record['seconds']} | `{digest}` |"
+        )
     data = [f"| {name} | {licence} |" for name, licence in {**PHOTOS, **TRAINING_CLIPS}.items()]
-    text = README.format(table="\n".join(table), runs="\n".join(runs), data="\n".join(data), photos=len(PHOTOS),
-                         packages=", ".join(PACKAGES), crop=CROP, pan=PAN, clips=", ".join(TRAINING_CLIPS),
-                         photo_share=PHOTO_SHARE, clean_share=CLEAN_SHARE,
-                         qualities=", ".join(map(str, QUALITIES)))
+    text = README.format(
+        table="\n".join(table),
+        runs="\n".join(runs),
+        data="\n".join(data),
+        photos=len(PHOTOS),
+        packages=", ".join(PACKAGES),
+        crop=CROP,
+        first=FIRST,
+        pan=PAN,
+        clips=", ".join(TRAINING_CLIPS),
+        photo_share=PHOTO_SHARE,
+        clean_share=CLEAN_SHARE,
+        qualities=", ".join(map(str, QUALITIES)),
+    )
     graphs.write_atomically(out / "README.md", text.encode())
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="srpack.general", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3"], help="which models")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/general", help="where data are made")
-    parser.add_argument("--clips", type=pathlib.Path, default=ROOT / "../shared/clips", help="training and test clips")
+    parser.add_argument(
+        "names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3"], help="which models"
+    )
+    parser.add_argument(
+        "--build", type=pathlib.Path, default=ROOT / "build/general", help="where data are made"
+    )
+    parser.add_argument(
+        "--clips",
+        type=pathlib.Path,
+        default=ROOT / "../shared/clips",
+        help="training and test clips",
+    )
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "models/general")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--threads", type=int, default=2, help="part of what makes a run reproducible")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="part of what makes a run reproducible"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     args.build.mkdir(parents=True, exist_ok=True)

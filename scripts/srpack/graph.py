@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Graphs of docs/format.md as PyTorch modules; parameters from and to safetensors.
 
-Tensors are [n][channels][height][width] float32, samples in code / 255; the graph's mean is taken off and put
-back inside the module. The C reference executor is the definition; a test compares the two.
+Tensors are [n][channels][height][width] float32, samples in code / 255; the graph's mean is
+taken off and put back inside the module. The C reference executor is the definition; a test
+compares the two.
 """
 
 import json
@@ -31,7 +32,7 @@ def cubic(t):
 
 
 def phase_taps(position, mode="bicubic"):
-    """Weights of the source samples -2..2 for a sample at `position` in [-1, 1) of the source grid."""
+    """Weights of source samples -2..2 for a sample at `position` in [-1, 1) of their grid."""
     if mode == "bicubic":
         return [cubic(position - k) for k in range(-2, 3)]
     if mode == "bilinear":
@@ -41,7 +42,9 @@ def phase_taps(position, mode="bicubic"):
 
 def resize_kernel(scale, mode="bicubic"):
     """[scale * scale][1][5][5]: one 5x5 kernel for each output phase (row * scale + column)."""
-    taps = torch.tensor([phase_taps((i + 0.5) / scale - 0.5, mode) for i in range(scale)], dtype=torch.float64)
+    taps = torch.tensor(
+        [phase_taps((i + 0.5) / scale - 0.5, mode) for i in range(scale)], dtype=torch.float64
+    )
     return torch.einsum("ik,jl->ijkl", taps, taps).reshape(scale * scale, 1, 5, 5).float()
 
 
@@ -73,7 +76,9 @@ def _ordered(graph):
     while waiting:
         ready = [node for node in waiting if known.issuperset(node["inputs"])]
         if not ready:
-            raise ValueError(f"graph {graph['name']}: cycle or missing tensor at node {waiting[0]['name']}")
+            raise ValueError(
+                f"graph {graph['name']}: cycle or missing tensor at node {waiting[0]['name']}"
+            )
         for node in ready:
             if node["output"] in known:
                 raise ValueError(f"graph {graph['name']}: tensor {node['output']} is written twice")
@@ -128,7 +133,11 @@ def _depth_to_space(x, node):
     block = node["block"]
     if node.get("order", "crd") == "dcr":
         n, c, h, w = x.shape
-        x = x.reshape(n, block * block, c // (block * block), h, w).transpose(1, 2).reshape(n, c, h, w)
+        x = (
+            x.reshape(n, block * block, c // (block * block), h, w)
+            .transpose(1, 2)
+            .reshape(n, c, h, w)
+        )
     return F.pixel_shuffle(x, block)
 
 
@@ -153,13 +162,17 @@ class GraphModule(torch.nn.Module):
             c, f = self._check(node, channels, factor)
             channels[node["output"]], factor[node["output"]] = c, f
             if node["op"] == "resize" and node["mode"] != "nearest":
-                self.register_buffer(f"kernel{index}", resize_kernel(node["scale"], node["mode"]), persistent=False)
+                self.register_buffer(
+                    f"kernel{index}", resize_kernel(node["scale"], node["mode"]), persistent=False
+                )
         if channels[graph["output"]] != self.channels or factor[graph["output"]] != self.scale:
             raise ValueError(f"graph {graph['name']}: the output is not scale times the input")
         reads = [t for node in self.order for t in node["inputs"]] + [graph["output"]]
         self._last = {tensor: i for i, node in enumerate(self.order) for tensor in node["inputs"]}
         if set(channels) - set(reads):
-            raise ValueError(f"graph {graph['name']}: {sorted(set(channels) - set(reads))[0]} is never read")
+            raise ValueError(
+                f"graph {graph['name']}: {sorted(set(channels) - set(reads))[0]} is never read"
+            )
 
     def _check(self, node, channels, factor):
         """Channels and size factor of the node's output; creates its convolution."""
@@ -199,7 +212,9 @@ class GraphModule(torch.nn.Module):
             elif node["op"] == "depth_to_space":
                 y = _depth_to_space(inputs[0], node)
             else:
-                y = resize(inputs[0], node["scale"], node["mode"], getattr(self, f"kernel{index}", None))
+                y = resize(
+                    inputs[0], node["scale"], node["mode"], getattr(self, f"kernel{index}", None)
+                )
             for tensor in node["inputs"]:
                 if self._last[tensor] == index and tensor != self.graph["output"]:
                     values.pop(tensor, None)
@@ -209,20 +224,26 @@ class GraphModule(torch.nn.Module):
 
     def named_tensors(self):
         """Name in the file -> parameter, in the order of the nodes."""
-        return {f"{name}.{key}": value for name, conv in self.convolutions.items()
-                for key, value in conv.named_parameters()}
+        return {
+            f"{name}.{key}": value
+            for name, conv in self.convolutions.items()
+            for key, value in conv.named_parameters()
+        }
 
 
 def load_module(graph) -> GraphModule:
-    """Module of a graph (dict or path). Input [n][c][h][w] in code / 255, output [n][c][h*scale][w*scale], not clipped;
-    the mean is applied inside. Attributes: graph (dict), scale, colour, channels, mean, macs_per_pixel.
+    """Module of a graph (dict or path). Input [n][c][h][w] in code / 255, output
+    [n][c][h*scale][w*scale], not clipped; the mean is applied inside. Attributes: graph (dict),
+    scale, colour, channels, mean, macs_per_pixel.
     All parameters are zero: call initialise() or load_parameters()."""
     return GraphModule(read_graph(graph))
 
 
 def initialise(module, seed=0) -> None:
-    """He initialisation; the last convolutions before the output begin at zero, or at the bicubic kernel where
-    one of them reads the input, so that training starts at the bicubic picture where the graph allows it."""
+    """He initialisation; the last convolutions before the output begin at zero, or at the
+    bicubic kernel where one of them reads the input, so that training starts at the bicubic
+    picture where the graph allows it.
+    """
     generator = torch.Generator().manual_seed(seed)
     producer = {node["output"]: node for node in module.order}
     last, todo = [], [module.graph["output"]]
@@ -232,21 +253,48 @@ def initialise(module, seed=0) -> None:
             last.append(node)
         elif node is not None and node.get("activation", "none") == "none":
             todo += node["inputs"]
-    based = any(node["op"] == "resize" and node["inputs"] == [module.graph["input"]] for node in module.order)
+    based = any(
+        node["op"] == "resize" and node["inputs"] == [module.graph["input"]]
+        for node in module.order
+    )
     based = based or module.graph["input"] in producer[module.graph["output"]]["inputs"]
-    skips = [node for node in last if node["inputs"] == [module.graph["input"]] and node["kernel"] == [5, 5]
-             and node["channels"] == module.channels * module.scale ** 2 and node.get("activation", "none") == "none"]
+    skips = [
+        node
+        for node in last
+        if node["inputs"] == [module.graph["input"]]
+        and node["kernel"] == [5, 5]
+        and node["channels"] == module.channels * module.scale**2
+        and node.get("activation", "none") == "none"
+    ]
     with torch.no_grad():
         for name, conv in module.convolutions.items():
             fan_in = conv.weight[0].numel()
             node = next(n for n in module.order if n["name"] == name)
-            gain = 2.0 if node.get("activation", "none") in ("relu", "leaky_relu", "prelu", "clip") else 1.0
-            conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) * math.sqrt(gain / fan_in))
+            gain = (
+                2.0
+                if node.get("activation", "none") in ("relu", "leaky_relu", "prelu", "clip")
+                else 1.0
+            )
+            conv.weight.copy_(
+                torch.randn(conv.weight.shape, generator=generator) * math.sqrt(gain / fan_in)
+            )
             conv.bias.zero_()
-        residual = [n for n in module.order if n["op"] == "add" and module.graph["input"] not in n["inputs"]]
-        blocks = sum(1 for n in residual if len(n["inputs"]) == 2 and n["inputs"][1] not in (m["output"] for m in last))
-        for node in module.order:  # residual branches begin small: the sum of many keeps its variance
-            if node["op"] == "conv2d" and blocks > 1 and any(node["output"] in r["inputs"] for r in residual):
+        residual = [
+            n for n in module.order if n["op"] == "add" and module.graph["input"] not in n["inputs"]
+        ]
+        blocks = sum(
+            1
+            for n in residual
+            if len(n["inputs"]) == 2 and n["inputs"][1] not in (m["output"] for m in last)
+        )
+        for (
+            node
+        ) in module.order:  # residual branches begin small: the sum of many keeps its variance
+            if (
+                node["op"] == "conv2d"
+                and blocks > 1
+                and any(node["output"] in r["inputs"] for r in residual)
+            ):
                 module.convolutions[node["name"]].weight.mul_(1 / math.sqrt(blocks))
         if based or skips:
             for node in last:
@@ -255,12 +303,13 @@ def initialise(module, seed=0) -> None:
             weight = module.convolutions[skips[0]["name"]].weight
             kernel = resize_kernel(module.scale)[:, 0]
             for channel in range(module.channels):
-                phases = slice(channel * module.scale ** 2, (channel + 1) * module.scale ** 2)
+                phases = slice(channel * module.scale**2, (channel + 1) * module.scale**2)
                 weight[phases, channel] = kernel
 
 
 def load_parameters(module, path) -> None:
-    """Reads a safetensors file into a module of load_module. ValueError when names, shapes or values are wrong."""
+    """Reads a safetensors file into a module of load_module. ValueError when names, shapes or
+    values are wrong."""
     try:
         tensors = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
@@ -268,11 +317,15 @@ def load_parameters(module, path) -> None:
     expected = module.named_tensors()
     if tensors.keys() != expected.keys():
         name = sorted(tensors.keys() ^ expected.keys())[0]
-        raise ValueError(f"{path}: tensor {name} is {'missing' if name in expected else 'not in the graph'}")
+        raise ValueError(
+            f"{path}: tensor {name} is {'missing' if name in expected else 'not in the graph'}"
+        )
     for name, parameter in expected.items():
         value = tensors[name]
         if value.shape != parameter.shape:
-            raise ValueError(f"{path}: {name} has shape {list(value.shape)}, not {list(parameter.shape)}")
+            raise ValueError(
+                f"{path}: {name} has shape {list(value.shape)}, not {list(parameter.shape)}"
+            )
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} holds NaN or infinity")
     with torch.no_grad():
@@ -281,7 +334,8 @@ def load_parameters(module, path) -> None:
 
 
 def round_parameters(module, dtype="f16") -> None:
-    """Rounds the parameters in place to what export() writes, so that a measurement sees what is shipped."""
+    """Rounds the parameters in place to what export() writes, so that a measurement sees what is
+    shipped."""
     if dtype == "f16":
         with torch.no_grad():
             for parameter in module.named_tensors().values():
@@ -289,10 +343,13 @@ def round_parameters(module, dtype="f16") -> None:
 
 
 def export(module, path, dtype: str = "f16") -> None:
-    """Writes the module's parameters as safetensors (f16 or f32), atomically, the same bytes for the same weights.
-    ValueError when a value is not finite in that type."""
+    """Writes the module's parameters as safetensors (f16 or f32), atomically, the same bytes for
+    the same weights. ValueError when a value is not finite in that type."""
     kind = {"f16": torch.float16, "f32": torch.float32}[dtype]
-    tensors = {name: value.detach().to("cpu", kind).contiguous() for name, value in module.named_tensors().items()}
+    tensors = {
+        name: value.detach().to("cpu", kind).contiguous()
+        for name, value in module.named_tensors().items()
+    }
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} is not finite in {dtype}")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""SOAP (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", 2024), for convolutions.
+"""SOAP (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", 2024), for
+convolutions.
 
-A weight [out][in][kh][kw] is seen as the matrix [out][in*kh*kw]. Running averages of G G' and G' G give an
-eigenbasis for each side; Adam runs in that basis. The bases are refreshed every few steps by one step of power
-iteration and a QR. Sides above `largest` keep the identity.
+A weight [out][in][kh][kw] is seen as the matrix [out][in*kh*kw]. Running averages of G G' and G'
+G give an eigenbasis for each side; Adam runs in that basis. The bases are refreshed every few
+steps by one step of power iteration and a QR. Sides above `largest` keep the identity.
 """
 
 import torch
@@ -12,9 +13,20 @@ import torch
 class Soap(torch.optim.Optimizer):
     """Parameters below two dimensions are left to plain Adam."""
 
-    def __init__(self, parameters, lr, betas=(0.9, 0.95), memory=0.95, every=10, largest=640, eps=1e-8):
-        super().__init__(parameters, {"lr": lr, "betas": betas, "memory": memory, "every": every,
-                                      "largest": largest, "eps": eps})
+    def __init__(
+        self, parameters, lr, betas=(0.9, 0.95), memory=0.95, every=10, largest=640, eps=1e-8
+    ):
+        super().__init__(
+            parameters,
+            {
+                "lr": lr,
+                "betas": betas,
+                "memory": memory,
+                "every": every,
+                "largest": largest,
+                "eps": eps,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -48,8 +60,8 @@ class Soap(torch.optim.Optimizer):
         rotated = self._rotate(g, state)
         state["m"].lerp_(g, 1 - b1)
         state["v"].mul_(b2).addcmul_(rotated, rotated, value=1 - b2)
-        m = self._rotate(state["m"], state) / (1 - b1 ** t)
-        update = m / ((state["v"] / (1 - b2 ** t)).sqrt() + group["eps"])
+        m = self._rotate(state["m"], state) / (1 - b1**t)
+        update = m / ((state["v"] / (1 - b2**t)).sqrt() + group["eps"])
         update = self._back(update, state)
         parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"])
         if t % group["every"] == 0:

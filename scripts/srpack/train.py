@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Overfits one network to one video, or trains it on many.
 
-The network learns from random patches of the decoded low-resolution frames (uint8 planes, memory maps are fine)
-towards the same place of the original. Each thread computes the gradient of its own part of a batch with a replica
-of the module whose parameters share the master's memory; parts are summed in a fixed order, so a run of a given
-number of steps is reproducible bit for bit on a CPU for a seed and a number of threads.
+The network learns from random patches of the decoded low-resolution frames (uint8 planes, memory
+maps are fine) towards the same place of the original. Each thread computes the gradient of its
+own part of a batch with a replica of the module whose parameters share the master's memory;
+parts are summed in a fixed order, so a run of a given number of steps is reproducible bit for
+bit on a CPU for a seed and a number of threads.
 
-Ideas from: Liu et al., "Overfitting the Data: Compact Neural Video Delivery" (CaFM, ICCV 2021) and Li et al., STDO
-(CVPR 2023): overfit, and look more often where the error is; Vyas et al., "SOAP" (2024): Adam in the eigenbasis of
-Shampoo's preconditioner, cheap for nets this small.
+Ideas from: Liu et al., "Overfitting the Data: Compact Neural Video Delivery" (CaFM, ICCV 2021)
+and Li et al., STDO (CVPR 2023): overfit, and look more often where the error is; Vyas et al.,
+"SOAP" (2024): Adam in the eigenbasis of Shampoo's preconditioner, cheap for nets this small.
 """
 
 import concurrent.futures
@@ -33,7 +34,7 @@ from .optimiser import Soap
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 0.5
-CELL = 16            # low-resolution pixels: side of the cells that carry sampling weights
+CELL = 16  # low-resolution pixels: side of the cells that carry sampling weights
 WEIGHED_FRAMES = 16  # frames per source on which these weights are measured
 PEAK = 255.0
 
@@ -43,15 +44,15 @@ class Options:
     """What was tuned; the defaults are what measured best for a few minutes on two cores."""
 
     batch: int = 16
-    patch: int = 48           # low-resolution pixels
-    margin: int = 2           # low-resolution pixels at a patch's edge that the loss does not see
+    patch: int = 48  # low-resolution pixels
+    margin: int = 2  # low-resolution pixels at a patch's edge that the loss does not see
     rate: float = 4e-3
-    warmup: float = 0.02      # fraction of the run
-    loss: str = "mixed"       # l1, mse, charbonnier, mixed
-    sharpness: float = 0.5    # sampling weight = (squared error of bicubic) ** sharpness; 0: uniform
-    average: float = 0.998    # decay of the averaged weights, per step
-    optimiser: str = "soap"   # soap, adam
-    clip: float = 1.0         # largest gradient norm
+    warmup: float = 0.02  # fraction of the run
+    loss: str = "mixed"  # l1, mse, charbonnier, mixed
+    sharpness: float = 0.5  # sampling weight = (squared error of bicubic) ** sharpness; 0: uniform
+    average: float = 0.998  # decay of the averaged weights, per step
+    optimiser: str = "soap"  # soap, adam
+    clip: float = 1.0  # largest gradient norm
 
 
 @dataclasses.dataclass
@@ -59,18 +60,19 @@ class Result:
     """What a training run gives back."""
 
     module: torch.nn.Module  # best weights found, rounded to f16; graph.export() writes it
-    better: bool             # False: no better than bicubic on the held-out frames; do not ship it
-    finished: bool           # False: stopped on request, resume from the checkpoint
-    chosen: str              # "ema", "raw" or "init": which weights `module` holds
-    psnr: float              # dB on the held-out frames (whole frames, 8-bit rounded, the graph's own channels)
+    better: bool  # False: no better than bicubic on the held-out frames; do not ship it
+    finished: bool  # False: stopped on request, resume from the checkpoint
+    chosen: str  # "ema", "raw" or "init": which weights `module` holds
+    psnr: float  # dB on the held-out frames (whole frames, 8-bit rounded, the graph's own channels)
     psnr_bicubic: float
     steps: int
-    seconds: float           # of training, all resumed parts together
+    seconds: float  # of training, all resumed parts together
 
 
 @dataclasses.dataclass
 class Source:
-    """One clip: frames in, frames wanted, its colour, and its share of the patches (by default its pixels)."""
+    """One clip: frames in, frames wanted, its colour, and its share of the patches (by default
+    its pixels)."""
 
     lr: Frames
     hr: Frames
@@ -93,24 +95,30 @@ class Sampler:
         self.shares = np.cumsum(shares) / sum(shares)
 
     def _usable(self, source):
-        """Low-resolution rows and columns whose whole enlargement lies in the high-resolution frame."""
-        return (min(source.lr.height, source.hr.height // self.scale),
-                min(source.lr.width, source.hr.width // self.scale))
+        """Low-resolution rows and columns whose enlargement lies in the wanted frame."""
+        return (
+            min(source.lr.height, source.hr.height // self.scale),
+            min(source.lr.width, source.hr.width // self.scale),
+        )
 
     def weigh(self):
-        """Measures where the bicubic picture is wrong, on luma, and sets the weights of the cells."""
+        """Measures where the bicubic luma is wrong and sets the weights of the cells."""
         kernel = graphs.resize_kernel(self.scale)
         for number, source in enumerate(self.sources):
             h, w = self._usable(source)
             rows, columns = max(1, h // CELL), max(1, w // CELL)
-            chosen = self.frames[number][::max(1, math.ceil(len(self.frames[number]) / WEIGHED_FRAMES))]
+            chosen = self.frames[number][
+                :: max(1, math.ceil(len(self.frames[number]) / WEIGHED_FRAMES))
+            ]
             maps = []
             for index in chosen:
                 x = to_tensor(source.lr, index, "y")[None, :, :h, :w]
-                t = to_tensor(source.hr, index, "y")[None, :, :h * self.scale, :w * self.scale]
+                t = to_tensor(source.hr, index, "y")[None, :, : h * self.scale, : w * self.scale]
                 with torch.no_grad():
                     error = (graphs.resize(x, self.scale, "bicubic", kernel) - t).square_()
-                maps.append(F.adaptive_avg_pool2d(error, (rows, columns))[0, 0].double().numpy().ravel())
+                maps.append(
+                    F.adaptive_avg_pool2d(error, (rows, columns))[0, 0].double().numpy().ravel()
+                )
             weights = (np.stack(maps) + 1e-6) ** self.options.sharpness
             self.weights[number] = (np.array(chosen), np.cumsum(weights, 1), (rows, columns))
 
@@ -140,14 +148,16 @@ class Sampler:
             xs.append(self._cut(source, source.lr, index, (top, left, ph, pw)))
             ts.append(self._cut(source, source.hr, index, (top * s, left * s, ph * s, pw * s)))
         if self.space == "y":
-            return (torch.from_numpy(np.stack(xs)).unsqueeze(1).float().div_(PEAK),
-                    torch.from_numpy(np.stack(ts)).unsqueeze(1).float().div_(PEAK))
+            return (
+                torch.from_numpy(np.stack(xs)).unsqueeze(1).float().div_(PEAK),
+                torch.from_numpy(np.stack(ts)).unsqueeze(1).float().div_(PEAK),
+            )
         return torch.stack(xs), torch.stack(ts)
 
     def _cut(self, source, frames, index, area):
         if self.space == "y":
             top, left, height, width = area
-            return frames.y[index, top:top + height, left:left + width]
+            return frames.y[index, top : top + height, left : left + width]
         return to_tensor(frames, index, self.space, source.colour, area)
 
 
@@ -165,8 +175,8 @@ def _loss(kind, y, t, fraction):
 
 
 def evaluate(module, frames, sources, device="cpu"):
-    """(PSNR of the module, of bicubic): whole frames, clipped and rounded to 8 bits, mean squared error over all
-    channels and the given (source, frame) pairs."""
+    """(PSNR of the module, of bicubic): whole frames, clipped and rounded to 8 bits, mean
+    squared error over all channels and the given (source, frame) pairs."""
     errors, count = [0.0, 0.0], 0
     for number, index in frames:
         source = sources[number]
@@ -186,8 +196,8 @@ def _psnr(mse):
 
 
 def _evaluation_frames(module, sources):
-    """Evenly spread (source, frame) pairs: up to 8 of a clip, fewer where the network is dear, and the sets to
-    keep out of training where the clip is long enough to spare them."""
+    """Evenly spread (source, frame) pairs: up to 8 of a clip, fewer where the network is dear,
+    and the sets to keep out of training where the clip is long enough to spare them."""
     pairs, held = [], {}
     for number, source in enumerate(sources):
         cost = module.macs_per_pixel * source.lr.height * source.lr.width * len(sources)
@@ -244,8 +254,8 @@ class Trainer:
         return float(loss.detach())
 
     def advance(self, pool, fraction):
-        """One optimiser step at `fraction` of the run; returns the loss. Raises FloatingPointError when the
-        gradient is not finite ten times in a row."""
+        """One optimiser step at `fraction` of the run; returns the loss. FloatingPointError
+        when the gradient is not finite ten times in a row."""
         o = self.options
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
@@ -262,7 +272,12 @@ class Trainer:
                 raise FloatingPointError(f"training diverged at step {self.step}")
             return math.nan
         self.refused = 0
-        rate = o.rate * min(1.0, (fraction + 1e-4) / o.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+        rate = (
+            o.rate
+            * min(1.0, (fraction + 1e-4) / o.warmup)
+            * 0.5
+            * (1 + math.cos(math.pi * min(1.0, fraction)))
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = max(rate, o.rate * 1e-3)
         self.optimiser.step()
@@ -272,9 +287,13 @@ class Trainer:
         return sum(losses)
 
     def state(self):
-        return {"module": self.module.state_dict(), "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(), "step": self.step,
-                "rngs": json.dumps([rng.bit_generator.state for rng in self.rngs])}
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "rngs": json.dumps([rng.bit_generator.state for rng in self.rngs]),
+        }
 
     def restore(self, state):
         with torch.no_grad():
@@ -288,14 +307,17 @@ class Trainer:
 
 
 def _identity(graph, sources, options, seed, threads, init, amount):
-    """Hash of all that decides a run, so that a checkpoint is only continued by the run that wrote it."""
+    """Hash of all that decides a run, so that a checkpoint is only continued by the run that
+    wrote it."""
     digest = hashlib.sha256()
     parts = [graphs.read_graph(graph), dataclasses.asdict(options), seed, threads, amount]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     if init is not None:
         digest.update(pathlib.Path(init).read_bytes())
     for source in sources:
-        digest.update(repr((source.lr.y.shape, source.hr.y.shape, source.colour, source.share)).encode())
+        digest.update(
+            repr((source.lr.y.shape, source.hr.y.shape, source.colour, source.share)).encode()
+        )
         for frames in (source.lr, source.hr):
             digest.update(np.ascontiguousarray(frames.y[len(frames) // 2]).tobytes())
     return digest.hexdigest()
@@ -326,26 +348,51 @@ def default_options(module):
     return options
 
 
-def overfit(graph, lr, hr, *, budget_seconds: float | None = None, steps: int | None = None,
-            init: pathlib.Path | None = None, seed: int = 0, threads: int = 0,
-            checkpoint_path: pathlib.Path | None = None,
-            progress: typing.Callable[[float, float, float], None] | None = None,
-            should_stop: typing.Callable[[], bool] | None = None, colour: Colour | None = None,
-            options: Options | None = None) -> Result:
-    """Trains `graph` (dict or path of docs/format.md) so that it maps the frames `lr` to the frames `hr`.
+def overfit(
+    graph,
+    lr,
+    hr,
+    *,
+    budget_seconds: float | None = None,
+    steps: int | None = None,
+    init: pathlib.Path | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    checkpoint_path: pathlib.Path | None = None,
+    progress: typing.Callable[[float, float, float], None] | None = None,
+    should_stop: typing.Callable[[], bool] | None = None,
+    colour: Colour | None = None,
+    options: Options | None = None,
+) -> Result:
+    """Trains `graph` (dict or path of docs/format.md) so that it maps the frames `lr` to the
+    frames `hr`.
 
-    lr, hr: colour.Frames (uint8 planes, may be memory maps) of equal length; hr is at most scale times lr.
-    Exactly one of budget_seconds (wall clock, evaluation included) and steps (bit-reproducible on the CPU for
-    equal seed and threads) is given. init: safetensors to start from. threads: 0 = one per core.
-    checkpoint_path: written every 20 s, atomically, and read when it exists and belongs to the same run.
+    lr, hr: colour.Frames (uint8 planes, may be memory maps) of equal length; hr is at most scale
+    times lr.
+    Exactly one of budget_seconds (wall clock, evaluation included) and steps (bit-reproducible
+    on the CPU for equal seed and threads) is given. init: safetensors to start from. threads: 0
+    = one per core.
+    checkpoint_path: written every 20 s, atomically, and read when it exists and belongs to the
+    same run.
     progress(fraction 0..1, loss, psnr): about twice a second; psnr is NaN until it is known.
     should_stop(): polled each step; True saves the checkpoint and returns with finished=False.
     colour: colour.Colour of the video; needed by rgb graphs alone.
-    Raises ValueError (frames that do not fit the graph), FloatingPointError (diverged beyond repair).
+    Raises ValueError (frames that do not fit the graph), FloatingPointError (diverged beyond
+    repair).
     """
-    return train(graph, [Source(lr, hr, colour)], budget_seconds=budget_seconds, steps=steps, init=init, seed=seed,
-                 threads=threads, checkpoint_path=checkpoint_path, progress=progress, should_stop=should_stop,
-                 options=options)
+    return train(
+        graph,
+        [Source(lr, hr, colour)],
+        budget_seconds=budget_seconds,
+        steps=steps,
+        init=init,
+        seed=seed,
+        threads=threads,
+        checkpoint_path=checkpoint_path,
+        progress=progress,
+        should_stop=should_stop,
+        options=options,
+    )
 
 
 def _check(module, sources, budget_seconds, steps):
@@ -359,13 +406,27 @@ def _check(module, sources, budget_seconds, steps):
             if not small * s - 2 * s < large <= small * s:
                 raise ValueError(f"{hr.width}x{hr.height} is not {s} times {lr.width}x{lr.height}")
         if module.colour == "rgb" and source.colour is None:
-            raise ValueError(f"graph {module.graph['name']} works in rgb: the colour of the video is needed")
+            raise ValueError(
+                f"graph {module.graph['name']} works in rgb: the colour of the video is needed"
+            )
         if module.colour != "y" and (lr.u is None or hr.u is None):
             raise ValueError(f"graph {module.graph['name']} needs chroma planes")
 
 
-def train(graph, sources, *, budget_seconds=None, steps=None, init=None, seed=0, threads=0, checkpoint_path=None,
-          progress=None, should_stop=None, options=None) -> Result:
+def train(
+    graph,
+    sources,
+    *,
+    budget_seconds=None,
+    steps=None,
+    init=None,
+    seed=0,
+    threads=0,
+    checkpoint_path=None,
+    progress=None,
+    should_stop=None,
+    options=None,
+) -> Result:
     """overfit() for a list of Source: the general models are trained with it."""
     begin = time.monotonic()
     module = graphs.load_module(graph)
@@ -381,13 +442,24 @@ def train(graph, sources, *, budget_seconds=None, steps=None, init=None, seed=0,
         trainer = Trainer(graph, sources, options, seed, threads, device, init)
         amount = ["seconds", budget_seconds] if steps is None else ["steps", steps]
         identity = _identity(graph, sources, options, seed, threads, init, amount)
-        return _run(trainer, sources, identity, begin, budget_seconds, steps, checkpoint_path, progress,
-                    should_stop or (lambda: False))
+        return _run(
+            trainer,
+            sources,
+            identity,
+            begin,
+            budget_seconds,
+            steps,
+            checkpoint_path,
+            progress,
+            should_stop or (lambda: False),
+        )
     finally:
         torch.set_num_threads(before)
 
 
-def _run(trainer, sources, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop):
+def _run(
+    trainer, sources, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop
+):
     state = _load(checkpoint_path, identity)
     spent = 0.0  # by the parts of this run before this one
     if state is not None:
@@ -439,5 +511,13 @@ def _run(trainer, sources, identity, begin, budget_seconds, steps, checkpoint_pa
     graphs.round_parameters(best)
     if progress is not None and finished:
         progress(1.0, math.nan if smooth is None else smooth, best_psnr)
-    return Result(best.to("cpu"), best_psnr > bicubic, finished, name, best_psnr, bicubic, trainer.step,
-                  spent + time.monotonic() - begin)
+    return Result(
+        best.to("cpu"),
+        best_psnr > bicubic,
+        finished,
+        name,
+        best_psnr,
+        bicubic,
+        trainer.step,
+        spent + time.monotonic() - begin,
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every operator of docs/format.md against a definition written out in loops, and parameter files."""
+"""Every operator of docs/format.md against a definition written out in loops, and parameter
+files."""
 
 import math
 
@@ -17,9 +18,14 @@ def keys(t):
     """Cubic convolution with B = 0, C = 0.6, as Mitchell and Netravali write it."""
     t, b, c = abs(t), 0.0, 0.6
     if t < 1:
-        return ((12 - 9 * b - 6 * c) * t ** 3 + (-18 + 12 * b + 6 * c) * t ** 2 + (6 - 2 * b)) / 6
+        return ((12 - 9 * b - 6 * c) * t**3 + (-18 + 12 * b + 6 * c) * t**2 + (6 - 2 * b)) / 6
     if t < 2:
-        return ((-b - 6 * c) * t ** 3 + (6 * b + 30 * c) * t ** 2 + (-12 * b - 48 * c) * t + (8 * b + 24 * c)) / 6
+        return (
+            (-b - 6 * c) * t**3
+            + (6 * b + 30 * c) * t**2
+            + (-12 * b - 48 * c) * t
+            + (8 * b + 24 * c)
+        ) / 6
     return 0.0
 
 
@@ -36,8 +42,11 @@ def resize_slowly(plane, scale, mode):
                 for dx in range(-1, 3):
                     sy, sx = math.floor(y) + dy, math.floor(x) + dx
                     f = keys if mode == "bicubic" else lambda t: max(0.0, 1 - abs(t))
-                    out[i, j] += (f(y - sy) * f(x - sx)
-                                  * plane[min(max(sy, 0), h - 1), min(max(sx, 0), w - 1)])
+                    out[i, j] += (
+                        f(y - sy)
+                        * f(x - sx)
+                        * plane[min(max(sy, 0), h - 1), min(max(sx, 0), w - 1)]
+                    )
     return out
 
 
@@ -70,19 +79,37 @@ def conv_slowly(x, weight, bias):
 
 
 def one_conv(activation=None, kernel=(3, 3), **keys_of_activation):
-    node = {"op": "conv2d", "name": "c", "inputs": ["x"], "output": "y", "channels": 3, "kernel": list(kernel),
-            **keys_of_activation}
+    node = {
+        "op": "conv2d",
+        "name": "c",
+        "inputs": ["x"],
+        "output": "y",
+        "channels": 3,
+        "kernel": list(kernel),
+        **keys_of_activation,
+    }
     if activation:
         node["activation"] = activation
-    return {"format": "srp-graph", "version": 1, "name": "one", "scale": 1, "colour": "rgb", "mean": 0.25,
-            "input": "x", "output": "y", "nodes": [node]}
+    return {
+        "format": "srp-graph",
+        "version": 1,
+        "name": "one",
+        "scale": 1,
+        "colour": "rgb",
+        "mean": 0.25,
+        "input": "x",
+        "output": "y",
+        "nodes": [node],
+    }
 
 
 ACTIVATIONS = {
-    "none": ({}, lambda v: v), "relu": ({}, lambda v: np.maximum(v, 0)),
+    "none": ({}, lambda v: v),
+    "relu": ({}, lambda v: np.maximum(v, 0)),
     "leaky_relu": ({"alpha": 0.1}, lambda v: np.where(v > 0, v, 0.1 * v)),
     "clip": ({"min": -0.2, "max": 0.3}, lambda v: np.clip(v, -0.2, 0.3)),
-    "tanh": ({}, np.tanh), "sigmoid": ({}, lambda v: 1 / (1 + np.exp(-v))),
+    "tanh": ({}, np.tanh),
+    "sigmoid": ({}, lambda v: 1 / (1 + np.exp(-v))),
     "prelu": ({}, lambda v: np.where(v > 0, v, v * np.array([0.1, -0.5, 2]).reshape(3, 1, 1))),
 }
 
@@ -100,21 +127,51 @@ def test_convolution_and_activation(name, kernel):
             conv.slope.copy_(torch.tensor([0.1, -0.5, 2]))
     x = GENERATOR.random((3, 5, 6)).astype(np.float32)
     y = module(torch.from_numpy(x)[None])[0].detach().numpy()
-    wanted = function(conv_slowly(x - 0.25, conv.weight.detach().numpy(), conv.bias.detach().numpy())) + 0.25
+    wanted = (
+        function(conv_slowly(x - 0.25, conv.weight.detach().numpy(), conv.bias.detach().numpy()))
+        + 0.25
+    )
     assert np.allclose(y, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", ["crd", "dcr"])
 def test_depth_to_space_and_concat_and_add(order):
-    """Four copies of the input, shuffled: output (i, j) of a block is channel of the format's formula."""
+    """Four copies of the input, shuffled: output (i, j) of a block is channel of the format's
+    formula."""
     block = 2
-    nodes = [{"op": "concat", "name": "cat", "inputs": ["x", "x", "x", "x"], "output": "q"},
-             {"op": "depth_to_space", "name": "d", "inputs": ["q"], "output": "d", "block": block, "order": order},
-             {"op": "resize", "name": "r", "inputs": ["x"], "output": "b", "scale": 2, "mode": "nearest"},
-             {"op": "add", "name": "a", "inputs": ["d", "b", "b"], "output": "y", "activation": "relu"}]
+    nodes = [
+        {"op": "concat", "name": "cat", "inputs": ["x", "x", "x", "x"], "output": "q"},
+        {
+            "op": "depth_to_space",
+            "name": "d",
+            "inputs": ["q"],
+            "output": "d",
+            "block": block,
+            "order": order,
+        },
+        {
+            "op": "resize",
+            "name": "r",
+            "inputs": ["x"],
+            "output": "b",
+            "scale": 2,
+            "mode": "nearest",
+        },
+        {"op": "add", "name": "a", "inputs": ["d", "b", "b"], "output": "y", "activation": "relu"},
+    ]
     # Nodes may stand in any order.
-    module = graph.load_module({"format": "srp-graph", "version": 1, "name": "s", "scale": 2, "colour": "rgb",
-                                "input": "x", "output": "y", "nodes": nodes[::-1]})
+    module = graph.load_module(
+        {
+            "format": "srp-graph",
+            "version": 1,
+            "name": "s",
+            "scale": 2,
+            "colour": "rgb",
+            "input": "x",
+            "output": "y",
+            "nodes": nodes[::-1],
+        }
+    )
     x = GENERATOR.normal(size=(3, 4, 3)).astype(np.float32)
     y = module(torch.from_numpy(x)[None])[0].numpy()
     wide = np.concatenate([x] * 4)
@@ -135,7 +192,9 @@ def test_initial_picture_is_bicubic(name):
     x = torch.rand(1, module.channels, 9, 11)
     with torch.no_grad():
         difference = (module(x) - graph.resize(x, module.scale)).abs()
-    inner = difference[..., 2 * module.scale:-2 * module.scale, 2 * module.scale:-2 * module.scale]
+    inner = difference[
+        ..., 2 * module.scale : -2 * module.scale, 2 * module.scale : -2 * module.scale
+    ]
     assert inner.max() < 1e-5  # a skip convolution pads with zeros at the edge
 
 
@@ -145,6 +204,7 @@ def test_initialisation_depends_on_the_seed_alone():
         torch.rand(5)
         graph.initialise(module, seed)
         return module.convolutions["body0"].weight
+
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
 
 

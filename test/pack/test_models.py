@@ -12,14 +12,21 @@ from srpack import graph, models
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRAPHS = models.all_models()
-# Parameters without weight norm, multiply-accumulates per low-resolution pixel; counted by hand from the layers.
+# Parameters, multiply-accumulates per low-resolution pixel; counted by hand from the layers.
 COSTS = {
     "edge16-x4": (9 * 16 + 16 + 4 * (9 * 256 + 16) + 9 * 256 + 16, 9 * 16 + 4 * 9 * 256 + 9 * 256),
     "edge16-x1": (9 * 16 + 16 + 4 * (9 * 256 + 16) + 9 * 16 + 1, 9 * 16 + 4 * 9 * 256 + 9 * 16),
     "edge8-x2": (9 * 8 + 8 + 4 * (9 * 64 + 8) + 9 * 32 + 4, 9 * 8 + 4 * 9 * 64 + 9 * 32),
-    "espcn-x3": (25 * 64 + 64 + 9 * 64 * 32 + 32 + 9 * 32 * 9 + 9, 25 * 64 + 9 * 64 * 32 + 9 * 32 * 9),
-    "wdsr4-x2": (None, 152676), "wdsr2-x2": (None, 78948), "wdsr16-x2": (None, 1184868),
-    "wdsr4-x4": (None, 165744), "wdsr2-x3": (None, 84393), "wdsr16-x4": (None, 1197936),
+    "espcn-x3": (
+        25 * 64 + 64 + 9 * 64 * 32 + 32 + 9 * 32 * 9 + 9,
+        25 * 64 + 9 * 64 * 32 + 9 * 32 * 9,
+    ),
+    "wdsr4-x2": (None, 152676),
+    "wdsr2-x2": (None, 78948),
+    "wdsr16-x2": (None, 1184868),
+    "wdsr4-x4": (None, 165744),
+    "wdsr2-x3": (None, 84393),
+    "wdsr16-x4": (None, 1197936),
 }
 
 
@@ -33,15 +40,23 @@ def test_files_are_what_the_generator_writes():
 
 
 def test_command_writes_the_same_bytes(tmp_path):
-    subprocess.run([sys.executable, "-m", "srpack.models", "--write", "--directory", tmp_path], check=True,
-                   cwd=ROOT / "scripts", timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "srpack.models", "--write", "--directory", tmp_path],
+        check=True,
+        cwd=ROOT / "scripts",
+        timeout=60,
+    )
     for path in (ROOT / "models").glob("*.json"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_expected_names():
     expected = {f"{family}-x{scale}" for family in ("edge16", "edge8") for scale in (1, 2, 3, 4)}
-    expected |= {f"{family}-x{scale}" for family in ("espcn", "wdsr2", "wdsr4", "wdsr16") for scale in (2, 3, 4)}
+    expected |= {
+        f"{family}-x{scale}"
+        for family in ("espcn", "wdsr2", "wdsr4", "wdsr16")
+        for scale in (2, 3, 4)
+    }
     assert set(GRAPHS) == expected
 
 

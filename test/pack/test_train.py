@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Training beats bicubic, resumes to the same bits, repeats for a seed, and says no where it should."""
+"""Training beats bicubic, resumes to the same bits, repeats for a seed, and says no where it
+should."""
 
 import functools
 import math
@@ -17,28 +18,65 @@ SMALL = train.Options(batch=4, patch=24, margin=1)
 
 
 def raw(*arguments):
-    return subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *map(str, arguments)], check=True,
-                          capture_output=True, timeout=60).stdout
+    return subprocess.run(
+        ["ffmpeg", "-nostdin", "-v", "error", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    ).stdout
 
 
 @functools.cache
 def video(scale=2):
     """Twelve frames of a detailed moving pattern, 240x144, and their bicubic reductions."""
     width, height = 240, 144
-    large = raw("-f", "lavfi", "-i", f"testsrc2=s={width}x{height}:r=12:d=1", "-pix_fmt", "yuv420p",
-                "-f", "rawvideo", "-")
-    small = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s",
-                            f"{width}x{height}", "-i", "-", "-vf", f"scale={width // scale}:{height // scale}:{BICUBIC}",
-                            "-f", "rawvideo", "-"], input=large, check=True, capture_output=True, timeout=60).stdout
+    large = raw(
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s={width}x{height}:r=12:d=1",
+        "-pix_fmt",
+        "yuv420p",
+        "-f",
+        "rawvideo",
+        "-",
+    )
+    small = subprocess.run(
+        [
+            "ffmpeg",
+            "-nostdin",
+            "-v",
+            "error",
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "yuv420p",
+            "-s",
+            f"{width}x{height}",
+            "-i",
+            "-",
+            "-vf",
+            f"scale={width // scale}:{height // scale}:{BICUBIC}",
+            "-f",
+            "rawvideo",
+            "-",
+        ],
+        input=large,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    ).stdout
     return cut(small, width // scale, height // scale), cut(large, width, height)
 
 
 def cut(data, width, height):
     luma, chroma = width * height, (width // 2) * (height // 2)
     planes = np.frombuffer(data, np.uint8).reshape(-1, luma + 2 * chroma)
-    return colour.Frames(planes[:, :luma].reshape(-1, height, width),
-                         planes[:, luma:luma + chroma].reshape(-1, height // 2, width // 2),
-                         planes[:, luma + chroma:].reshape(-1, height // 2, width // 2))
+    return colour.Frames(
+        planes[:, :luma].reshape(-1, height, width),
+        planes[:, luma : luma + chroma].reshape(-1, height // 2, width // 2),
+        planes[:, luma + chroma :].reshape(-1, height // 2, width // 2),
+    )
 
 
 def weights(result):
@@ -52,7 +90,12 @@ def equal(a, b):
 def test_beats_bicubic_by_two_decibels():
     lr, hr = video()
     result = train.overfit(GRAPH, lr, hr, steps=250, seed=1, threads=2, options=SMALL)
-    assert result.finished and result.better and result.chosen in ("raw", "ema") and result.steps == 250
+    assert (
+        result.finished
+        and result.better
+        and result.chosen in ("raw", "ema")
+        and result.steps == 250
+    )
     # The figure is a whole-frame figure that anyone can recompute, over all frames here.
     source = [train.Source(lr, hr)]
     psnr, bicubic = train.evaluate(result.module, [(0, i) for i in range(len(lr))], source)
@@ -66,16 +109,18 @@ def test_evaluate_is_the_mean_squared_error_of_8_bit_pictures():
     graph.initialise(module, 0)
     squares = []
     for i in (0, 5):
-        y = graph.resize(torch.from_numpy(lr.y[i].astype(np.float32) / 255)[None, None], 2)[0, 0].numpy()
+        y = graph.resize(torch.from_numpy(lr.y[i].astype(np.float32) / 255)[None, None], 2)[
+            0, 0
+        ].numpy()
         code = np.clip(np.round(y * np.float32(255)), 0, 255)
         squares.append(np.mean((code - hr.y[i]) ** 2))
     psnr, bicubic = train.evaluate(module, [(0, 0), (0, 5)], [train.Source(lr, hr)])
-    assert abs(bicubic - 10 * math.log10(255 ** 2 / np.mean(squares))) < 1e-3
+    assert abs(bicubic - 10 * math.log10(255**2 / np.mean(squares))) < 1e-3
     assert abs(psnr - bicubic) < 1e-3  # an untrained network is the bicubic picture
 
 
 def test_half_a_pixel_is_seen():
-    """A network cannot repair what it is not shown: the sampler cuts both sides at the same place."""
+    """The sampler cuts both sides at the same place, to less than half a pixel."""
     lr, hr = video()
     sampler = train.Sampler([train.Source(lr, hr)], "y", 2, SMALL, {})
     sampler.weigh()
@@ -120,20 +165,40 @@ def test_checkpoint_of_another_run_or_a_torn_one_is_not_used(tmp_path):
     lr, hr = video()
     checkpoint = tmp_path / "c"
     stop = iter([False] * 5 + [True]).__next__
-    train.overfit(GRAPH, lr, hr, steps=20, options=SMALL, threads=1, checkpoint_path=checkpoint, should_stop=stop)
+    train.overfit(
+        GRAPH,
+        lr,
+        hr,
+        steps=20,
+        options=SMALL,
+        threads=1,
+        checkpoint_path=checkpoint,
+        should_stop=stop,
+    )
     fresh = train.overfit(GRAPH, lr, hr, steps=20, options=SMALL, threads=1, seed=9)
-    other = train.overfit(GRAPH, lr, hr, steps=20, options=SMALL, threads=1, seed=9, checkpoint_path=checkpoint)
+    other = train.overfit(
+        GRAPH, lr, hr, steps=20, options=SMALL, threads=1, seed=9, checkpoint_path=checkpoint
+    )
     assert equal(weights(fresh), weights(other))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    torn = train.overfit(GRAPH, lr, hr, steps=20, options=SMALL, threads=1, seed=9, checkpoint_path=checkpoint)
+    torn = train.overfit(
+        GRAPH, lr, hr, steps=20, options=SMALL, threads=1, seed=9, checkpoint_path=checkpoint
+    )
     assert equal(weights(fresh), weights(torn))
 
 
 def test_budget_is_kept_and_progress_is_told():
     lr, hr = video()
     told = []
-    result = train.overfit(GRAPH, lr, hr, budget_seconds=4, options=SMALL, threads=2,
-                           progress=lambda *values: told.append(values))
+    result = train.overfit(
+        GRAPH,
+        lr,
+        hr,
+        budget_seconds=4,
+        options=SMALL,
+        threads=2,
+        progress=lambda *values: told.append(values),
+    )
     assert result.finished and result.seconds < 8
     fractions = [fraction for fraction, _, _ in told]
     assert len(told) >= 3 and fractions == sorted(fractions) and fractions[-1] == 1.0
@@ -182,7 +247,9 @@ def test_other_families_train(name):
     lr, hr = video()
     options = train.Options(batch=2, patch=16, margin=0, rate=2e-3)
     module = models.all_models()[name]
-    result = train.overfit(module, lr, hr, steps=60, options=options, threads=2, colour=colour.Colour())
+    result = train.overfit(
+        module, lr, hr, steps=60, options=options, threads=2, colour=colour.Colour()
+    )
     if name.startswith("wdsr"):  # it begins at bicubic; ESPCN has a long way from its random start
         assert result.better and result.psnr > result.psnr_bicubic + 0.3
     else:
@@ -202,5 +269,10 @@ def test_refusals():
     with pytest.raises(ValueError, match="colour of the video is needed"):
         train.overfit(models.all_models()["wdsr2-x2"], lr, hr, steps=1)
     with pytest.raises(ValueError, match="needs chroma planes"):
-        train.overfit(models.all_models()["wdsr2-x2"], colour.Frames(lr.y), colour.Frames(hr.y), steps=1,
-                      colour=colour.Colour())
+        train.overfit(
+            models.all_models()["wdsr2-x2"],
+            colour.Frames(lr.y),
+            colour.Frames(hr.y),
+            steps=1,
+            colour=colour.Colour(),
+        )
