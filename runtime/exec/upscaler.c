@@ -47,8 +47,9 @@ static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_mode
     if (up->unfused) {
         *tail = (struct srpi_tail){.tensor = graph->output};
     }
-    /* The base of an RGB network is made of the network's own input, which therefore must survive. */
-    const bool keep = tail->has_base && graph->colour == SRP_COLOUR_RGB;
+    /* Where the base is made of the network's own input, that must survive. */
+    const bool keep = tail->has_base &&
+                      (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
     return srpi_executor_create(out, model, up->backend, up->pool, tail->tensor, keep, err);
 }
 
@@ -289,8 +290,11 @@ static void recipe_y(struct srp_upscaler *up, const struct srp_picture *in,
                      const struct srp_picture *out, float mean)
 {
     struct srpi_pipe *pipe = &up->pipe;
-    recipe_from_picture(pipe, in, out, up->scale, SRPI_FILTER_CUBIC, base_filter(&up->tail));
-    if (!srpi_picture_is_yuv(in)) {
+    const bool in_yuv = srpi_picture_is_yuv(in);
+    const enum srpi_filter base = base_filter(&up->tail);
+    recipe_from_picture(pipe, in, out, up->scale, SRPI_FILTER_CUBIC,
+                        in_yuv ? base : SRPI_FILTER_CUBIC);
+    if (!in_yuv) {
         const struct srp_picture like = yuv_like(in, out);
         pipe->first = SRPI_TO_YUV;
         srpi_colour_init(&pipe->first_colour, like.matrix, like.range);
@@ -299,12 +303,21 @@ static void recipe_y(struct srp_upscaler *up, const struct srp_picture *in,
     }
     if (up->tail.fused) {
         use_tail(up, 1, in->width, mean);
+        if (!in_yuv && base != SRPI_FILTER_CUBIC) {
+            /* Chroma is cubic and comes from R, G and B; luma has its own filter. */
+            srpi_axis_init(&pipe->axis[AXIS_SPARE_X], base, up->scale, 2, 2);
+            pipe->has_luma = true;
+            pipe->luma = source(pipe,
+                                tensor_view(srpi_executor_input(up->executor), 0, 1, in->width,
+                                            in->height, mean),
+                                AXIS_SPARE_X, AXIS_SPARE_X, out->width);
+        }
         return;
     }
     const struct srpi_view view =
         tensor_view(srpi_executor_output(up->executor), 0, 1, in->width * up->scale,
                     in->height * up->scale, mean);
-    if (srpi_picture_is_yuv(in)) {
+    if (in_yuv) {
         pipe->source[0] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
     } else {
         pipe->has_luma = true;
