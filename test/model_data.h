@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* model_data.h - good graphs, parameters and manifests for tests to break, and the ways to break them.
- * Include after cmocka.h. Everything that is returned as a struct text is released with text_free. */
+/* model_data.h - good graphs, parameters and manifests for tests to break, and the ways to do it.
+ * Include after cmocka.h. What is returned as a struct text is released with text_free. */
 #ifndef TEST_MODEL_DATA_H
 #define TEST_MODEL_DATA_H
 
@@ -232,8 +232,9 @@ static inline void hex_hash(const struct text *t, char digits[65])
     }
 }
 
-#define H64(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c \
-    c c c c c c c c c c c c c c c c c c c c
+/* A string, 64 times. */
+#define H8(c) c c c c c c c c
+#define H64(c) H8(c) H8(c) H8(c) H8(c) H8(c) H8(c) H8(c) H8(c)
 
 /* A manifest of two video chunks, two audio segments and one model. `extension` is that of the
  * parameters: ".safetensors" or ".safetensors.zst". NUL-terminated beyond `size`. */
@@ -254,11 +255,11 @@ static inline struct text make_manifest(const struct text *graph, const struct t
         " \"frame_rate\": [24000, 1001], \"frame_count\": 150,\n"
         " \"colour\": {\"matrix\": \"bt601\", \"range\": \"full\", \"chroma\": \"center\"},\n"
         " \"video\": {\"codec\": \"avc1.64001e\", \"timescale\": 24000, \"width\": 64,"
-        " \"height\": 48, \"init\": {\"uri\": \"video-init.mp4\", \"size\": 700, \"sha256\": \"" H64(
-            "1") "\"}},\n"
+        " \"height\": 48, \"init\": {\"uri\": \"video-init.mp4\", \"size\": 700,"
+        " \"sha256\": \"" H64("1") "\"}},\n"
         " \"audio\": {\"codec\": \"mp4a.40.2\", \"timescale\": 48000, \"sample_rate\": 44100,"
-        " \"channels\": 2, \"init\": {\"uri\": \"audio-init.mp4\", \"size\": 600, \"sha256\": \"" H64(
-            "2") "\"},\n  \"segments\": [\n"
+        " \"channels\": 2, \"init\": {\"uri\": \"audio-init.mp4\", \"size\": 600,"
+        " \"sha256\": \"" H64("2") "\"},\n  \"segments\": [\n"
         "  {\"uri\": \"audio-0.m4s\", \"size\": 31, \"sha256\": \"" H64("3") "\","
         " \"start\": 10, \"duration\": 200000},\n"
         "  {\"uri\": \"audio-1.m4s\", \"size\": 32, \"sha256\": \"" H64("4") "\","

@@ -40,7 +40,7 @@ struct draft {
     struct srpi_graph graph;
     const char *input, *output; /* names */
     struct draft_node *nodes;   /* in document order */
-    uint32_t *inputs;           /* SRPI_NO_NODE: the graph's input; else the writer's document index */
+    uint32_t *inputs;           /* SRPI_NO_NODE: the graph's input; else a document index */
     uint32_t *order;            /* execution order: document indices */
     uint32_t *position;         /* the inverse */
     uint32_t node_count;

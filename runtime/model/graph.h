@@ -2,8 +2,8 @@
 /* graph.h - the validated network: tensors, nodes in execution order, parameters.
  *
  * There is one reader and one validator (graph.c). What it hands out holds without further checks:
- * every index is in range, shapes agree, nodes stand in an order in which each input is ready, every
- * limit of srp/limits.h holds. A graph is immutable once its parameters are bound. */
+ * every index is in range, shapes agree, nodes stand in an order in which each input is ready,
+ * every limit of srp/limits.h holds. A graph is immutable once its parameters are bound. */
 #ifndef SRPI_GRAPH_H
 #define SRPI_GRAPH_H
 
@@ -64,14 +64,14 @@ struct srpi_node {
     float alpha;                     /* LEAKY_RELU, finite */
     float min, max;                  /* CLIP, finite, min <= max */
 
-    uint32_t kernel_height, kernel_width; /* CONV2D: odd, 1..SRP_MAX_KERNEL; padding (k-1)/2 zeros */
+    uint32_t kernel_height, kernel_width; /* CONV2D: odd, 1..SRP_MAX_KERNEL; (k-1)/2 zeros around */
     uint32_t block;                       /* DEPTH_TO_SPACE: 1..4 */
     enum srpi_block_order order;          /* DEPTH_TO_SPACE */
     uint32_t scale;                       /* RESIZE: 1..4 */
     enum srpi_resize_mode mode;           /* RESIZE */
 
-    /* CONV2D: owned by the model, finite; NULL in a graph whose parameters are not bound (as for the
-     * other operators). */
+    /* CONV2D: owned by the model, finite; NULL in a graph whose parameters are not bound (as for
+     * the other operators). */
     const float *weight; /* [output channels][input channels][kernel_height][kernel_width] */
     const float *bias;   /* [output channels] */
     const float *slope;  /* [output channels] with PRELU, else NULL */

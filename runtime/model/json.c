@@ -10,10 +10,11 @@
 
 #include "error.h"
 
-/* The parser recurses once per level and builds a tree many times the size of its text, so depth and
- * number of values are bounded before it starts. On text that is no JSON the counts may be wrong;
- * the parser then refuses it anyway. */
-static enum srp_err check_bounds(const struct srp_blob *blob, const char *file, struct srp_error *err)
+/* The parser recurses once per level and builds a tree many times the size of its text, so depth
+ * and number of values are bounded before it starts. On text that is no JSON the counts may be
+ * wrong; the parser then refuses it anyway. */
+static enum srp_err check_bounds(const struct srp_blob *blob, const char *file,
+                                 struct srp_error *err)
 {
     const unsigned char *text = blob->data;
     size_t depth = 0;
@@ -58,8 +59,8 @@ enum srp_err srpi_json_read(json_t **out, const struct srp_blob *blob, const cha
         return srpi_fail(err, SRP_ERR_PARSE, "%s: empty", file);
     }
     if (blob->size > SRP_MAX_JSON_BYTES) {
-        return srpi_fail(err, SRP_ERR_LIMIT, "%s: %zu bytes of JSON, more than %u", file, blob->size,
-                         SRP_MAX_JSON_BYTES);
+        return srpi_fail(err, SRP_ERR_LIMIT, "%s: %zu bytes of JSON, more than %u", file,
+                         blob->size, SRP_MAX_JSON_BYTES);
     }
     enum srp_err rc = check_bounds(blob, file, err);
     if (rc != SRP_OK) {

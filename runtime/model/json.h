@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* json.h - strict JSON, and getters whose errors name the field.
  *
- * A struct srpi_at is a value together with the way to it. It lives on the reader's stack, points to
- * the srpi_at that it was reached from, and is valid as long as that and the document are. Errors are
- * FORMAT (missing, wrong type, too small) or LIMIT (too large, too long). A getter writes its result
- * on success alone. */
+ * A struct srpi_at is a value together with the way to it. It lives on the reader's stack, points
+ * to the srpi_at that it was reached from, and is valid as long as that and the document are.
+ * Errors are FORMAT (missing, wrong type, too small) or LIMIT (too large, too long). A getter
+ * writes its result on success alone. */
 #ifndef SRPI_JSON_H
 #define SRPI_JSON_H
 

@@ -78,7 +78,7 @@ static enum srp_err read_hash(struct reader *r, const struct srpi_at *at, uint8_
     return SRP_OK;
 }
 
-/* A plain file name. No separator can be in it, and no dot leads it: it never leaves the directory. */
+/* A plain file name: without separator and leading dot it never leaves the directory. */
 static enum srp_err check_file_name(struct reader *r, const struct srpi_at *uri)
 {
     const char *name = NULL;

@@ -137,7 +137,8 @@ static void lay_out(struct srp_model *model)
 }
 
 /* Takes the graph over in every case. */
-static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph, struct srp_error *err)
+static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph,
+                             struct srp_error *err)
 {
     size_t bytes = 0;
     struct srp_model *model = calloc(1, sizeof(*model));

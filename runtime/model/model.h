@@ -11,7 +11,7 @@
 struct srp_model {
     atomic_uint references;
     struct srpi_graph graph; /* parameters are bound */
-    float *parameters;       /* graph.parameter_count floats, 64-byte aligned; nodes point into it */
+    float *parameters;       /* graph.parameter_count floats, 64-byte aligned; nodes point here */
 };
 
 /* The graph lives as long as the caller's reference. */

@@ -78,7 +78,7 @@ uint32_t srp_package_chunk_at(const struct srp_package *pkg, double seconds)
     uint32_t low = 0;
     uint32_t high = pkg->info.chunk_count;
 
-    /* The last chunk that starts at or before the tick; a NaN compares false and gives the first. */
+    /* The last chunk that starts at or before the tick. A NaN compares false: the first. */
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
         if ((double)pkg->chunks[middle].segment.start <= tick) {

@@ -36,8 +36,8 @@ struct srpi_safetensors {
     void *header; /* owner of the names */
 };
 
-/* *out points into `blob` and is valid as long as it is. On failure *out is untouched. Does not look
- * at the values. Errors: PARSE, FORMAT, LIMIT, SIZE, PARAMS (dtype), NOMEM. */
+/* *out points into `blob` and is valid as long as it is. On failure *out is untouched. Does not
+ * look at the values. Errors: PARSE, FORMAT, LIMIT, SIZE, PARAMS (dtype), NOMEM. */
 enum srp_err srpi_safetensors_read(struct srpi_safetensors *out, const struct srp_blob *blob,
                                    struct srp_error *err);
 void srpi_safetensors_free(struct srpi_safetensors *file); /* accepts a zeroed one */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Each allocation of the readers fails in turn: NOMEM, nothing leaks (AddressSanitizer looks), and
- * the next attempt works. The sources are compiled into this program with their allocators replaced;
- * the linker then has no use for the library's copies. The JSON library's own allocations are not
+ * the next attempt works. The sources are compiled into this program with other allocators; the
+ * linker then has no use for the library's copies. The JSON library's own allocations are not
  * part of this: see docs/model.md. */
 #include <setjmp.h>
 #include <stdarg.h>

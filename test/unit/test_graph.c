@@ -250,7 +250,7 @@ static void refuses_bad_nodes(void **state)
         {"\"inputs\": [\"c\"]", "\"inputs\": []", SRP_ERR_FORMAT, "nodes[4].inputs: 0 items"},
         {"\"inputs\": [\"c\"]", "\"inputs\": [\"c\", \"h\"]", SRP_ERR_FORMAT,
          "nodes[4].inputs: 2 items"},
-        {"\"inputs\": [\"c\"]", "\"inputs\": [7]", SRP_ERR_FORMAT, "nodes[4].inputs[0]: an integer"},
+        {"\"inputs\": [\"c\"]", "\"inputs\": [7]", SRP_ERR_FORMAT, "nodes[4].inputs[0]: an int"},
         {"\"inputs\": [\"m\", \"c\"]", "\"inputs\": [\"m\"]", SRP_ERR_FORMAT,
          "nodes[5].inputs: 1 items, fewer"},
         {"\"inputs\": [\"h\", \"l\"]", "\"inputs\": [\"h\"]", SRP_ERR_FORMAT,
@@ -593,8 +593,8 @@ static void refuses_parameters_of_another_graph(void **state)
     check_failure(srp_model_create(NULL, &params, &err), SRP_ERR_USAGE, &err, "NULL", "out");
     check_failure(srp_model_create(&model, NULL, &err), SRP_ERR_USAGE, &err, "NULL", "params");
     check_failure(srp_model_create_random(&model, NULL, 1, &err), SRP_ERR_USAGE, &err, "NULL", "");
-    check_failure(srp_model_create(&model, &(struct srp_model_params){0}, &err), SRP_ERR_PARSE, &err,
-                  "graph: empty", "zeroed params");
+    check_failure(srp_model_create(&model, &(struct srp_model_params){0}, &err), SRP_ERR_PARSE,
+                  &err, "graph: empty", "zeroed params");
 }
 
 static void random_models_depend_on_the_seed_alone(void **state)
