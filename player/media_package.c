@@ -460,7 +460,7 @@ static int package_read_video(void *kind, AVFrame *frame, struct sp_frame_meta *
         if (r <= 0) {
             return r;
         }
-        if (pts >= t->skip_until - nominal / 2) {
+        if (pts >= t->skip_until - nominal / 2 - 1e-6) {
             break;
         }
     }

@@ -35,7 +35,8 @@ struct queue {
 struct reader { /* one thread each */
     struct plain *plain;
     int which;
-    const AVStream *stream;
+    const AVStream *stream; /* changes under the lock, when both readers are parked */
+    int index;              /* of the stream */
     AVCodecContext *codec;
     AVPacket *packet;
     uint64_t damaged, damaged_said;
@@ -146,15 +147,123 @@ static void put_away(struct plain *p, AVPacket *packet, int which)
     }
 }
 
-/* The next packet of a stream. 1, 0 at the end, <0. Lock held. */
-static int fetch_packet(struct plain *p, int which, AVPacket *packet, struct srp_error *err)
-{
-    struct queue *q = &p->queues[which];
+/* ---- files that a playlist names ------------------------------------------------------------ */
 
-    if (q->first != NULL) {
-        queue_pop(q, packet);
-        return 1;
+static int open_named(void *user, AVIOContext **pb, const char *url)
+{
+    struct plain *p = user;
+    struct srp_error why = {0};
+    struct opened *slot = NULL;
+    enum srp_err code = sp_url_allowed(sp_source_location(p->source), url, &why);
+
+    for (int i = 0; i < MAX_OPENED && slot == NULL; i++) {
+        slot = p->opened[i].source == NULL ? &p->opened[i] : NULL;
     }
+    if (code == SRP_OK && slot == NULL) {
+        code = sp_fail(&why, SRP_ERR_LIMIT, "a playlist that opens too many files at once");
+    }
+    if (code == SRP_OK) {
+        code = sp_source_open(&slot->source, &p->media->env, url, &why);
+    }
+    /* The first answer may have come over a redirect; where it leads was checked step by step. */
+    if (code == SRP_OK && (slot->pb = sp_source_avio(slot->source)) == NULL) {
+        sp_source_close(&slot->source);
+        code = sp_fail(&why, SRP_ERR_NOMEM, "out of memory");
+    }
+    if (code != SRP_OK) {
+        if (code != SRP_ERR_IO) {
+            sp_log(p->media->params.log, SP_LOG_WARN, "%s", why.detail);
+            p->refused = why;
+        }
+        return code == SRP_ERR_IO ? AVERROR_EXIT : AVERROR(EIO);
+    }
+    *pb = slot->pb;
+    return 0;
+}
+
+static void close_named(void *user, AVIOContext *pb)
+{
+    struct plain *p = user;
+
+    for (int i = 0; i < MAX_OPENED; i++) {
+        if (p->opened[i].pb == pb && pb != NULL) {
+            sp_source_avio_free(&p->opened[i].pb);
+            sp_source_close(&p->opened[i].source);
+        }
+    }
+}
+
+/* ---- the demuxer ---------------------------------------------------------------------------- */
+
+static void close_demuxer(struct plain *p)
+{
+    avformat_close_input(&p->fmt);
+    for (int i = 0; i < MAX_OPENED; i++) {
+        sp_source_avio_free(&p->opened[i].pb);
+        sp_source_close(&p->opened[i].source);
+    }
+    sp_source_avio_free(&p->pb);
+}
+
+static enum srp_err open_demuxer(struct plain *p, struct srp_error *err)
+{
+    sp_source_seek(p->source, 0);
+    p->pb = sp_source_avio(p->source);
+    if (p->pb == NULL) {
+        return sp_fail(err, SRP_ERR_NOMEM, "out of memory");
+    }
+    struct sp_demux_params params = {.pb = p->pb,
+                                     .source = p->source,
+                                     .location = sp_source_location(p->source),
+                                     .allowed = &sp_allowed_plain,
+                                     .opener = &p->opener,
+                                     .gate = &p->media->gate,
+                                     .analyse = true};
+    p->refused.code = SRP_OK;
+    enum srp_err code = sp_demux_open(&p->fmt, &params, err);
+    if (code != SRP_OK && code != SRP_ERR_IO && p->refused.code != SRP_OK) {
+        code = sp_fail(err, p->refused.code, "%s", p->refused.detail); /* the true reason */
+    }
+    return code;
+}
+
+static void discard_others(struct plain *p)
+{
+    for (unsigned i = 0; i < p->fmt->nb_streams; i++) {
+        AVStream *stream = p->fmt->streams[i];
+        if (stream != p->readers[VIDEO].stream && stream != p->readers[AUDIO].stream) {
+            stream->discard = AVDISCARD_ALL;
+        }
+    }
+}
+
+/* The same streams again, from the beginning; the decoders stay. Lock held. */
+static enum srp_err reopen(struct plain *p, struct srp_error *err)
+{
+    close_demuxer(p);
+    enum srp_err code = open_demuxer(p, err);
+    if (code != SRP_OK) {
+        return code;
+    }
+    for (int i = 0; i < 2; i++) {
+        struct reader *d = &p->readers[i];
+        if (d->codec == NULL) {
+            continue;
+        }
+        if ((unsigned)d->index >= p->fmt->nb_streams ||
+            p->fmt->streams[d->index]->codecpar->codec_id != d->codec->codec_id) {
+            close_demuxer(p);
+            return sp_fail(err, SRP_ERR_DECODE, "the file changed while it was played");
+        }
+        d->stream = p->fmt->streams[d->index];
+    }
+    discard_others(p);
+    return SRP_OK;
+}
+
+/* The next packet of either stream, past the queues. 1, 0 at the end, <0. Lock held. */
+static int fetch_fresh(struct plain *p, AVPacket *packet, struct srp_error *err)
+{
     for (;;) {
         int r = av_read_frame(p->fmt, packet);
         if (r == AVERROR_EOF) {
@@ -167,16 +276,32 @@ static int fetch_packet(struct plain *p, int which, AVPacket *packet, struct srp
             return read_error(p, r, err);
         }
         p->read_errors = 0;
-        int other = which == VIDEO ? AUDIO : VIDEO;
-        const AVStream *mine = p->readers[which].stream, *theirs = p->readers[other].stream;
-        if (packet->stream_index == mine->index) {
-            return 1;
+        for (int i = 0; i < 2; i++) {
+            if (p->readers[i].stream != NULL &&
+                packet->stream_index == p->readers[i].stream->index) {
+                return 1;
+            }
         }
-        if (theirs != NULL && packet->stream_index == theirs->index) {
-            put_away(p, packet, other);
-        } else {
-            av_packet_unref(packet);
+        av_packet_unref(packet);
+    }
+}
+
+/* The next packet of a stream. 1, 0 at the end, <0. Lock held. */
+static int fetch_packet(struct plain *p, int which, AVPacket *packet, struct srp_error *err)
+{
+    if (p->queues[which].first != NULL) {
+        queue_pop(&p->queues[which], packet);
+        return 1;
+    }
+    if (p->fmt == NULL) {
+        return sp_fail(err, SRP_ERR_IO, "the file could not be opened again after a seek");
+    }
+    for (;;) {
+        int r = fetch_fresh(p, packet, err);
+        if (r <= 0 || packet->stream_index == p->readers[which].stream->index) {
+            return r;
         }
+        put_away(p, packet, which == VIDEO ? AUDIO : VIDEO);
     }
 }
 
@@ -255,7 +380,7 @@ static int plain_read_video(void *kind, AVFrame *frame, struct sp_frame_meta *me
         if (r <= 0) {
             return r;
         }
-    } while (pts < d->skip_until - p->nominal / 2);
+    } while (pts < d->skip_until - p->nominal / 2 - 1e-6);
     enum srp_err code = sp_converter_run(p->converter, frame, err);
     if (code != SRP_OK) {
         return code;
@@ -301,54 +426,106 @@ static int plain_read_audio(void *kind, AVFrame *frame, double *pts, struct srp_
 
 /* ---- seeking -------------------------------------------------------------------------------- */
 
-static int jump(struct plain *p, double seconds, struct srp_error *err)
+static void forget(struct plain *p)
 {
-    int64_t target = (int64_t)((seconds + p->zero) * AV_TIME_BASE);
-    int r;
-
-    pthread_mutex_lock(&p->lock);
-    p->pb->error = 0;
-    p->pb->eof_reached = 0;
-    p->read_errors = 0;
-    r = avformat_seek_file(p->fmt, -1, INT64_MIN, target, target, 0);
-    if (r < 0) { /* formats that cannot search can still begin again */
-        r = av_seek_frame(p->fmt, -1, target, AVSEEK_FLAG_BACKWARD);
-    }
-    if (r < 0 && avio_seek(p->pb, 0, SEEK_SET) >= 0) {
-        r = avformat_seek_file(p->fmt, -1, INT64_MIN, 0, INT64_MAX, AVSEEK_FLAG_BYTE);
-    }
     for (int i = 0; i < 2; i++) {
         queue_clear(&p->queues[i]);
         if (p->readers[i].codec != NULL) {
             avcodec_flush_buffers(p->readers[i].codec);
         }
         p->readers[i].last_pts = NAN;
+        p->readers[i].skip_until = -1e9;
     }
-    pthread_mutex_unlock(&p->lock);
+    p->read_errors = 0;
     av_frame_unref(p->pending);
-    return r < 0 ? read_error(p, r, err) : 1;
+}
+
+/* Audio that ends before the picture begins will not be heard. Lock held. */
+static void forget_audio_before(struct plain *p, double seconds)
+{
+    struct queue *q = &p->queues[AUDIO];
+
+    while (q->first != NULL && q->first->packet->pts != AV_NOPTS_VALUE &&
+           (double)q->first->packet->pts * av_q2d(p->readers[AUDIO].stream->time_base) - p->zero <
+               seconds - 0.5) {
+        queue_pop(q, NULL);
+    }
+}
+
+/* Lock held. */
+static bool jump(struct plain *p, double seconds)
+{
+    int64_t target = (int64_t)((seconds + p->zero) * AV_TIME_BASE);
+
+    forget(p);
+    if (p->fmt == NULL) {
+        return false;
+    }
+    p->pb->error = 0;
+    p->pb->eof_reached = 0;
+    return avformat_seek_file(p->fmt, -1, INT64_MIN, target, target, 0) >= 0;
+}
+
+/* Begins the file again and reads on to the last key frame before the target. Slow, and it always works: FFmpeg cannot
+ * search in fragmented MP4 behind HLS, nor in what has no length. Lock held. */
+static int read_on(struct plain *p, double seconds, struct srp_error *err)
+{
+    const struct reader *video = &p->readers[VIDEO];
+    AVPacket *packet = av_packet_alloc();
+    int r = packet != NULL ? 1 : sp_fail(err, SRP_ERR_NOMEM, "out of memory");
+
+    forget(p);
+    if (r > 0) {
+        enum srp_err code = reopen(p, err);
+        r = code == SRP_OK ? 1 : (int)code;
+    }
+    while (r > 0 && (r = fetch_fresh(p, packet, err)) > 0) {
+        int which = packet->stream_index == video->stream->index ? VIDEO : AUDIO;
+        const AVStream *stream = p->readers[which].stream;
+        int64_t stamp = packet->pts != AV_NOPTS_VALUE ? packet->pts : packet->dts;
+        double pts = stamp != AV_NOPTS_VALUE
+                         ? (double)stamp * av_q2d(stream->time_base) - p->zero
+                         : 0;
+        bool past = which == VIDEO && pts > seconds + p->nominal / 2;
+        if (which == VIDEO && !past && (packet->flags & AV_PKT_FLAG_KEY) != 0) {
+            queue_clear(&p->queues[VIDEO]);
+            forget_audio_before(p, pts);
+        }
+        put_away(p, packet, which);
+        if (past) {
+            break;
+        }
+    }
+    av_packet_free(&packet);
+    return r < 0 ? r : 1;
 }
 
 static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct srp_error *err)
 {
     /* Containers without an index land where they can, sometimes behind the target: step back then. */
-    static const double back[] = {0, 1, 5, 20, 1e9};
+    static const double back[] = {0, 1, 5, 20};
+    const size_t tries = sizeof(back) / sizeof(back[0]);
     struct plain *p = kind;
     double pts = 0;
     int r = 0;
 
-    for (size_t i = 0; i < sizeof(back) / sizeof(back[0]); i++) {
-        double from = seconds - back[i] > 0 ? seconds - back[i] : 0;
-        p->readers[VIDEO].skip_until = p->readers[AUDIO].skip_until = -1e9;
-        r = jump(p, from, err);
-        if (r < 0) {
+    for (size_t i = 0; i <= tries; i++) {
+        bool last = i == tries || (i > 0 && seconds < back[i - 1]);
+        r = 1;
+        pthread_mutex_lock(&p->lock);
+        if (last) {
+            r = read_on(p, seconds, err);
+        } else if (!jump(p, seconds > back[i] ? seconds - back[i] : 0)) {
+            r = 0;
+        }
+        pthread_mutex_unlock(&p->lock);
+        if (r > 0) {
+            r = decode_frame(&p->readers[VIDEO], p->pending, p->nominal, &pts, err);
+        }
+        if (r == SRP_ERR_IO || r == SRP_ERR_NOMEM || r == SRP_ERR_NETWORK) {
             return (enum srp_err)r;
         }
-        r = decode_frame(&p->readers[VIDEO], p->pending, p->nominal, &pts, err);
-        if (r < 0 && r != SRP_ERR_DECODE) {
-            return (enum srp_err)r;
-        }
-        if ((r > 0 && pts <= seconds + p->nominal / 2) || from <= 0) {
+        if (last || (r > 0 && pts <= seconds + p->nominal / 2)) {
             break;
         }
     }
@@ -356,53 +533,7 @@ static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct sr
     p->index = 0;
     p->readers[VIDEO].skip_until = exact ? seconds : -1e9;
     p->readers[AUDIO].skip_until = exact || r <= 0 ? seconds : pts;
-    return SRP_OK;
-}
-
-/* ---- files that a playlist names ------------------------------------------------------------ */
-
-static int open_named(void *user, AVIOContext **pb, const char *url)
-{
-    struct plain *p = user;
-    struct srp_error why = {0};
-    struct opened *slot = NULL;
-    enum srp_err code = sp_url_allowed(sp_source_location(p->source), url, &why);
-
-    for (int i = 0; i < MAX_OPENED && slot == NULL; i++) {
-        slot = p->opened[i].source == NULL ? &p->opened[i] : NULL;
-    }
-    if (code == SRP_OK && slot == NULL) {
-        code = sp_fail(&why, SRP_ERR_LIMIT, "a playlist that opens too many files at once");
-    }
-    if (code == SRP_OK) {
-        code = sp_source_open(&slot->source, &p->media->env, url, &why);
-    }
-    /* The first answer may have come over a redirect; where it leads was checked step by step. */
-    if (code == SRP_OK && (slot->pb = sp_source_avio(slot->source)) == NULL) {
-        sp_source_close(&slot->source);
-        code = sp_fail(&why, SRP_ERR_NOMEM, "out of memory");
-    }
-    if (code != SRP_OK) {
-        if (code != SRP_ERR_IO) {
-            sp_log(p->media->params.log, SP_LOG_WARN, "%s", why.detail);
-            p->refused = why;
-        }
-        return code == SRP_ERR_IO ? AVERROR_EXIT : AVERROR(EIO);
-    }
-    *pb = slot->pb;
-    return 0;
-}
-
-static void close_named(void *user, AVIOContext *pb)
-{
-    struct plain *p = user;
-
-    for (int i = 0; i < MAX_OPENED; i++) {
-        if (p->opened[i].pb == pb && pb != NULL) {
-            sp_source_avio_free(&p->opened[i].pb);
-            sp_source_close(&p->opened[i].source);
-        }
-    }
+    return r < 0 ? (enum srp_err)r : SRP_OK;
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -417,12 +548,7 @@ static void plain_close(void *kind)
         queue_clear(&p->queues[i]);
     }
     av_frame_free(&p->pending);
-    avformat_close_input(&p->fmt);
-    for (int i = 0; i < MAX_OPENED; i++) {
-        sp_source_avio_free(&p->opened[i].pb);
-        sp_source_close(&p->opened[i].source);
-    }
-    sp_source_avio_free(&p->pb);
+    close_demuxer(p);
     sp_source_close(&p->source);
     sp_converter_destroy(&p->converter);
     pthread_mutex_destroy(&p->lock);
@@ -479,6 +605,7 @@ static enum srp_err open_reader(struct plain *p, int which, struct srp_error *er
                         sp_source_location(p->source), err);
     if (code == SRP_OK) {
         d->stream = p->fmt->streams[index];
+        d->index = index;
     }
     return code;
 }
@@ -550,25 +677,14 @@ enum srp_err sp_plain_media_open(struct sp_media *m, struct sp_source **source,
     p->queues[0].last = &p->queues[0].first;
     p->queues[1].last = &p->queues[1].first;
     p->opener = (struct sp_opener){open_named, close_named, p};
-    p->pb = sp_source_avio(p->source);
     p->pending = av_frame_alloc();
     p->converter = sp_converter_create();
-    if (p->pb == NULL || p->pending == NULL || p->converter == NULL) {
+    if (p->pending == NULL || p->converter == NULL) {
         sp_fail(err, code, "out of memory");
         goto fail;
     }
-    struct sp_demux_params params = {.pb = p->pb,
-                                     .source = p->source,
-                                     .location = sp_source_location(p->source),
-                                     .allowed = &sp_allowed_plain,
-                                     .opener = &p->opener,
-                                     .gate = &m->gate,
-                                     .analyse = true};
-    code = sp_demux_open(&p->fmt, &params, err);
+    code = open_demuxer(p, err);
     if (code != SRP_OK) {
-        if (p->refused.code != SRP_OK) { /* the true reason lies in a file that was named */
-            code = sp_fail(err, p->refused.code, "%s", p->refused.detail);
-        }
         goto fail;
     }
     code = open_reader(p, VIDEO, err);
@@ -580,12 +696,7 @@ enum srp_err sp_plain_media_open(struct sp_media *m, struct sp_source **source,
         sp_log(m->params.log, there ? SP_LOG_WARN : SP_LOG_DEBUG, "%s; playing without sound",
                why.detail);
     }
-    for (unsigned i = 0; i < p->fmt->nb_streams; i++) {
-        AVStream *stream = p->fmt->streams[i];
-        if (stream != p->readers[VIDEO].stream && stream != p->readers[AUDIO].stream) {
-            stream->discard = AVDISCARD_ALL;
-        }
-    }
+    discard_others(p);
     code = first_frame(p, err);
     if (code != SRP_OK) {
         goto fail;

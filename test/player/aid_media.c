@@ -183,7 +183,7 @@ static void *interrupt_main(void *user)
 
 static int one_round(const struct options *o)
 {
-    struct sp_log log = {.program = "aid", .level = SP_LOG_INFO};
+    struct sp_log log = {.program = "aid", .level = getenv("AID_DEBUG") != NULL ? SP_LOG_DEBUG : SP_LOG_INFO};
     struct sp_net_limits net = {.attempts = o->attempts > 0 ? (uint32_t)o->attempts : 3,
                                 .backoff_ms = 20,
                                 .backoff_max_ms = 1500,
