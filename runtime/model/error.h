@@ -8,7 +8,7 @@
 /* Puts `code` and one formatted line into *err (NULL: nowhere) and returns `code`, so that callers
  * write `return srpi_fail(err, ...)`. Bytes outside printable ASCII and backslashes come out as
  * \xHH, so that text from outside can neither forge lines nor drive a terminal. What does not fit
- * is cut and ends in "...". Remote text of unbounded length wants a precision, %.80s. Any thread. */
+ * is cut and ends in "...". Unbounded remote text wants a precision, %.80s. Any thread. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
