@@ -35,8 +35,9 @@ INLINE uint64_t sse_row(const uint8_t *restrict a, const uint8_t *restrict b, ui
     uint32_t lane[LANES] = {0};
     uint32_t x = 0;
     for (; x + LANES <= width; x += LANES) {
+        const uint8_t *pa = a + x, *pb = b + x; /* a sum of indices would not be vectorised */
         for (int i = 0; i < LANES; i++) {
-            int32_t d = (int32_t)a[x + (uint32_t)i] - (int32_t)b[x + (uint32_t)i];
+            int32_t d = (int32_t)pa[i] - (int32_t)pb[i];
             lane[i] += (uint32_t)(d * d);
         }
     }
