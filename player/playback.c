@@ -30,6 +30,7 @@ struct player {
     bool untimed, lossless;
 
     struct sp_frame *shown; /* the picture on the screen */
+    double show_cost;       /* seconds that showing it took */
     double anchor;          /* where the clock goes on when it stands */
     bool need_first;        /* show the next picture at once: start, seek */
     bool buffering;         /* the clock stands until pictures and sound are there */
@@ -152,6 +153,7 @@ static void show(struct player *pl, struct sp_frame *f, double clock)
     if (pl->output || pl->ui) {
         sp_meter_stage(pl->meter, SP_STAGE_PRESENT, now - begun);
     }
+    pl->show_cost = now - begun;
     sp_meter_shown(pl->meter, now, clock - f->meta.pts, f->reason, f->meta.duration);
 }
 
@@ -212,7 +214,9 @@ static void play_due(struct player *pl, const struct sp_pipeline_state *st, doub
     }
     const struct sp_frame *after = sp_pipeline_peek(pl->pipeline, 1);
     struct sp_frame *f = sp_pipeline_take(pl->pipeline);
-    if (after && after->meta.pts <= clock && !pl->lossless) {
+    /* Overdue, and the next one too: shown all the same when that leaves time to catch up. */
+    bool hopeless = after && clock + pl->show_cost - after->meta.pts > f->meta.duration;
+    if (hopeless && !pl->lossless) {
         sp_meter_dropped(pl->meter, f->meta.duration);
         sp_pipeline_release(pl->pipeline, &f);
     } else {
@@ -293,7 +297,8 @@ static void obey(struct player *pl, const struct sp_ui_request *request)
         set_paused(pl, !pl->paused);
         break;
     case SP_REQUEST_SEEK:
-        seek(pl, position(pl) + request->value, request->exact);
+        /* The key frame before a place ahead may lie behind where we are. */
+        seek(pl, position(pl) + request->value, request->exact || request->value > 0);
         break;
     case SP_REQUEST_STEP:
         step(pl, request->value < 0 ? -1 : 1);

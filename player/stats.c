@@ -209,11 +209,11 @@ void sp_stats_verdict(const struct sp_playback_stats *s, char *text, size_t size
         return;
     }
     bool smooth = s->dropped == 0 && s->stalls == 0;
-    bool strained = s->late > 0 || s->not_upscaled_by[SP_NO_SR_LATE] > 0;
     /* Upscaling and showing run side by side: the dearer one sets the pace. */
     const struct sp_stage_times *show = &s->stage[SP_STAGE_PRESENT];
     bool upscaling = up->avg >= show->avg;
     double used = upscaling ? up->avg : show->avg;
+    bool strained = s->late > 0 || s->not_upscaled_by[SP_NO_SR_LATE] > 0 || used > budget;
     snprintf(text, size, "%s: %s takes %.1f of %.1f ms per frame (%.0f%%), %llu late, %llu dropped; %s",
              smooth ? (strained ? "only just keeps up" : "keeps up") : "does not keep up",
              upscaling ? "upscaling" : "showing", used, budget, budget > 0 ? used / budget * 100 : 0,
