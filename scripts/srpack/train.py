@@ -44,11 +44,11 @@ class Options:
     """What was tuned; the defaults are what measured best for a few minutes on two cores."""
 
     batch: int = 16
-    patch: int = 48  # low-resolution pixels
+    patch: int = 32  # low-resolution pixels
     margin: int = 2  # low-resolution pixels at a patch's edge that the loss does not see
-    rate: float = 4e-3
+    rate: float = 5e-3
     warmup: float = 0.02  # fraction of the run
-    loss: str = "mixed"  # l1, mse, charbonnier, mixed
+    loss: str = "mse"  # l1, mse, charbonnier, mixed
     sharpness: float = 0.5  # sampling weight = (squared error of bicubic) ** sharpness; 0: uniform
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
