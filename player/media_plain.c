@@ -506,6 +506,7 @@ static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct sr
     static const double back[] = {0, 1, 5, 20};
     const size_t tries = sizeof(back) / sizeof(back[0]);
     struct plain *p = kind;
+    const double from = seconds - p->nominal / 2; /* the earliest picture that may be asked for */
     double pts = 0;
     int r = 0;
 
@@ -515,7 +516,7 @@ static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct sr
         pthread_mutex_lock(&p->lock);
         if (last) {
             r = read_on(p, seconds, err);
-        } else if (!jump(p, seconds > back[i] ? seconds - back[i] : 0)) {
+        } else if (!jump(p, from > back[i] ? from - back[i] : 0)) {
             r = 0;
         }
         pthread_mutex_unlock(&p->lock);
@@ -525,7 +526,7 @@ static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct sr
         if (r == SRP_ERR_IO || r == SRP_ERR_NOMEM || r == SRP_ERR_NETWORK) {
             return (enum srp_err)r;
         }
-        if (last || (r > 0 && pts <= seconds + p->nominal / 2)) {
+        if (last || (r > 0 && pts < from + p->nominal - 1e-6)) {
             break;
         }
     }

@@ -267,13 +267,17 @@ def test_late_parameters(play, made, reference):
     assert all((f["model"] == "-") == (f["no_sr"] != "0") for f in result.frames)
 
 
-def test_parameters_come_back(play, made):
-    """P4: the server heals, and the next chunk of that model has full quality."""
-    uri = "/" + tiny.read(made)["models"][0]["parameters"]["uri"]
-    with Server(made) as server:
-        server.faults[uri] = ["wrong"] * 4
+def test_parameters_come_back(play, package):
+    """P4: the server heals, and full quality is back within two chunks."""
+    manifest = tiny.read(package)
+    for chunk in manifest["chunks"]:
+        chunk["model"] = 0
+    tiny.write(package, manifest)
+    with Server(package) as server:
+        server.faults["/" + manifest["models"][0]["parameters"]["uri"]] = ["wrong"] * 4
         result = play(server.url + "/manifest.json", "--exact", 1)
-    assert result.of_chunk(0, "no_sr") == {NOT_VERIFIED} and result.of_chunk(2, "no_sr") == {"0"}
+    assert result.of_chunk(0, "no_sr") == {NOT_VERIFIED} and result.stats["hash"] == 4
+    assert result.of_chunk(2, "model") == {"tiny0"} and result.of_chunk(3, "model") == {"tiny0"}
 
 
 def test_no_model_wanted(play, made):
