@@ -186,7 +186,8 @@ static void queue(struct sp_audio *a, double pts, int samples)
         a->head_time = pts;
         a->have_time = true;
     }
-    /* Timestamps decide: a hole in the stream is filled, an overlap is cut. Small differences are rounding. */
+    /* Timestamps decide: a hole in the stream is filled, an overlap is cut. Small differences
+     * are rounding. */
     double expected = a->head_time + (double)a->fill / a->rate;
     double gap = pts - expected;
     size_t skip = 0, n = (size_t)samples;
@@ -259,7 +260,8 @@ static enum srp_err open_device(struct sp_audio *a, const struct sp_audio_params
     }, got;
     a->channels = want.channels;
     a->rate = want.freq;
-    a->device = SDL_OpenAudioDevice(NULL, 0, &want, &got, 0); /* SDL converts what the card cannot do */
+    /* SDL converts what the card cannot do. */
+    a->device = SDL_OpenAudioDevice(NULL, 0, &want, &got, 0);
     if (a->device == 0) {
         return sp_fail(err, SRP_ERR_DEVICE, "sound device: %s", SDL_GetError());
     }
@@ -363,7 +365,8 @@ void sp_audio_set_volume(struct sp_audio *a, int volume, bool mute)
 {
     double v = fmin(fmax(volume, 0), 100) / 100;
     pthread_mutex_lock(&a->lock);
-    a->gain = mute ? 0 : (float)(v * v * v); /* loudness is felt roughly as the cube root of amplitude */
+    /* Loudness is felt roughly as the cube root of amplitude. */
+    a->gain = mute ? 0 : (float)(v * v * v);
     pthread_mutex_unlock(&a->lock);
 }
 

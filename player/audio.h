@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* audio.h - sound: a reader thread decodes and resamples into a ring; SDL's callback plays the ring by media
- * time and tells the clock what is heard. */
+/* audio.h - sound: a reader thread decodes and resamples into a ring; SDL's callback plays the
+ * ring by media time and tells the clock what is heard. */
 #ifndef SP_AUDIO_H
 #define SP_AUDIO_H
 
@@ -25,15 +25,17 @@ enum srp_err sp_audio_create(struct sp_audio **out, const struct sp_audio_params
 /* Interrupt the medium first: joins the reader. */
 void sp_audio_destroy(struct sp_audio **a);
 
-/* Starts at `media` seconds: what lies before it in the ring is skipped, what is missing is silence. */
+/* Starts at `media` seconds: what lies before it in the ring is skipped, what is missing is
+ * silence. */
 void sp_audio_play(struct sp_audio *a, double media);
 void sp_audio_pause(struct sp_audio *a);
 /* Enough is decoded to start, or there is nothing more. */
 bool sp_audio_ready(struct sp_audio *a);
 void sp_audio_set_volume(struct sp_audio *a, int volume, bool mute);
 
-/* A seek takes three steps: _begin_seek before every sp_media_interrupt (any thread); _park waits until the reader
- * has stopped reading; after sp_media_seek, _end_seek empties the ring and lets it go on. */
+/* A seek takes three steps: _begin_seek before every sp_media_interrupt (any thread); _park
+ * waits until the reader has stopped reading; after sp_media_seek, _end_seek empties the ring
+ * and lets it go on. */
 void sp_audio_begin_seek(struct sp_audio *a);
 void sp_audio_park(struct sp_audio *a);
 void sp_audio_end_seek(struct sp_audio *a);

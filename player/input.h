@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* input.h - keys, mouse and window events as commands of the player. The keys are mpv's; docs/srplay.md lists them. */
+/* input.h - keys, mouse and window events as commands of the player. The keys are mpv's;
+ * docs/srplay.md lists them. */
 #ifndef SP_INPUT_H
 #define SP_INPUT_H
 

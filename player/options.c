@@ -20,8 +20,9 @@
 #include "tool.h"
 
 enum id {
-    ID_NO_DISPLAY = 256, ID_FRAMES, ID_START, ID_LENGTH, ID_DUMP, ID_STATS, ID_SCREENSHOT_DIR, ID_SR,
-    ID_COMPARE, ID_BACKEND, ID_THREADS, ID_MODEL, ID_MODELS_DIR, ID_SCALE, ID_FS, ID_GEOMETRY,
+    ID_NO_DISPLAY = 256, ID_FRAMES, ID_START, ID_LENGTH, ID_DUMP, ID_STATS, ID_SCREENSHOT_DIR,
+    ID_SR, ID_COMPARE, ID_BACKEND, ID_THREADS, ID_MODEL, ID_MODELS_DIR, ID_SCALE, ID_FS,
+    ID_GEOMETRY,
     ID_NO_AUDIO, ID_VOLUME, ID_PAUSE, ID_LOOP, ID_MUTE, ID_UNTIMED, ID_CACHE_DIR, ID_NO_CACHE,
     ID_LOG_FILE, ID_VERBOSE = 'v', ID_QUIET = 'q', ID_HELP = 'h', ID_VERSION = 'V',
 };
@@ -34,7 +35,8 @@ struct entry {
 };
 
 static const struct entry table[] = {
-    {"sr", ID_SR, "auto|on|off", "super-resolution; on: rather drop frames than show bicubic (auto)"},
+    {"sr", ID_SR, "auto|on|off",
+     "super-resolution; on: rather drop frames than show bicubic (auto)"},
     {"compare", ID_COMPARE, "off|split|side", "bicubic left, SR right (off)"},
     {"model", ID_MODEL, "NAME", "a general model instead of the package's, for example edge16-x2"},
     {"models-dir", ID_MODELS_DIR, "DIR", "where general models lie"},
@@ -54,7 +56,8 @@ static const struct entry table[] = {
     {"screenshot-dir", ID_SCREENSHOT_DIR, "DIR", "for the keys s and S (here)"},
     {"no-display", ID_NO_DISPLAY, NULL, "no window; real time all the same"},
     {"untimed", ID_UNTIMED, NULL, "as fast as it goes, every frame, no sound"},
-    {"dump", ID_DUMP, "FILE", "write pictures: .y4m, - (y4m on stdout), .png (the last), %d.png (all)"},
+    {"dump", ID_DUMP, "FILE",
+     "write pictures: .y4m, - (y4m on stdout), .png (the last), %d.png (all)"},
     {"stats", ID_STATS, "FILE", "write statistics as JSON at the end; - is stdout"},
     {"cache-dir", ID_CACHE_DIR, "DIR", "($XDG_CACHE_HOME/srplay)"},
     {"no-cache", ID_NO_CACHE, NULL, "keep nothing on disk"},
@@ -68,8 +71,8 @@ enum { table_size = sizeof table / sizeof table[0] };
 
 void sp_options_help(FILE *to)
 {
-    fputs("usage: srplay [options] <manifest.json | http(s)://.../manifest.json | playlist.m3u8 | video>\n"
-          "Plays video with neural super-resolution.\n\n", to);
+    fputs("usage: srplay [options] <manifest.json | http(s)://.../manifest.json | playlist.m3u8 | "
+          "video>\nPlays video with neural super-resolution.\n\n", to);
     for (size_t i = 0; i < table_size; i++) {
         char left[64];
         const struct entry *e = &table[i];
@@ -77,10 +80,10 @@ void sp_options_help(FILE *to)
                  e->argument ? e->argument : "");
         fprintf(to, "  %-26s %s\n", left, e->help);
     }
-    fputs("\nkeys: space pause, arrows seek, . , step, n SR on/off, c compare, h hold for the original,\n"
-          "      i statistics, o progress, f fullscreen, m mute, 9 0 volume, s S screenshot, q quit\n"
-          "exit: 0 ok, 1 usage, 2 could not play, 3 partly played, 4 interrupted, 5 verification failed\n",
-          to);
+    fputs("\nkeys: space pause, arrows seek, . , step, n SR on/off, c compare, h held: original,\n"
+          "      i statistics, o progress, f fullscreen, m mute, 9 0 volume, s S shot, q quit\n"
+          "exit: 0 ok, 1 usage, 2 could not play, 3 partly played, 4 interrupted,\n"
+          "      5 verification failed\n", to);
 }
 
 void sp_options_version(FILE *to)
@@ -103,8 +106,8 @@ void sp_options_version(FILE *to)
     }
     unsigned av = avcodec_version(), fmt = avformat_version();
     fprintf(to, "\ninstruction set: %s\n", srp_isa());
-    fprintf(to, "FFmpeg %s (libavcodec %u.%u.%u, libavformat %u.%u.%u)\n", av_version_info(), av >> 16,
-            av >> 8 & 255, av & 255, fmt >> 16, fmt >> 8 & 255, fmt & 255);
+    fprintf(to, "FFmpeg %s (libavcodec %u.%u.%u, libavformat %u.%u.%u)\n", av_version_info(),
+            av >> 16, av >> 8 & 255, av & 255, fmt >> 16, fmt >> 8 & 255, fmt & 255);
     fprintf(to, "SDL %d.%d.%d, SDL_ttf %d.%d.%d\n", sdl.major, sdl.minor, sdl.patch, ttf->major,
             ttf->minor, ttf->patch);
     fprintf(to, "libcurl %s, jansson %s\n", curl_version_info(CURLVERSION_NOW)->version,
@@ -229,17 +232,19 @@ static enum srp_err check_together(const struct sp_options *o, struct srp_error 
         return sp_fail(err, SRP_ERR_USAGE, "--pause needs a window: nobody could end it");
     }
     if (o->stats && p->dump && strcmp(o->stats, "-") == 0 && strcmp(p->dump, "-") == 0) {
-        return sp_fail(err, SRP_ERR_USAGE, "only one of --dump and --stats can go to standard output");
+        return sp_fail(err, SRP_ERR_USAGE,
+                       "only one of --dump and --stats can go to standard output");
     }
     return SRP_OK;
 }
 
-enum srp_err sp_options_parse(struct sp_options *options, int argc, char **argv, struct srp_error *err)
+enum srp_err sp_options_parse(struct sp_options *options, int argc, char **argv,
+                              struct srp_error *err)
 {
     struct option list[table_size + 1] = {{NULL, 0, NULL, 0}};
     for (size_t i = 0; i < table_size; i++) {
-        list[i] = (struct option){table[i].name, table[i].argument ? required_argument : no_argument,
-                                  NULL, table[i].id};
+        int argument = table[i].argument ? required_argument : no_argument;
+        list[i] = (struct option){table[i].name, argument, NULL, table[i].id};
     }
     *options = (struct sp_options){
         .playback = {.display = true, .sound = true, .volume = 100},

@@ -16,7 +16,8 @@ struct sp_options {
 };
 
 /* Errors: USAGE, *err names the option. */
-enum srp_err sp_options_parse(struct sp_options *options, int argc, char **argv, struct srp_error *err);
+enum srp_err sp_options_parse(struct sp_options *options, int argc, char **argv,
+                              struct srp_error *err);
 void sp_options_help(FILE *to);
 /* Version, engine, instruction set, linked libraries. */
 void sp_options_version(FILE *to);

@@ -11,7 +11,8 @@
 
 enum { slot_message = SP_OSD_LINES, slot_left, slot_right, slot_time, slot_count };
 
-/* A text keeps its texture until it changes: drawing text anew costs more than a frame's presentation. */
+/* A text keeps its texture until it changes: drawing text anew costs more than a frame's
+ * presentation. */
 struct slot {
     char text[SP_OSD_TEXT];
     SDL_Texture *texture;

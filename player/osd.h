@@ -26,7 +26,8 @@ struct sp_osd *sp_osd_create(SDL_Renderer *renderer, struct sp_log *log);
 void sp_osd_destroy(struct sp_osd **osd);
 /* Forgets its textures, for example because the renderer lost them. */
 void sp_osd_reset(struct sp_osd *osd);
-/* width, height: of the output; area: of the picture in it; split: x of the split line. In pixels. */
+/* width, height: of the output; area: of the picture in it; split: x of the split line. In
+ * pixels. */
 void sp_osd_draw(struct sp_osd *osd, const struct sp_osd_content *content, int width, int height,
                  SDL_Rect area, int split);
 

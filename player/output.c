@@ -22,7 +22,8 @@ struct plane_size {
     uint32_t width, height; /* bytes, rows */
 };
 
-static unsigned plane_sizes(enum srp_format format, uint32_t w, uint32_t h, struct plane_size size[3])
+static unsigned plane_sizes(enum srp_format format, uint32_t w, uint32_t h,
+                            struct plane_size size[3])
 {
     uint32_t cw = (w + 1) / 2, ch = (h + 1) / 2;
     switch (format) {
@@ -157,7 +158,8 @@ static enum srp_err write_png_to(int fd, const char *path, const struct srp_pict
     return result;
 }
 
-enum srp_err sp_png_write(const char *path, const struct srp_picture *picture, struct srp_error *err)
+enum srp_err sp_png_write(const char *path, const struct srp_picture *picture,
+                          struct srp_error *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
@@ -171,8 +173,7 @@ enum srp_err sp_screenshot(const char *dir, const struct srp_picture *picture, c
 {
     bool here = !dir || !*dir;
     for (int number = 1; number <= 9999; number++) {
-        int n = snprintf(name, name_size, "%s%ssrplay-shot%04d.png", here ? "" : dir, here ? "" : "/",
-                         number);
+        int n = snprintf(name, name_size, "%s/srplay-shot%04d.png", here ? "." : dir, number);
         if (n < 0 || (size_t)n >= name_size) {
             return sp_fail(err, SRP_ERR_USAGE, "the name of the screenshot folder is too long");
         }
@@ -234,7 +235,8 @@ enum srp_err sp_output_open(struct sp_output **out, const struct sp_output_param
     if (ends_with(path, ".png")) {
         kind = series ? OUTPUT_PNG_SERIES : OUTPUT_PNG_LAST;
         if (!valid) {
-            return sp_fail(err, SRP_ERR_USAGE, "%s: only one %%d or %%04d may stand in the name", path);
+            return sp_fail(err, SRP_ERR_USAGE, "%s: only one %%d or %%04d may stand in the name",
+                           path);
         }
     } else if (!to_stdout && !ends_with(path, ".y4m")) {
         return sp_fail(err, SRP_ERR_USAGE, "%s: the name of a dump ends in .y4m or .png", path);
@@ -278,15 +280,16 @@ static bool y4m_header(struct sp_output *o, const struct srp_picture *p)
                    siting[p->chroma], p->range == SRP_RANGE_FULL ? "FULL" : "LIMITED") > 0;
 }
 
-static enum srp_err write_y4m(struct sp_output *o, const struct srp_picture *p, struct srp_error *err)
+static enum srp_err write_y4m(struct sp_output *o, const struct srp_picture *p,
+                              struct srp_error *err)
 {
     bool ok = true;
     if (o->frames == 0) {
         ok = y4m_header(o, p);
         o->last = *p;
     } else if (p->width != o->last.width || p->height != o->last.height) {
-        return sp_fail(err, SRP_ERR_UNSUPPORTED, "%s: the picture changed from %ux%u to %ux%u", o->path,
-                      o->last.width, o->last.height, p->width, p->height);
+        return sp_fail(err, SRP_ERR_UNSUPPORTED, "%s: the picture changed from %ux%u to %ux%u",
+                       o->path, o->last.width, o->last.height, p->width, p->height);
     }
     ok = ok && fputs("FRAME\n", o->file) >= 0;
     struct plane_size size[3];
@@ -320,7 +323,8 @@ enum srp_err sp_output_write(struct sp_output *o, const struct srp_picture *pict
     } else {
         if (picture->width != o->last.width || picture->height != o->last.height) {
             sp_picture_free(&o->last);
-            result = sp_picture_alloc(&o->last, picture->format, picture->width, picture->height, err);
+            result = sp_picture_alloc(&o->last, picture->format, picture->width, picture->height,
+                                      err);
         }
         if (result == SRP_OK) {
             sp_picture_copy(&o->last, picture);

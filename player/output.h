@@ -10,7 +10,8 @@
 struct sp_output;
 
 struct sp_output_params {
-    const char *path; /* "x.y4m" or "-": video; "x.png": the last frame; "x%04d.png": every frame, from 1 */
+    /* "x.y4m" or "-": video; "x.png": the last frame; "x%04d.png": every frame, from 1 */
+    const char *path;
     int frame_rate_num, frame_rate_den;
     double sar;
 };
@@ -21,13 +22,16 @@ enum srp_err sp_output_open(struct sp_output **out, const struct sp_output_param
 /* picture: YUV420. All frames of a y4m have one size; another size is SRP_ERR_UNSUPPORTED. */
 enum srp_err sp_output_write(struct sp_output *o, const struct srp_picture *picture,
                              struct srp_error *err);
-/* Writes what is outstanding (the last frame of a single PNG), closes, frees. A half-written y4m is kept. */
+/* Writes what is outstanding (the last frame of a single PNG), closes, frees. A half-written y4m
+ * is kept. */
 enum srp_err sp_output_close(struct sp_output **o, struct srp_error *err);
 
 /* One picture of any format as an RGB PNG. */
-enum srp_err sp_png_write(const char *path, const struct srp_picture *picture, struct srp_error *err);
+enum srp_err sp_png_write(const char *path, const struct srp_picture *picture,
+                          struct srp_error *err);
 
-/* Writes srplay-shotNNNN.png with the first free number into `dir` ("" or NULL: here), `name` receives the path. */
+/* Writes srplay-shotNNNN.png with the first free number into `dir` ("" or NULL: here), `name`
+ * receives the path. */
 enum srp_err sp_screenshot(const char *dir, const struct srp_picture *picture, char *name,
                            size_t name_size, struct srp_error *err);
 

@@ -9,8 +9,8 @@
 #include "base.h"
 #include "output.h"
 
-/* Eight finished pictures are slack for a hiccup of a quarter of a second; one more is on the screen, one in the
- * making, one about to be shown. */
+/* Eight finished pictures are slack for a hiccup of a quarter of a second; one more is on the
+ * screen, one in the making, one about to be shown. */
 enum { lr_capacity = 6, ready_capacity = 8, pool_size = ready_capacity + 3 };
 
 static const double slow_first_frame = 0.15; /* seconds: above it a seek shows bicubic first */
@@ -177,12 +177,15 @@ static void report(struct sp_pipeline *p, enum sp_no_sr reason, uint32_t chunk)
     if (reason == SP_SR_READY) {
         sp_log(p->params.log, SP_LOG_INFO, "SR on from chunk %u", chunk);
     } else {
-        sp_log(p->params.log, reason == SP_NO_SR_USER ? SP_LOG_INFO : SP_LOG_WARN,
+        /* else the medium has warned */
+        bool ours = reason == SP_NO_SR_LATE || reason == SP_NO_SR_FAILED;
+        sp_log(p->params.log, ours ? SP_LOG_WARN : SP_LOG_INFO,
                "SR off from chunk %u: %s", chunk, sp_no_sr_text(reason));
     }
 }
 
-/* The model of this frame into the upscaler; *fresh: the next run sets things up and is no measure. */
+/* The model of this frame into the upscaler; *fresh: the next run sets things up and is no
+ * measure. */
 static enum sp_no_sr prepare_model(struct sp_pipeline *p, const struct lr_item *item, bool *fresh)
 {
     if (!item->model) {
@@ -208,8 +211,8 @@ static enum sp_no_sr prepare_model(struct sp_pipeline *p, const struct lr_item *
 }
 
 /* The output's memory for this input; allocates only when the size of the video changes. */
-static enum srp_err fit(struct sp_pipeline *p, struct srp_picture *out, const struct srp_picture *in,
-                        struct srp_error *err)
+static enum srp_err fit(struct sp_pipeline *p, struct srp_picture *out,
+                        const struct srp_picture *in, struct srp_error *err)
 {
     bool usual = in->width == p->info.width && in->height == p->info.height;
     uint32_t w = usual ? p->info.out_width : in->width * p->info.scale;
@@ -232,8 +235,8 @@ static enum srp_err run_base(struct sp_pipeline *p, const struct srp_picture *in
     return r == SRP_OK ? srp_upscaler_process(p->upscaler, SRP_METHOD_BICUBIC, in, out, err) : r;
 }
 
-static enum srp_err run_sr(struct sp_pipeline *p, const struct srp_picture *in, struct sp_frame *out,
-                           struct srp_error *err)
+static enum srp_err run_sr(struct sp_pipeline *p, const struct srp_picture *in,
+                           struct sp_frame *out, struct srp_error *err)
 {
     enum srp_err r = fit(p, &out->picture, in, err);
     if (r == SRP_OK) {
@@ -253,7 +256,8 @@ static enum srp_err run_sr(struct sp_pipeline *p, const struct srp_picture *in, 
     return r;
 }
 
-/* Makes `out` from p->working. False: dropped, or (with p->error set) not possible. No lock held. */
+/* Makes `out` from p->working. False: dropped, or (with p->error set) not possible. No lock
+ * held. */
 static bool upscale(struct sp_pipeline *p, struct sp_frame *out, bool sr_on, bool compare)
 {
     const struct lr_item *item = &p->working;
@@ -374,8 +378,8 @@ static enum srp_err allocate(struct sp_pipeline *p, struct srp_error *err)
         f->source = av_frame_alloc();
         ok = ok && f->source;
         if (ok && r == SRP_OK) {
-            r = sp_picture_alloc(&f->picture, SRP_FORMAT_YUV420, p->info.out_width, p->info.out_height,
-                                 err);
+            r = sp_picture_alloc(&f->picture, SRP_FORMAT_YUV420, p->info.out_width,
+                                 p->info.out_height, err);
         }
         p->idle[p->idle_count++] = f;
     }

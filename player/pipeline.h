@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* pipeline.h - from a medium to finished pictures: one thread reads and decodes, one upscales, the owner takes
- * pictures in order. All memory for pictures is there before the first frame.
+/* pipeline.h - from a medium to finished pictures: one thread reads and decodes, one upscales,
+ * the owner takes pictures in order. All memory for pictures is there before the first frame.
  *
  * Functions are for the owner's thread alone. */
 #ifndef SP_PIPELINE_H
@@ -61,9 +61,11 @@ struct sp_pipeline_state {
 };
 void sp_pipeline_get_state(struct sp_pipeline *p, struct sp_pipeline_state *state);
 
-/* Finished and decoded frames are thrown away; the next picture is from the new place. Does not block. */
+/* Finished and decoded frames are thrown away; the next picture is from the new place. Does not
+ * block. */
 void sp_pipeline_seek(struct sp_pipeline *p, double seconds, bool exact);
-void sp_pipeline_set_sr(struct sp_pipeline *p, bool on); /* on: the mode of the params, or auto after off */
+/* on: the mode of the params, or auto after off */
+void sp_pipeline_set_sr(struct sp_pipeline *p, bool on);
 void sp_pipeline_set_compare(struct sp_pipeline *p, bool on);
 
 /* Waits until something changed since sp_pipeline_get_state, or sp_monotonic() passes `until`. */

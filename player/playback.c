@@ -10,9 +10,12 @@
 #include "output.h"
 #include "ui.h"
 
-static const double due_early = 0.001;      /* seconds: nearer than that is now */
-static const double starved_after = 0.25;   /* seconds without a picture before playback stands still */
-static const double preroll_patience = 5.0; /* seconds to wait for sound before starting without it */
+/* seconds: nearer than that is now */
+static const double due_early = 0.001;
+/* seconds without a picture before playback stands still */
+static const double starved_after = 0.25;
+/* seconds to wait for sound before starting without it */
+static const double preroll_patience = 5.0;
 static const double idle_wait = 0.1;
 
 struct player {
@@ -121,7 +124,8 @@ static enum srp_err write_dump(struct player *pl, const struct sp_frame *f, stru
     uint32_t width = f->picture.width / 2 * 2; /* two halves that both begin on a chroma sample */
     if (pair->width != width * 2 || pair->height != f->picture.height) {
         sp_picture_free(pair);
-        enum srp_err r = sp_picture_alloc(pair, SRP_FORMAT_YUV420, width * 2, f->picture.height, err);
+        enum srp_err r = sp_picture_alloc(pair, SRP_FORMAT_YUV420, width * 2, f->picture.height,
+                                          err);
         if (r != SRP_OK) {
             return r;
         }
@@ -190,7 +194,8 @@ static void at_end(struct player *pl, const struct sp_pipeline_state *st, double
     }
 }
 
-static void play_due(struct player *pl, const struct sp_pipeline_state *st, double now, double *wake_at)
+static void play_due(struct player *pl, const struct sp_pipeline_state *st, double now,
+                     double *wake_at)
 {
     double clock = sp_clock_get(&pl->clock, now);
     const struct sp_frame *next = sp_pipeline_peek(pl->pipeline, 0);
@@ -225,7 +230,8 @@ static void play_due(struct player *pl, const struct sp_pipeline_state *st, doub
     *wake_at = now;
 }
 
-/* Sets *wake_at to when something is to be done next, unless the pipeline reports a change before. */
+/* Sets *wake_at to when something is to be done next, unless the pipeline reports a change
+ * before. */
 static void advance(struct player *pl, const struct sp_pipeline_state *st, double *wake_at)
 {
     double now = sp_monotonic();
@@ -493,8 +499,8 @@ static void close_all(struct player *pl)
     sp_clock_destroy(&pl->clock);
 }
 
-enum srp_err sp_playback_run(const struct sp_playback_params *params, struct sp_playback_stats *stats,
-                             struct srp_error *err)
+enum srp_err sp_playback_run(const struct sp_playback_params *params,
+                             struct sp_playback_stats *stats, struct srp_error *err)
 {
     struct player pl = {
         .params = params,

@@ -21,20 +21,23 @@ struct sp_playback_params {
     double start, length;      /* seconds; length 0: to the end */
     uint64_t frames;           /* 0: all */
     bool display;              /* a window; otherwise headless */
-    bool untimed;              /* as fast as it goes, without sound; no frame is degraded or dropped */
+    /* as fast as it goes, without sound; no frame is degraded or dropped */
+    bool untimed;
     bool sound;
     bool paused, loop, mute, fullscreen;
     int volume;                /* 0..100 */
     const char *geometry;      /* see present.h */
     const char *screenshot_dir;
-    const char *dump;          /* see output.h; no frame is degraded or dropped; headless: untimed */
+    /* see output.h; no frame is degraded or dropped; headless: untimed */
+    const char *dump;
     const atomic_int *stop;    /* ends playback soon after it becomes nonzero; may be NULL */
     struct sp_log *log;
 };
 
-/* SRP_OK: something was played or the medium was empty; stats->error and stats->interrupted tell how it ended. Other
- * values: it could not begin (medium, display, dump file), *err says why, and stats are zero but for error. */
-enum srp_err sp_playback_run(const struct sp_playback_params *params, struct sp_playback_stats *stats,
-                             struct srp_error *err);
+/* SRP_OK: something was played or the medium was empty; stats->error and stats->interrupted tell
+ * how it ended. Other values: it could not begin (medium, display, dump file), *err says why,
+ * and stats are zero but for error. */
+enum srp_err sp_playback_run(const struct sp_playback_params *params,
+                             struct sp_playback_stats *stats, struct srp_error *err);
 
 #endif

@@ -43,8 +43,8 @@ bool sp_geometry_parse(const char *text, int *width, int *height, int *x, int *y
         return true;
     }
     int more = 0;
-    return sscanf(text + used, "+%5d+%5d%n", x, y, &more) == 2 && text[used + more] == 0 && *x >= 0 &&
-           *y >= 0;
+    bool place = sscanf(text + used, "+%5d+%5d%n", x, y, &more) == 2 && text[used + more] == 0;
+    return place && *x >= 0 && *y >= 0;
 }
 
 static enum srp_err device_error(struct srp_error *err, const char *what)
@@ -141,8 +141,8 @@ void sp_window_destroy(struct sp_window **out)
     *out = NULL;
 }
 
-/* SDL's YUV textures know BT.601 and BT.709 in limited range and BT.601 in full range, and halve odd sizes
- * in ways that differ between drivers. Everything else is converted here. */
+/* SDL's YUV textures know BT.601 and BT.709 in limited range and BT.601 in full range, and halve
+ * odd sizes in ways that differ between drivers. Everything else is converted here. */
 static Uint32 choose(const struct srp_picture *p, SDL_YUV_CONVERSION_MODE *mode)
 {
     bool full = p->range == SRP_RANGE_FULL;
@@ -151,11 +151,12 @@ static Uint32 choose(const struct srp_picture *p, SDL_YUV_CONVERSION_MODE *mode)
     bool known = full ? p->matrix == SRP_MATRIX_BT601 : p->matrix != SRP_MATRIX_BT2020;
     bool even = p->width % 2 == 0 && p->height % 2 == 0;
     bool yuv = p->format == SRP_FORMAT_YUV420 && known && even;
-    return yuv ? SDL_PIXELFORMAT_IYUV : SDL_PIXELFORMAT_ARGB8888; /* BGRA in memory, little-endian */
+    /* BGRA in memory, little-endian */
+    return yuv ? SDL_PIXELFORMAT_IYUV : SDL_PIXELFORMAT_ARGB8888;
 }
 
-static enum srp_err layer_upload(struct sp_window *w, struct layer *layer, const struct srp_picture *p,
-                                 struct srp_error *err)
+static enum srp_err layer_upload(struct sp_window *w, struct layer *layer,
+                                 const struct srp_picture *p, struct srp_error *err)
 {
     SDL_YUV_CONVERSION_MODE mode;
     Uint32 format = choose(p, &mode);
@@ -182,8 +183,8 @@ static enum srp_err layer_upload(struct sp_window *w, struct layer *layer, const
     }
     int failed;
     if (format == SDL_PIXELFORMAT_IYUV) {
-        failed = SDL_UpdateYUVTexture(layer->texture, NULL, p->data[0], (int)p->stride[0], p->data[1],
-                                      (int)p->stride[1], p->data[2], (int)p->stride[2]);
+        failed = SDL_UpdateYUVTexture(layer->texture, NULL, p->data[0], (int)p->stride[0],
+                                      p->data[1], (int)p->stride[1], p->data[2], (int)p->stride[2]);
     } else {
         enum srp_err r = srp_picture_convert(p, &layer->converted, err);
         if (r != SRP_OK) {
@@ -205,15 +206,17 @@ enum srp_err sp_window_upload(struct sp_window *w, const struct srp_picture *pic
     return r;
 }
 
-/* Where the picture (side: two of them) lies in the window: as large as its aspect allows, centred. */
+/* Where the picture (side: two of them) lies in the window: as large as its aspect allows,
+ * centred. */
 static SDL_Rect picture_area(const struct sp_window *w, bool side, int *width, int *height)
 {
     if (SDL_GetRendererOutputSize(w->renderer, width, height) != 0) {
         SDL_GetWindowSize(w->window, width, height);
     }
-    double pw = fmax(w->picture.width, 1) * w->sar * (side ? 2 : 1), ph = fmax(w->picture.height, 1);
+    double pw = fmax(w->picture.width, 1) * w->sar * (side ? 2 : 1);
+    double ph = fmax(w->picture.height, 1);
     double scale = fmin(*width / pw, *height / ph);
-    SDL_Rect r = {.w = SDL_max((int)lround(pw * scale), 1), .h = SDL_max((int)lround(ph * scale), 1)};
+    SDL_Rect r = {.w = (int)fmax(round(pw * scale), 1), .h = (int)fmax(round(ph * scale), 1)};
     r.x = (*width - r.w) / 2;
     r.y = (*height - r.h) / 2;
     return r;
@@ -237,9 +240,11 @@ static void draw(struct sp_window *w, enum sp_view view, double split,
         SDL_RenderCopy(w->renderer, w->picture.texture, NULL, &right);
     }
     if (has_base && view == SP_VIEW_SIDE) {
-        SDL_RenderCopy(w->renderer, w->base.texture, NULL, &(SDL_Rect){area.x, area.y, right.w, right.h});
+        SDL_Rect left = {area.x, area.y, right.w, right.h};
+        SDL_RenderCopy(w->renderer, w->base.texture, NULL, &left);
     } else if (has_base) {
-        /* Both sides use one and the same destination and differ in the clip alone: nothing can shift. */
+        /* Both sides use one and the same destination and differ in the clip alone: nothing can
+         * shift. */
         SDL_Rect clip = area;
         clip.w = view == SP_VIEW_SPLIT ? line - area.x : area.w;
         if (clip.w > 0) {
@@ -272,9 +277,10 @@ enum srp_err sp_window_capture(struct sp_window *w, enum sp_view view, double sp
     int width, height;
     picture_area(w, false, &width, &height);
     draw(w, view, split, osd);
-    enum srp_err r = sp_picture_alloc(shot, SRP_FORMAT_BGRA, (uint32_t)width, (uint32_t)height, err);
-    if (r == SRP_OK && SDL_RenderReadPixels(w->renderer, NULL, SDL_PIXELFORMAT_ARGB8888, shot->data[0],
-                                            (int)shot->stride[0]) != 0) {
+    enum srp_err r = sp_picture_alloc(shot, SRP_FORMAT_BGRA, (uint32_t)width, (uint32_t)height,
+                                      err);
+    if (r == SRP_OK && SDL_RenderReadPixels(w->renderer, NULL, SDL_PIXELFORMAT_ARGB8888,
+                                            shot->data[0], (int)shot->stride[0]) != 0) {
         r = device_error(err, "screenshot");
         sp_picture_free(shot);
     }

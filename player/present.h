@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* present.h - the window: keeps the aspect, compares two pictures, draws the OSD. Main thread only. */
+/* present.h - the window: keeps the aspect, compares two pictures, draws the OSD. Main thread
+ * only. */
 #ifndef SP_PRESENT_H
 #define SP_PRESENT_H
 
@@ -16,12 +17,14 @@ struct sp_window_params {
     const char *title;
     uint32_t width, height; /* of the picture */
     double sar;             /* of its samples */
-    const char *geometry;   /* "WxH", "WxH+X+Y" or NULL: the picture's size where the screen has room */
+    /* "WxH", "WxH+X+Y" or NULL: the picture's size where the screen has room */
+    const char *geometry;
     bool fullscreen;
     struct sp_log *log;
 };
 
-/* False: not "WxH" or "WxH+X+Y" with 1..16384. x, y are -1 when not given; the text NULL gives -1 for all. */
+/* False: not "WxH" or "WxH+X+Y" with 1..16384. x, y are -1 when not given; the text NULL gives
+ * -1 for all. */
 bool sp_geometry_parse(const char *text, int *width, int *height, int *x, int *y);
 
 /* Errors: DEVICE (no display), NOMEM. */

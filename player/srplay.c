@@ -22,8 +22,8 @@ enum exit_status {
     EXIT_STATUS_VERIFY = 5,
 };
 
-/* SIGINT and SIGTERM are waited for by a thread of their own: it sets `stop`, and helps out when playback
- * hangs in something that cannot be interrupted. */
+/* SIGINT and SIGTERM are waited for by a thread of their own: it sets `stop`, and helps out when
+ * playback hangs in something that cannot be interrupted. */
 struct signals {
     sigset_t set;
     pthread_t thread;

@@ -214,9 +214,11 @@ void sp_stats_verdict(const struct sp_playback_stats *s, char *text, size_t size
     bool upscaling = up->avg >= show->avg;
     double used = upscaling ? up->avg : show->avg;
     bool strained = s->late > 0 || s->not_upscaled_by[SP_NO_SR_LATE] > 0 || used > budget;
-    snprintf(text, size, "%s: %s takes %.1f of %.1f ms per frame (%.0f%%), %llu late, %llu dropped; %s",
+    snprintf(text, size,
+             "%s: %s takes %.1f of %.1f ms per frame (%.0f%%), %llu late, %llu dropped; %s",
              smooth ? (strained ? "only just keeps up" : "keeps up") : "does not keep up",
-             upscaling ? "upscaling" : "showing", used, budget, budget > 0 ? used / budget * 100 : 0,
+             upscaling ? "upscaling" : "showing", used, budget,
+             budget > 0 ? used / budget * 100 : 0,
              (unsigned long long)s->late, (unsigned long long)s->dropped, sr);
 }
 
@@ -230,7 +232,8 @@ void sp_stats_status(const struct sp_playback_stats *s, enum sp_no_sr reason, ui
         return;
     }
     double used = upscale_seconds * 1e3, budget = s->frame_time * 1e3;
-    snprintf(text, size, "SR x%u %s chunk %u  ON %.1f/%.1f ms (%.0f%%)  late %llu drop %llu  A-V %+.3f",
+    snprintf(text, size,
+             "SR x%u %s chunk %u  ON %.1f/%.1f ms (%.0f%%)  late %llu drop %llu  A-V %+.3f",
              s->scale, s->model, chunk, used, budget, budget > 0 ? used / budget * 100 : 0,
              (unsigned long long)s->late, (unsigned long long)s->dropped, av_offset);
 }
@@ -278,8 +281,8 @@ static json_t *to_json(const struct sp_playback_stats *s)
         "cache_misses", integer(m->cache_misses), "retries", integer(m->retries), "hash_failures",
         integer(m->hash_failures), "damaged_chunks", integer(m->damaged_chunks));
     json_t *sr = json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "model", s->model, "backend", s->backend,
-                           "isa", s->isa, "dtype", s->dtype, "threads", integer(s->threads), "scale",
-                           integer(s->scale));
+                           "isa", s->isa, "dtype", s->dtype, "threads", integer(s->threads),
+                           "scale", integer(s->scale));
     json_t *errors = json_array();
     if (s->error.code != SRP_OK) {
         json_array_append_new(errors, json_pack("{s:s,s:s}", "code", srp_strerror(s->error.code),
@@ -309,7 +312,8 @@ static json_t *to_json(const struct sp_playback_stats *s)
     return root;
 }
 
-enum srp_err sp_stats_write(const struct sp_playback_stats *s, const char *path, struct srp_error *err)
+enum srp_err sp_stats_write(const struct sp_playback_stats *s, const char *path,
+                            struct srp_error *err)
 {
     json_t *root = to_json(s);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* stats.h - what happened during playback: one structure behind the overlay, the log, --stats and srbench,
- * so that they cannot disagree. docs/srplay.md describes the keys of the JSON form. */
+/* stats.h - what happened during playback: one structure behind the overlay, the log, --stats
+ * and srbench, so that they cannot disagree. docs/srplay.md describes the keys of the JSON form. */
 #ifndef SP_STATS_H
 #define SP_STATS_H
 
@@ -71,7 +71,8 @@ struct sp_meter *sp_meter_create(void); /* NULL: no memory */
 void sp_meter_destroy(struct sp_meter **m);
 void sp_meter_stage(struct sp_meter *m, enum sp_stage stage, double seconds);
 /* A frame was put on the screen at `now`; reason SP_SR_READY: upscaled. */
-void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no_sr reason, double duration);
+void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no_sr reason,
+                    double duration);
 void sp_meter_dropped(struct sp_meter *m, double duration);
 void sp_meter_late(struct sp_meter *m);
 void sp_meter_stall(struct sp_meter *m);
@@ -84,6 +85,7 @@ void sp_stats_verdict(const struct sp_playback_stats *s, char *text, size_t size
 void sp_stats_status(const struct sp_playback_stats *s, enum sp_no_sr reason, uint32_t chunk,
                      double upscale_seconds, double av_offset, char *text, size_t size);
 /* Writes the JSON object and a newline to path; "-" is stdout. */
-enum srp_err sp_stats_write(const struct sp_playback_stats *s, const char *path, struct srp_error *err);
+enum srp_err sp_stats_write(const struct sp_playback_stats *s, const char *path,
+                            struct srp_error *err);
 
 #endif

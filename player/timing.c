@@ -14,7 +14,8 @@ double sp_monotonic(void)
 /* ---- clock ---- */
 
 static const double jump_above = 0.1;  /* seconds: more than that is a discontinuity, not jitter */
-static const double follow = 1.0 / 16; /* share of a small difference that one observation corrects */
+/* share of a small difference that one observation corrects */
+static const double follow = 1.0 / 16;
 
 void sp_clock_init(struct sp_clock *clock)
 {
@@ -89,8 +90,8 @@ void sp_governor_init(struct sp_governor *g, double frame_time, bool may_degrade
     };
 }
 
-/* SR would be ready too late. One hiccup costs one frame's SR; a real overload begins a hold, so that
- * the picture does not flicker between sharp and soft. */
+/* SR would be ready too late. One hiccup costs one frame's SR; a real overload begins a hold, so
+ * that the picture does not flicker between sharp and soft. */
 static void miss(struct sp_governor *g, double now)
 {
     if (now - g->strikes_since > 1.0) {
@@ -107,8 +108,8 @@ static void miss(struct sp_governor *g, double now)
     g->degraded = true;
 }
 
-/* The cost of SR is not measured while it is held back: the estimate is lowered at each retry, so that
- * a machine that was busy for a while finds its way up again. */
+/* The cost of SR is not measured while it is held back: the estimate is lowered at each retry,
+ * so that a machine that was busy for a while finds its way up again. */
 static void maybe_resume(struct sp_governor *g, double now, double slack)
 {
     if (!g->degraded || now < g->retry_at) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* timing.h - the master clock, and the governor that decides what each frame may cost. Neither looks at
- * the time itself: `now` is handed in (seconds, monotonic), so that tests can tell any story. */
+/* timing.h - the master clock, and the governor that decides what each frame may cost. Neither
+ * looks at the time itself: `now` is handed in (seconds, monotonic), so that tests can tell any
+ * story. */
 #ifndef SP_TIMING_H
 #define SP_TIMING_H
 
@@ -54,9 +55,11 @@ struct sp_governor {
 };
 
 void sp_governor_init(struct sp_governor *g, double frame_time, bool may_degrade, bool may_drop);
-/* slack: seconds until the frame is due (negative: overdue; a large value while the clock stands). */
+/* slack: seconds until the frame is due (negative: overdue; a large value while the clock
+ * stands). */
 enum sp_action sp_governor_decide(struct sp_governor *g, double now, double slack, bool has_model);
-/* What an action cost. Leave out runs that also set something up: they say nothing about the next. */
+/* What an action cost. Leave out runs that also set something up: they say nothing about the
+ * next. */
 void sp_governor_record(struct sp_governor *g, enum sp_action action, double cost);
 
 #endif

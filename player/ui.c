@@ -12,7 +12,8 @@
 #include "present.h"
 
 static const double message_seconds = 1.5;
-static const double text_interval = 0.25; /* seconds between new statistics: faster cannot be read */
+/* seconds between new statistics: faster cannot be read */
+static const double text_interval = 0.25;
 
 struct sp_ui {
     struct sp_ui_params params;
@@ -31,7 +32,8 @@ struct sp_ui {
     double message_until, text_at;
 };
 
-enum srp_err sp_ui_create(struct sp_ui **out, const struct sp_ui_params *params, struct srp_error *err)
+enum srp_err sp_ui_create(struct sp_ui **out, const struct sp_ui_params *params,
+                          struct srp_error *err)
 {
     *out = NULL;
     struct sp_ui *ui = calloc(1, sizeof *ui);
@@ -116,7 +118,8 @@ static const struct srp_picture *base_picture(struct sp_ui *ui)
     enum srp_err r = SRP_OK;
     if (ui->base.width != f->picture.width || ui->base.height != f->picture.height) {
         sp_picture_free(&ui->base);
-        r = sp_picture_alloc(&ui->base, SRP_FORMAT_YUV420, f->picture.width, f->picture.height, &err);
+        r = sp_picture_alloc(&ui->base, SRP_FORMAT_YUV420, f->picture.width, f->picture.height,
+                             &err);
     }
     ui->base.matrix = in.matrix;
     ui->base.range = in.range;
@@ -176,7 +179,8 @@ void sp_ui_show(struct sp_ui *ui, const struct sp_frame *frame, double av)
 
 /* ---- texts ---- */
 
-static void message(struct sp_ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void message(struct sp_ui *ui, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void message(struct sp_ui *ui, const char *format, ...)
 {
@@ -198,25 +202,27 @@ static void fill_stats(struct sp_ui *ui, const struct sp_ui_status *status)
     char window[64];
     o->line_count = 6;
     if (ui->frame) {
-        sp_stats_status(s, ui->frame->reason, ui->frame->meta.chunk, ui->frame->upscale_seconds, ui->av,
-                        o->line[0], SP_OSD_TEXT);
+        sp_stats_status(s, ui->frame->reason, ui->frame->meta.chunk, ui->frame->upscale_seconds,
+                        ui->av, o->line[0], SP_OSD_TEXT);
     } else {
         snprintf(o->line[0], SP_OSD_TEXT, "SR: no picture yet");
     }
     snprintf(o->line[1], SP_OSD_TEXT,
-             "ms avg/p95: decode %.1f/%.1f  upscale %.1f/%.1f  present %.1f/%.1f", t[0].avg, t[0].p95,
-             t[1].avg, t[1].p95, t[2].avg, t[2].p95);
-    snprintf(o->line[2], SP_OSD_TEXT, "%.2f fps  frames %llu  upscaled %llu  not upscaled %llu  stalls %llu",
+             "ms avg/p95: decode %.1f/%.1f  upscale %.1f/%.1f  present %.1f/%.1f", t[0].avg,
+             t[0].p95, t[1].avg, t[1].p95, t[2].avg, t[2].p95);
+    snprintf(o->line[2], SP_OSD_TEXT,
+             "%.2f fps  frames %llu  upscaled %llu  not upscaled %llu  stalls %llu",
              s->fps, (unsigned long long)s->frames, (unsigned long long)s->upscaled,
              (unsigned long long)s->not_upscaled, (unsigned long long)s->stalls);
     snprintf(o->line[3], SP_OSD_TEXT,
-             "buffered %.1f s  video %.2f audio %.2f parameters %.2f MiB  cache %llu/%llu  retries %llu",
+             "buffered %.1f s  video %.2f audio %.2f parameters %.2f MiB  cache %llu/%llu  "
+             "retries %llu",
              m->buffered_seconds, (double)m->bytes_video * mb, (double)m->bytes_audio * mb,
              (double)m->bytes_parameters * mb, (unsigned long long)m->cache_hits,
              (unsigned long long)(m->cache_hits + m->cache_misses), (unsigned long long)m->retries);
     sp_window_describe(ui->window, window, sizeof window);
-    snprintf(o->line[4], SP_OSD_TEXT, "%ux%u -> %ux%u  window %.50s", ui->info.width, ui->info.height,
-             ui->info.out_width, ui->info.out_height, window);
+    snprintf(o->line[4], SP_OSD_TEXT, "%ux%u -> %ux%u  window %.50s", ui->info.width,
+             ui->info.height, ui->info.out_width, ui->info.out_height, window);
     snprintf(o->line[5], SP_OSD_TEXT, "%s %s %s  %u threads  arena %.1f MiB  RSS %.0f MiB",
              s->backend[0] ? s->backend : "no engine", s->dtype, s->isa, s->threads,
              (double)s->arena_bytes * mb, (double)s->peak_rss_bytes * mb);
@@ -245,7 +251,8 @@ void sp_ui_refresh(struct sp_ui *ui, const struct sp_ui_status *status)
             snprintf(ui->osd.message, sizeof ui->osd.message, "%s",
                      status->buffering && status->stats.stalls > 0 ? "buffering" : "");
         }
-        /* While pictures come, they carry the new texts; a standing picture is drawn again for them. */
+        /* While pictures come, they carry the new texts; a standing picture is drawn again for
+         * them. */
         ui->dirty = ui->dirty || (was && status->paused) || (was && status->buffering);
     }
     if (ui->dirty) {

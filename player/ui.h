@@ -42,10 +42,12 @@ struct sp_ui_status {
     struct sp_playback_stats stats;
 };
 
-enum srp_err sp_ui_create(struct sp_ui **out, const struct sp_ui_params *params, struct srp_error *err);
+enum srp_err sp_ui_create(struct sp_ui **out, const struct sp_ui_params *params,
+                          struct srp_error *err);
 void sp_ui_destroy(struct sp_ui **ui);
 
-/* Puts a frame on the screen. It is borrowed until the next call. av: clock minus picture, seconds. */
+/* Puts a frame on the screen. It is borrowed until the next call. av: clock minus picture,
+ * seconds. */
 void sp_ui_show(struct sp_ui *ui, const struct sp_frame *frame, double av);
 /* Sleeps until an event comes or sp_monotonic() passes `until`, for 10 ms at most. */
 void sp_ui_wait(struct sp_ui *ui, double until);

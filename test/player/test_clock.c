@@ -290,7 +290,8 @@ static void status_line_tells_the_truth(void **state)
     struct sp_playback_stats s = {.scale = 4, .frame_time = 1.0 / 30, .dropped = 3, .late = 5};
     strcpy(s.model, "edge16-x4");
     sp_stats_status(&s, SP_SR_READY, 2, 0.0112, -0.004, text, sizeof text);
-    assert_string_equal(text, "SR x4 edge16-x4 chunk 2  ON 11.2/33.3 ms (34%)  late 5 drop 3  A-V -0.004");
+    assert_string_equal(text, "SR x4 edge16-x4 chunk 2  ON 11.2/33.3 ms (34%)  late 5 drop 3  "
+                              "A-V -0.004");
     for (int r = SP_NO_SR_NO_MODEL; r < SP_NO_SR_COUNT; r++) {
         sp_stats_status(&s, (enum sp_no_sr)r, 2, 0.0112, 0, text, sizeof text);
         assert_non_null(strstr(text, "SR OFF: "));

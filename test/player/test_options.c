@@ -118,7 +118,8 @@ static void refusals(void **state)
 
 static enum srp_err open_dump(struct sp_output **o, const char *path)
 {
-    struct sp_output_params p = {.path = path, .frame_rate_num = 30000, .frame_rate_den = 1001, .sar = 1};
+    struct sp_output_params p = {.path = path, .frame_rate_num = 30000, .frame_rate_den = 1001,
+                                 .sar = 1};
     return sp_output_open(o, &p, &last);
 }
 
