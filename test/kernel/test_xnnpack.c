@@ -169,7 +169,7 @@ static void check_graph(uint32_t seed, enum srp_backend backend)
     float *b = calloc(most * cell, sizeof(float)), *c = calloc(most * cell, sizeof(float));
     assert_true(in != NULL && a != NULL && b != NULL && c != NULL);
     for (size_t i = 0; i < SIZES; i++) {
-        if (sizes[i][0] == 67 && seed % 4 != 0) {
+        if (sizes[i][0] == 67 && seed % 8 != 0) {
             continue; /* the plain reference is slow */
         }
         const uint32_t w = sizes[i][1], h = sizes[i][0];
@@ -197,7 +197,7 @@ static void check_graph(uint32_t seed, enum srp_backend backend)
     srp_model_unref(&model);
 }
 
-#define GRAPHS 60u
+#define GRAPHS 40u
 
 static void check_backend(enum srp_backend backend)
 {
