@@ -34,8 +34,9 @@ enum srp_err sp_bytes_read_file(struct sp_bytes *out, const char *path, uint64_t
 
 /* ---- the gate ------------------------------------------------------------------------------- */
 
-/* One lock and one condition for every hand-over between the threads of one medium: requests that end,
- * ring buffers that fill, look-ahead items that arrive. Waiters test their own predicate. */
+/* One lock and one condition for every hand-over between the threads of one medium: requests
+ * that end, ring buffers that fill, look-ahead items that arrive. Waiters test their own
+ * predicate. */
 struct sp_gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;

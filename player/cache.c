@@ -102,7 +102,8 @@ static bool add_entry(struct entry **list, size_t *count, size_t *room, const st
     return true;
 }
 
-/* Counts what is there and deletes the longest unused until at most `target` bytes stay. Lock held. */
+/* Counts what is there and deletes the longest unused until at most `target` bytes stay. Lock
+ * held. */
 static void trim(struct sp_cache *cache, uint64_t target)
 {
     struct entry *list = NULL;
@@ -221,7 +222,8 @@ static bool read_entry(struct sp_cache *cache, const char *name, const struct sr
         }
     }
     if (n == 0) {
-        /* Access times are what eviction goes by, and file systems rarely keep them by themselves. */
+        /* Access times are what eviction goes by, and file systems rarely keep them by
+         * themselves. */
         struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
         futimens(fd, times);
     }

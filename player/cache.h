@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* cache.h - an on-disk cache of whole objects, named by their SHA-256.
- *
- * Several programs may share the directory. Whatever goes wrong here is a warning and a miss, never an
- * error: a player without a cache still plays. Thread-safe. */
+ * Several programs may share the directory. Whatever goes wrong here is a warning and a miss,
+ * never an error: a player without a cache still plays. Thread-safe. */
 #ifndef SP_CACHE_H
 #define SP_CACHE_H
 

@@ -25,11 +25,11 @@ const struct sp_allowed sp_allowed_package = {
 const struct sp_allowed sp_allowed_plain = {
     .formats = "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,avi,flv,ogg,asf,"
                "nut,mxf,hls,yuv4mpegpipe,aac,mp3,ac3,eac3,webvtt",
-    .codecs = "h264,hevc,libdav1d,av1,vp8,vp9,mpeg1video,mpeg2video,mpeg4,msmpeg4,msmpeg4v2,h263,flv,"
-              "mjpeg,prores,dnxhd,ffv1,huffyuv,rawvideo,theora,wmv1,wmv2,wmv3,vc1,"
+    .codecs = "h264,hevc,libdav1d,av1,vp8,vp9,mpeg1video,mpeg2video,mpeg4,msmpeg4,msmpeg4v2,h263,"
+              "flv,mjpeg,prores,dnxhd,ffv1,huffyuv,rawvideo,theora,wmv1,wmv2,wmv3,vc1,"
               "aac,mp3float,mp3,mp2float,mp2,ac3,eac3,vorbis,opus,libopus,flac,alac,wmav2,"
-              "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_alaw,pcm_mulaw,"
-              "pcm_bluray,pcm_dvd,adpcm_ms,adpcm_ima_wav",
+              "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_alaw,"
+              "pcm_mulaw,pcm_bluray,pcm_dvd,adpcm_ms,adpcm_ima_wav",
 };
 
 /* ---- demuxer -------------------------------------------------------------------------------- */
@@ -84,8 +84,8 @@ static enum srp_err name_error(const struct sp_demux_params *params, int code,
                    shown, what, text);
 }
 
-/* The format is found here, so that one off the white-list is refused before any of its code but the
- * probe has run, and by name. */
+/* The format is found here, so that one off the white-list is refused before any of its code
+ * but the probe has run, and by name. */
 static enum srp_err find_format(const AVInputFormat **format, const struct sp_demux_params *params,
                                 struct srp_error *err)
 {

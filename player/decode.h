@@ -31,17 +31,20 @@ struct sp_demux_params {
     bool analyse; /* read ahead to complete the stream parameters */
 };
 
-/* *out: free with avformat_close_input. Errors: UNSUPPORTED (named format), DECODE, NETWORK, IO, NOMEM. */
+/* *out: free with avformat_close_input. Errors: UNSUPPORTED (named format), DECODE, NETWORK,
+ * IO, NOMEM. */
 enum srp_err sp_demux_open(AVFormatContext **out, const struct sp_demux_params *params,
                            struct srp_error *err);
 
-/* *out: free with avcodec_free_context. threads: 0 is one per core. Errors: UNSUPPORTED, DECODE, NOMEM. */
+/* *out: free with avcodec_free_context. threads: 0 is one per core. Errors: UNSUPPORTED,
+ * DECODE, NOMEM. */
 enum srp_err sp_decoder_open(AVCodecContext **out, const AVStream *stream,
                              const struct sp_allowed *allowed, uint32_t threads,
                              const char *location, struct srp_error *err);
 
-/* One decoded frame. `next` gives packets: 1, 0 at the end, <0 an enum srp_err that is passed on. Damaged packets
- * are counted in *damaged and decoding goes on. 1: a frame; 0: end (drained); <0. */
+/* One decoded frame. `next` gives packets: 1, 0 at the end, <0 an enum srp_err that is passed
+ * on. Damaged packets are counted in *damaged and decoding goes on. 1: a frame; 0: end
+ * (drained); <0. */
 int sp_decode(AVCodecContext *codec, AVPacket *packet, int (*next)(void *user, AVPacket *packet),
               void *user, AVFrame *frame, uint64_t *damaged);
 

@@ -1,4 +1,4 @@
-/* log.h - the programs' log: one line per event on stderr or a file, remote text escaped. Thread-safe. */
+/* log.h - the programs' log: one line per event on stderr, remote text escaped. Thread-safe. */
 #ifndef SP_LOG_H
 #define SP_LOG_H
 
@@ -9,7 +9,7 @@ struct sp_log {
     enum sp_log_level level;  /* lines above it are dropped */
 };
 
-/* "program: level: message"; control bytes in the message are printed as \xNN. NULL log: nothing. */
+/* "program: level: message"; control bytes of the message are printed as \xNN. NULL: nothing. */
 void sp_log(struct sp_log *log, enum sp_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

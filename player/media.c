@@ -227,7 +227,8 @@ enum srp_err sp_media_open(struct sp_media **out, const struct sp_media_params *
         return sp_fail(err, SRP_ERR_NOMEM, "out of memory");
     }
     if (params->log == NULL || params->log->level < SP_LOG_DEBUG) {
-        av_log_set_level(AV_LOG_QUIET); /* what matters is logged by us, escaped and with its file */
+        /* What matters is logged by us, escaped and with its file. */
+        av_log_set_level(AV_LOG_QUIET);
     }
     m->params = *params;
     m->params.plain_scale = params->plain_scale != 0 ? params->plain_scale : 2;

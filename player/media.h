@@ -1,9 +1,9 @@
 /* media.h - opens whatever srplay can open and yields decoded frames.
  *
- * A medium is a package (manifest.json, or a playlist that announces one), a plain HLS playlist, or any video file;
- * local or over http(s). Bytes come through our own sources (source.h): libcurl on one network thread, an
- * on-disk cache keyed by hash, SHA-256 checked before anything is parsed. FFmpeg only sees our AVIO
- * and the white-lists of formats and codecs.
+ * A medium is a package (manifest.json, or a playlist that announces one), a plain HLS playlist, or
+ * any video file; local or over http(s). Bytes come through our own sources (source.h): libcurl on
+ * one network thread, an on-disk cache keyed by hash, SHA-256 checked before anything is parsed.
+ * FFmpeg only sees our AVIO and the white-lists of formats and codecs.
  *
  * Threads: one thread may read video while another reads audio; seek needs both to be parked.
  * sp_media_interrupt may be called from any thread. */
@@ -24,14 +24,14 @@ struct sp_media_params {
     const char *url;        /* as the user typed it: path, file:, http: or https: URL */
     const char *cache_dir;  /* NULL: $XDG_CACHE_HOME/srplay; "" : no cache */
     const char *models_dir; /* where general models lie; NULL: the installed one, then models/ */
-    const char *model_name; /* --model: a general model to use instead of the package's; NULL: choose */
+    const char *model_name; /* --model: a general model instead of the package's; NULL: choose */
     bool no_model;          /* never load a model (measuring the base upscaler) */
     uint32_t plain_scale;   /* scale for a medium without a package: 1..4, 0 = 2 */
     bool exact_bytes;       /* bench: wait for the network rather than play a chunk without SR */
     uint32_t decode_threads;
     struct sp_log *log;     /* may be NULL */
     const struct sp_net_limits *net; /* time-outs and retries (net.h); NULL: the defaults. Copied */
-    uint32_t start_wait_ms; /* how long the first frame after open or seek waits for its model; 0 = 5000 */
+    uint32_t start_wait_ms; /* the first frame after open or seek waits so for its model; 0: 5000 */
 };
 
 struct sp_media_info {
@@ -69,18 +69,23 @@ struct sp_frame_meta {
     bool key;
 };
 
-enum srp_err sp_media_open(struct sp_media **out, const struct sp_media_params *params, struct srp_error *err);
-void sp_media_close(struct sp_media **m); /* joins its threads; safe while a reader has been interrupted */
+enum srp_err sp_media_open(struct sp_media **out, const struct sp_media_params *params,
+                           struct srp_error *err);
+/* Interrupts and waits for readers that are inside, and joins its threads. */
+void sp_media_close(struct sp_media **m);
 void sp_media_get_info(const struct sp_media *m, struct sp_media_info *info);
 
-/* Next decoded frame, always 8-bit 4:2:0 (AV_PIX_FMT_YUV420P; other formats are converted), colour properties set.
- * 1: a frame was moved into `frame`; 0: end; <0: enum srp_err. A damaged chunk is concealed or skipped and logged
- * (sp_media_stats counts it), and is only an error when nothing more can be played. */
-int sp_media_read_video(struct sp_media *m, AVFrame *frame, struct sp_frame_meta *meta, struct srp_error *err);
+/* Next decoded frame, always 8-bit 4:2:0 (AV_PIX_FMT_YUV420P; other formats are converted),
+ * colour properties set. 1: a frame was moved into `frame`; 0: end; <0: enum srp_err. A
+ * damaged chunk is concealed or skipped and logged (sp_media_stats counts it), and is only an
+ * error when nothing more can be played. */
+int sp_media_read_video(struct sp_media *m, AVFrame *frame, struct sp_frame_meta *meta,
+                        struct srp_error *err);
 /* Next decoded audio frame, in the codec's sample format. As above; *pts in seconds. */
 int sp_media_read_audio(struct sp_media *m, AVFrame *frame, double *pts, struct srp_error *err);
 
-/* exact: the next video frame is the first with pts >= seconds - half a frame; otherwise the key frame at or before. */
+/* exact: the next video frame is the first with pts >= seconds - half a frame; otherwise the
+ * key frame at or before. */
 enum srp_err sp_media_seek(struct sp_media *m, double seconds, bool exact, struct srp_error *err);
 /* Makes blocked reads return SRP_ERR_IO at once, until the next seek. */
 void sp_media_interrupt(struct sp_media *m);
@@ -93,8 +98,9 @@ struct sp_media_stats {
 };
 void sp_media_get_stats(struct sp_media *m, struct sp_media_stats *stats);
 
-/* A view of a decoded YUV420P frame as a libsrp picture; colour properties unknown to the stream are
- * guessed as mpv does (BT.709 from 720 lines up, else BT.601; limited; left). `lines`: of the picture shown. */
+/* A view of a decoded YUV420P frame as a libsrp picture; colour properties unknown to the
+ * stream are guessed as mpv does (BT.709 from 720 lines up, else BT.601; limited; left).
+ * `lines`: of the picture shown. */
 void sp_picture_from_frame(struct srp_picture *picture, const AVFrame *frame, uint32_t lines);
 
 #endif

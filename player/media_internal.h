@@ -20,7 +20,7 @@ struct sp_media_ops {
 };
 
 struct sp_media {
-    struct sp_media_params params; /* strings other than `models_dir` and `model_name` are not kept */
+    struct sp_media_params params; /* its strings are only used while it is being opened */
     struct sp_gate gate;
     struct sp_counters counters;
     struct sp_net *net;

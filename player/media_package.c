@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A package: tracks of independently decodable segments, and one model per chunk.
- *
- * Three lanes load ahead of the readers: video segments, audio segments, models. A segment that arrived is
- * verified and is decoded from memory: "init + segment" is a whole small file to FFmpeg. A segment that cannot
- * be had is skipped, and the next one starts afresh. */
+ * Three lanes load ahead of the readers: video segments, audio segments, models. A segment
+ * that arrived is verified and is decoded from memory: "init + segment" is a whole small file
+ * to FFmpeg. A segment that cannot be had is skipped, and the next one starts afresh. */
 #include "media_internal.h"
 
 #include <math.h>
@@ -279,7 +278,8 @@ static int next_packet(void *user, AVPacket *packet)
     }
     if (r < 0) {
         t->draining = true;
-        /* The end of the segment, but not of an audio track: its decoder goes on with the next one. */
+        /* The end of the segment, but not of an audio track: its decoder goes on with the next
+         * one. */
         return t->is_video || t->index + 1 >= t->info.segment_count ? 0 : SRP_ERR_NOT_FOUND;
     }
     if (!t->is_video && t->contiguous && t->frames == 0) {
@@ -311,8 +311,9 @@ static double frame_pts(struct track *t, const AVFrame *frame, double nominal)
                                    : start;
 
     if (!t->offset_known) {
-        /* Video: the first picture of a chunk is shown when the chunk begins. Audio keeps its own times, which
-         * are finer than the manifest, unless they are plainly on another zero. */
+        /* Video: the first picture of a chunk is shown when the chunk begins. Audio keeps its
+         * own times, which are finer than the manifest, unless they are plainly on another
+         * zero. */
         t->offset = t->is_video || fabs(raw - start) > 0.5 ? start - raw : 0;
         t->offset_known = true;
     }

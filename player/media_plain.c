@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Any video file, and HLS playlists without a package: one FFmpeg demuxer whose packets two readers share. */
+/* Any video file, and HLS playlists without a package: one FFmpeg demuxer whose packets two
+ * readers share. */
 #include "media_internal.h"
 
 #include <math.h>
@@ -17,8 +18,8 @@ enum {
     MAX_READ_ERRORS = 32,
 };
 
-/* What one reader may be behind the other, bytes of packets. A badly interleaved file can need much; audio that
- * nobody reads (no device) is forgotten. */
+/* What one reader may be behind the other, bytes of packets. A badly interleaved file can need
+ * much; audio that nobody reads (no device) is forgotten. */
 static const size_t queue_limit[2] = {256u << 20, 16u << 20};
 
 struct node {
@@ -466,8 +467,9 @@ static bool jump(struct plain *p, double seconds)
     return avformat_seek_file(p->fmt, -1, INT64_MIN, target, target, 0) >= 0;
 }
 
-/* Begins the file again and reads on to the last key frame before the target. Slow, and it always works: FFmpeg cannot
- * search in fragmented MP4 behind HLS, nor in what has no length. Lock held. */
+/* Begins the file again and reads on to the last key frame before the target. Slow, and it
+ * always works: FFmpeg cannot search in fragmented MP4 behind HLS, nor in what has no length.
+ * Lock held. */
 static int read_on(struct plain *p, double seconds, struct srp_error *err)
 {
     const struct reader *video = &p->readers[VIDEO];
@@ -502,7 +504,8 @@ static int read_on(struct plain *p, double seconds, struct srp_error *err)
 
 static enum srp_err plain_seek(void *kind, double seconds, bool exact, struct srp_error *err)
 {
-    /* Containers without an index land where they can, sometimes behind the target: step back then. */
+    /* Containers without an index land where they can, sometimes behind the target: step back
+     * then. */
     static const double back[] = {0, 1, 5, 20};
     const size_t tries = sizeof(back) / sizeof(back[0]);
     struct plain *p = kind;
@@ -630,7 +633,8 @@ static void describe(struct plain *p)
     }
 }
 
-/* The first picture is decoded now: it proves that the file plays, gives the size, and its time is zero. */
+/* The first picture is decoded now: it proves that the file plays, gives the size, and its
+ * time is zero. */
 static enum srp_err first_frame(struct plain *p, struct srp_error *err)
 {
     char shown[300];

@@ -47,8 +47,8 @@ static enum srp_err load_path(struct srp_model **out, const char *path, struct s
 
 /* Sets *found when the graph file exists, so that errors of a model that is there are not hidden by
  * looking elsewhere. */
-static enum srp_err load_from(struct srp_model **out, const char *dir, const char *name, bool *found,
-                              struct srp_error *err)
+static enum srp_err load_from(struct srp_model **out, const char *dir, const char *name,
+                              bool *found, struct srp_error *err)
 {
     char *graph = NULL, *parameters = NULL;
     enum srp_err code = SRP_ERR_NOMEM;

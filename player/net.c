@@ -309,7 +309,8 @@ static bool set_options(struct sp_request *req)
         }
     }
     if (req->fresh) {
-        ok = ok && add_header(req, "Cache-Control: no-cache") && add_header(req, "Pragma: no-cache");
+        ok = ok && add_header(req, "Cache-Control: no-cache");
+        ok = ok && add_header(req, "Pragma: no-cache");
     }
     if (req->headers != NULL) {
         SET(CURLOPT_HTTPHEADER, req->headers);
@@ -397,7 +398,8 @@ static void redirect(struct sp_request *req)
     start(req);
 }
 
-/* Decides what follows the end of one attempt: done, redirect, another attempt, or a named error. */
+/* Decides what follows the end of one attempt: done, redirect, another attempt, or a named
+ * error. */
 static void finish(struct sp_request *req, CURLcode code)
 {
     struct sp_net *net = req->net;
@@ -683,7 +685,8 @@ static bool fetch_write(void *user, const void *data, size_t size)
 {
     struct fetch_sink *sink = user;
 
-    /* The request has checked the limit, so a failure here is memory: take the bytes, and say so at the end. */
+    /* The request has checked the limit, so a failure here is memory: take the bytes, and say
+     * so at the end. */
     if (!sp_bytes_append(&sink->bytes, data, size, sink->max)) {
         sink->short_of_memory = true;
     }

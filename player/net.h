@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* net.h - http and https transfers on one network thread that owns one curl multi handle.
- *
- * Other threads put requests on a list and wake the thread; it alone touches curl. A request lives through
- * redirects, retries with backoff, and resumption at the first missing byte, and hands the body to a
- * sink as one gapless stream. All hand-overs go through the gate. */
+ * Other threads put requests on a list and wake the thread; it alone touches curl. A request
+ * lives through redirects, retries with backoff, and resumption at the first missing byte, and
+ * hands the body to a sink as one gapless stream. All hand-overs go through the gate. */
 #ifndef SP_NET_H
 #define SP_NET_H
 
@@ -36,7 +35,8 @@ void sp_net_destroy(struct sp_net **net); /* every request has been freed before
 
 /* Where a body goes. Called by the network thread with the gate locked. */
 struct sp_sink {
-    /* Takes all of `size` bytes, or none of them (false): the request pauses until sp_request_resume. */
+    /* Takes all of `size` bytes, or none of them (false): the request pauses until
+     * sp_request_resume. */
     bool (*write)(void *user, const void *data, size_t size);
     /* The body begins again at byte 0, because the server ignores ranges or has another version.
      * NULL: bytes that were already delivered are dropped from a server that ignores ranges, and
@@ -71,9 +71,10 @@ void sp_request_get_state(const struct sp_request *req, struct sp_request_state 
 const char *sp_request_detail(const struct sp_request *req); /* when done with an error: one line */
 const char *sp_request_url(const struct sp_request *req);    /* when begun: after redirects */
 
-/* Fetches a whole file and waits for it. `cancel` (may be NULL) is read under the gate lock; signal the gate after
- * setting it. *final_url (may be NULL) is the URL after redirects, for the caller to free.
- * Errors: NOT_FOUND (404, 410), NETWORK, SIZE, LIMIT, FORMAT (a refused redirect), IO (cancelled). */
+/* Fetches a whole file and waits for it. `cancel` (may be NULL) is read under the gate lock;
+ * signal the gate after setting it. *final_url (may be NULL) is the URL after redirects, for
+ * the caller to free. Errors: NOT_FOUND (404, 410), NETWORK, SIZE, LIMIT, FORMAT (a refused
+ * redirect), IO (cancelled). */
 struct sp_fetch {
     const char *url;
     uint64_t expected, max; /* as in sp_request_params */

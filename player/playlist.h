@@ -9,8 +9,8 @@
 
 /* Whether the bytes begin as an m3u8 playlist. */
 bool sp_playlist_is(const void *data, size_t size);
-/* The URI of EXT-X-SESSION-DATA with DATA-ID="org.srplay.manifest", as written; the caller frees *uri.
- * NOT_FOUND: there is none. FORMAT: it is malformed. NOMEM. */
+/* The URI of EXT-X-SESSION-DATA with DATA-ID="org.srplay.manifest", as written; the caller
+ * frees *uri. NOT_FOUND: there is none. FORMAT: it is malformed. NOMEM. */
 enum srp_err sp_playlist_manifest(char **uri, const void *data, size_t size);
 
 #endif

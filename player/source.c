@@ -34,8 +34,8 @@ struct sp_source {
     int fd;              /* file */
     const uint8_t *data; /* memory */
 
-    /* http. The ring holds bytes [begin, end) of the file; a quarter of it lies behind the reader, so
-     * that short jumps back cost nothing. */
+    /* http. The ring holds bytes [begin, end) of the file; a quarter of it lies behind the
+     * reader, so that short jumps back cost nothing. */
     struct sp_request *request;
     uint8_t *ring; /* guarded by the gate, as are the next three */
     size_t ring_bytes;
@@ -116,7 +116,8 @@ static int64_t http_read(struct sp_source *src, void *buffer, size_t size, struc
     if (src->position >= src->size) {
         return 0;
     }
-    /* Only the network thread moves `end`, and forwards: a stale value here only costs a request. */
+    /* Only the network thread moves `end`, and forwards: a stale value here only costs a
+     * request. */
     sp_gate_lock(gate);
     bool reachable = src->request != NULL && src->position >= src->begin &&
                      src->position <= src->end + SKIP_FORWARD;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* source.h - a readable, seekable stream of bytes: a local file, an http file behind a bounded read-ahead ring,
- * or memory; and the AVIOContext through which FFmpeg reads it.
- *
+/* source.h - a readable, seekable stream of bytes: a local file, an http file behind a bounded
+ * read-ahead ring, or memory; and the AVIOContext through which FFmpeg reads it.
  * One reader thread per source. An interrupted gate ends blocked reads. */
 #ifndef SP_SOURCE_H
 #define SP_SOURCE_H

@@ -14,8 +14,9 @@ struct sp_store { /* filled by the owner, then constant; get is safe from severa
     struct sp_log *log;
 };
 
-/* Cache, then disk or network; size and SHA-256 checked; wrong bytes from the network are fetched once more,
- * past all caches. `cancel` as in struct sp_fetch. Errors: HASH, SIZE, NOT_FOUND, NETWORK, IO, LIMIT, NOMEM. */
+/* Cache, then disk or network; size and SHA-256 checked; wrong bytes from the network are
+ * fetched once more, past all caches. `cancel` as in struct sp_fetch. Errors: HASH, SIZE,
+ * NOT_FOUND, NETWORK, IO, LIMIT, NOMEM. */
 enum srp_err sp_store_get(struct sp_store *store, const struct srp_object *object, uint64_t max,
                           const bool *cancel, struct sp_bytes *out, struct srp_error *err);
 

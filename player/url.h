@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* url.h - where things lie, and what may name what.
- *
- * A location is either a local path (no scheme) or an http(s) URL. Only what the user typed can be a
- * local path by itself: a remote file can only name http(s) URLs, and a local playlist can only name files
- * beside and below it, or http(s) URLs. */
+ * A location is either a local path (no scheme) or an http(s) URL. Only what the user typed
+ * can be a local path by itself: a remote file can only name http(s) URLs, and a local
+ * playlist can only name files beside and below it, or http(s) URLs. */
 #ifndef SP_URL_H
 #define SP_URL_H
 

@@ -4,7 +4,8 @@
  *     aid_fetch URL [option value]...
  *
  *     --expected N  --max N  --attempts N  --stall S  --cancel MS
- *     --read OFFSET:SIZE   (any number: through a source with a ring instead; SIZE 0 reads to the end) */
+ *
+ *     --read OFFSET:SIZE   (any number: through a source instead; SIZE 0 reads to the end) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,7 +157,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    struct sp_net_params params = {.limits = {.attempts = o.attempts != 0 ? (uint32_t)o.attempts : 4,
+    uint32_t attempts = o.attempts != 0 ? (uint32_t)o.attempts : 4;
+    struct sp_net_params params = {.limits = {.attempts = attempts,
                                               .backoff_ms = 20,
                                               .backoff_max_ms = 2000,
                                               .connect_ms = 2000,

@@ -10,8 +10,11 @@ import time
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `root` on 127.0.0.1. `faults[path]` is a list: each request to the path takes the first one; one that
-    ends in "*" stays. `requests` is what was asked: (path, Range header or None, headers)."""
+    """Serves `root` on 127.0.0.1.
+
+    `faults[path]` is a list: each request to the path takes the first one; one that ends in "*"
+    stays. `requests` is what was asked: (path, Range header or None, headers).
+    """
 
     daemon_threads = True
     request_queue_size = 64

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The cache: what it gives back is what was put in, or nothing; and nothing that is wrong with it is an error. */
+/* The cache: what it gives back is what was put in, or nothing; and nothing that is wrong with
+ * it is an error. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ struct fixture {
     char dir[64], path[160];
 };
 
-static void make_object(struct srp_object *object, struct sp_bytes *bytes, uint8_t fill, size_t size)
+static void make_object(struct srp_object *object, struct sp_bytes *bytes, uint8_t fill,
+                        size_t size)
 {
     uint8_t byte = fill;
 
@@ -55,7 +57,8 @@ static struct sp_cache *open_in(struct fixture *f, uint64_t max)
     return sp_cache_open(dir, max, NULL);
 }
 
-static bool hit(struct sp_cache *cache, const struct srp_object *object, const struct sp_bytes *same)
+static bool hit(struct sp_cache *cache, const struct srp_object *object,
+                const struct sp_bytes *same)
 {
     struct sp_bytes got = {0};
     bool found = sp_cache_get(cache, object, &got);
@@ -303,7 +306,8 @@ static void *use_cache(void *argument)
     return (void *)wrong;
 }
 
-/* Two programs (two handles) with two threads each, in a directory that is too small for all they want. */
+/* Two programs (two handles) with two threads each, in a directory that is too small for all
+ * they want. */
 static void shared_by_several(void **state)
 {
     struct fixture *f = *state;

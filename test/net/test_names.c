@@ -112,6 +112,8 @@ static void check_playlist(const char *text, enum srp_err expected, const char *
     free(found);
 }
 
+#define TAG "#EXTM3U\n#EXT-X-SESSION-DATA:"
+
 static void playlists(void **state)
 {
     (void)state;
@@ -119,20 +121,22 @@ static void playlists(void **state)
     assert_true(sp_playlist_is("\xef\xbb\xbf#EXTM3U\r\n", 12));
     assert_false(sp_playlist_is("#EXTM3UX", 8));
     assert_false(sp_playlist_is("#EXT", 4));
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"org.srplay.manifest\",URI=\"m.json\"\r\nx\n",
+    check_playlist(TAG "DATA-ID=\"org.srplay.manifest\",URI=\"m.json\"\r\nx\n",
                    SRP_OK, "m.json");
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:LANGUAGE=en,URI=\"a,b=c\",DATA-ID=\"org.srplay.manifest\"",
+    check_playlist(TAG "LANGUAGE=en,URI=\"a,b=c\",DATA-ID=\"org.srplay.manifest\"",
                    SRP_OK, "a,b=c");
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"other\",URI=\"m.json\"\n", SRP_ERR_NOT_FOUND,
-                   NULL);
+    check_playlist(TAG "DATA-ID=\"other\",URI=\"m.json\"\n",
+                   SRP_ERR_NOT_FOUND, NULL);
     check_playlist("#EXTM3U\nvideo.m3u8\n", SRP_ERR_NOT_FOUND, NULL);
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"org.srplay.manifest\"\n", SRP_ERR_FORMAT, NULL);
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"org.srplay.manifest\",URI=\"\"\n",
+    check_playlist(TAG "DATA-ID=\"org.srplay.manifest\"\n",
                    SRP_ERR_FORMAT, NULL);
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"org.srplay.manifest,URI=\n", SRP_ERR_FORMAT,
-                   NULL);
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:nonsense\n", SRP_ERR_FORMAT, NULL);
-    check_playlist("#EXTM3U\n#EXT-X-SESSION-DATA:URI=\"a\"DATA-ID=\"org.srplay.manifest\"\n",
+    check_playlist(TAG "DATA-ID=\"org.srplay.manifest\",URI=\"\"\n",
+                   SRP_ERR_FORMAT, NULL);
+    check_playlist(TAG "DATA-ID=\"org.srplay.manifest,URI=\n",
+                   SRP_ERR_FORMAT, NULL);
+    check_playlist(TAG "nonsense\n",
+                   SRP_ERR_FORMAT, NULL);
+    check_playlist(TAG "URI=\"a\"DATA-ID=\"org.srplay.manifest\"\n",
                    SRP_ERR_FORMAT, NULL);
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The network layer against a server that misbehaves: each fault is recovered from, or has a name."""
+"""The network layer against a server that misbehaves: a fault is recovered from, or has a name."""
 import hashlib
 import os
 import random

@@ -4,8 +4,12 @@
  *     aid_media URL [option value]...
  *
  *     --cache DIR  --models DIR  --model NAME  --scale N  --start-wait MS  --attempts N  --stall S
+ *
  *     --frames N (0: all)  --seek SECONDS  --key 1  --audio 1  --exact 1  --no-model 1
- *     --interrupt MS (another thread interrupts after so long)  --rounds N (open and close so often)
+ *
+ *     --interrupt MS (another thread interrupts after so long)
+ *     --rounds N (open and close so often)
+ *
  *     --pace MS (sleeps after each frame) */
 #include <dirent.h>
 #include <inttypes.h>
@@ -183,7 +187,7 @@ static void *interrupt_main(void *user)
 
 static int one_round(const struct options *o)
 {
-    struct sp_log log = {.program = "aid", .level = getenv("AID_DEBUG") != NULL ? SP_LOG_DEBUG : SP_LOG_INFO};
+    struct sp_log log = {.program = "aid", .level = SP_LOG_INFO};
     struct sp_net_limits net = {.attempts = o->attempts > 0 ? (uint32_t)o->attempts : 3,
                                 .backoff_ms = 20,
                                 .backoff_max_ms = 1500,

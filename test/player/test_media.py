@@ -55,7 +55,8 @@ def play(build):
         done = subprocess.run([build / "test/player/aid_media", url, "--models", models,
                                *map(str, options)], capture_output=True, text=True,
                               timeout=timeout, cwd="/", errors="replace",
-                              env={**os.environ, "no_proxy": "127.0.0.1", "SRP_MODELS_DIR": "", **env})
+                              env={**os.environ, "no_proxy": "127.0.0.1",
+                                   "SRP_MODELS_DIR": "", **env})
         assert done.returncode in (0, 1), done.stderr[-3000:]
         result = Result(done)
         result.seconds = time.monotonic() - begun
@@ -125,7 +126,8 @@ def test_package_over_http_and_cache(play, made, reference, tmp_path):
                      "--exact", 1)
         assert first.sums() == reference
         assert {f["no_sr"] for f in first.frames} == {"0"}
-        assert first.stats["hits"] == 0 and first.stats["misses"] > 8 and first.stats["status"] == 200
+        assert first.stats["hits"] == 0 and first.stats["misses"] > 8
+        assert first.stats["status"] == 200
         server.requests.clear()
         second = play(server.url + "/manifest.json", "--cache", tmp_path / "c", "--audio", 1)
         assert second.sums() == reference and second.stats["misses"] == 0
@@ -234,7 +236,8 @@ def test_bad_parameters_never_enhance(play, package, reference, damage, reason):
     for chunk in (0, 2):
         assert result.of_chunk(chunk, "model") == {"tiny0"}
     for chunk in (1, 3):
-        assert result.of_chunk(chunk, "model") == {"-"} and result.of_chunk(chunk, "no_sr") == {reason}
+        assert result.of_chunk(chunk, "model") == {"-"}
+        assert result.of_chunk(chunk, "no_sr") == {reason}
     assert "chunk 1 without super-resolution" in result.log
 
 
@@ -257,7 +260,7 @@ def test_parameters_of_another_model(play, package):
 
 
 def test_late_parameters(play, made, reference):
-    """The picture does not wait, the reason is told, and full quality comes as soon as they are there."""
+    """The picture does not wait, the reason is told, and full quality comes once they are there."""
     with Server(made) as server:
         server.faults["/" + tiny.read(made)["models"][0]["parameters"]["uri"]] = ["slow:0.15"]
         result = play(server.url + "/manifest.json", "--start-wait", 50, "--pace", 15)
@@ -340,7 +343,8 @@ def test_announced_elsewhere_is_refused(play, package, reference, uri):
 
 
 SECRETS = ["file://{0}/secret.ts", "{0}/secret.ts", "concat:{0}/secret.ts", "../secret.ts",
-           "data:text/plain,x", "crypto+file://{0}/secret.ts", "subfile,,start,0,end,9,,:{0}/secret.ts"]
+           "data:text/plain,x", "crypto+file://{0}/secret.ts",
+           "subfile,,start,0,end,9,,:{0}/secret.ts"]
 
 
 @pytest.mark.parametrize("uri", SECRETS)
@@ -363,7 +367,8 @@ def test_https_only_playlists(play, package):
     assert play(package / "evil.m3u8").error < 0
 
 
-@pytest.mark.parametrize("url,code", [("ftp://127.0.0.1/x", UNSUPPORTED), ("/nonexistent/x", NOT_FOUND),
+@pytest.mark.parametrize("url,code", [("ftp://127.0.0.1/x", UNSUPPORTED),
+                                      ("/nonexistent/x", NOT_FOUND),
                                       ("rtsp://127.0.0.1/x", UNSUPPORTED), ("/etc", IO),
                                       ("/dev/zero", IO), ("http://[bad", USAGE),
                                       ("concat:/etc/passwd", NOT_FOUND), ("pipe:0", NOT_FOUND)])
@@ -378,7 +383,8 @@ def test_formats_off_the_list(play, tmp_path):
     tiny.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", tmp_path / "a.gif")
     result = play(tmp_path / "a.gif")
     assert result.error == UNSUPPORTED and "the format 'gif'" in result.detail
-    tiny.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "cinepak", tmp_path / "a.avi")
+    tiny.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "cinepak",
+                tmp_path / "a.avi")
     result = play(tmp_path / "a.avi")
     assert result.error == UNSUPPORTED and "the codec 'cinepak'" in result.detail
     tiny.ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", "-c:a", "aac", tmp_path / "a.mp4")
@@ -442,7 +448,6 @@ def test_other_pixel_formats_become_420(play, tmp_path, pixels, extra, expected)
                 *extra, *codec, tmp_path / name)
     result = play(tmp_path / name)
     assert len(result.frames) == 5 and {f["format"] for f in result.frames} == {"yuv420p"}
-    matrix, range_, chroma = expected
     shown = result.frames[0]
     if pixels != "nv12":  # AVI says nothing about colour
         assert (shown["matrix"], shown["range"], shown["chroma"]) == expected
@@ -454,7 +459,8 @@ def test_real_clip(play):
     linear = play(CLIP)
     assert linear.sums() == sums_by_ffmpeg(CLIP, 720, 405)
     result = play(CLIP, "--seek", 3.11)
-    assert result.sums() == linear.sums()[-len(result.frames):] and result.pts()[0] == pytest.approx(3.12)
+    assert result.sums() == linear.sums()[-len(result.frames):]
+    assert result.pts()[0] == pytest.approx(3.12)
 
 
 def test_truncated_file_plays_what_is_there(play, tmp_path):
@@ -501,21 +507,21 @@ def test_named_model(play, made, models):
     path = models / "beside.json"
     shutil.copy(tiny.GRAPH, path)
     path.with_suffix(".safetensors").write_bytes(tiny.parameters(9))
-    assert play(made / "video.m3u8", "--frames", 1, "--model", path).frames[0]["model"] == "edge8-x2"
+    result = play(made / "video.m3u8", "--frames", 1, "--model", path)
+    assert result.frames[0]["model"] == "edge8-x2"
     result = play(made / "video.m3u8", "--model", "absent-x2", models=models)
     assert result.error == NOT_FOUND and "absent-x2" in result.detail
     assert play(made / "video.m3u8", "--model", "../models/x", models=models).error == USAGE
     flip(models / "general" / "mine-x2.safetensors", 3)
-    assert "mine-x2.safetensors" in play(made / "video.m3u8", "--model", "mine-x2", models=models).detail
+    result = play(made / "video.m3u8", "--model", "mine-x2", models=models)
+    assert "mine-x2.safetensors" in result.detail
 
 
 def test_named_model_of_another_scale(play, made, models):
     shutil.copy(tiny.ROOT / "models" / "edge8-x3.json", models / "three.json")
     graph = json.loads((models / "three.json").read_text())
-    tail = next(n for n in graph["nodes"] if n["op"] == "conv2d" and n["channels"] == 9)
     data = tiny.parameters(1, graph=graph)
     (models / "general" / "three.safetensors").write_bytes(data)
-    assert tail
     result = play(made / "manifest.json", "--model", "three", models=models)
     assert result.error == UNSUPPORTED and "3 times" in result.detail
 

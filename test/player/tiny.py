@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Makes small packages for the player's tests, independently of srpack: a second writer of docs/format.md."""
+"""Makes small packages for the player's tests: a second writer of docs/format.md beside srpack."""
 import hashlib
 import json
 import pathlib
@@ -33,7 +33,8 @@ def parameters(seed, scale=0.05, graph=None):
             for name, shape in shapes.items():
                 data = (random.standard_normal(shape) * scale).astype("<f4").tobytes()
                 header[f"{node['name']}.{name}"] = {
-                    "dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+                    "dtype": "F32", "shape": shape,
+                    "data_offsets": [len(body), len(body) + len(data)]}
                 body += data
             channels[node["output"]] = node["channels"]
         elif node["op"] == "depth_to_space":
@@ -59,12 +60,12 @@ def make(folder, seconds=4, models=(0, 1), size=(96, 64), audio=True):
     folder = pathlib.Path(folder)
     (folder / "objects").mkdir(parents=True)
     source = folder.parent / f"{folder.name}-source.mkv"
-    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size[0]}x{size[1]}:r={RATE}:d={seconds}", "-f", "lavfi",
-           "-i", f"sine=f=440:r={AUDIO_RATE}:d={seconds}", "-c:v", "ffv1", "-pix_fmt", "yuv420p",
-           "-c:a", "pcm_s16le", source)
-    video = segments(folder, "video", source, "-an", "-c:v", "libx264", "-preset", "veryfast", "-crf",
-                     20, "-bf", 2, "-g", RATE, "-keyint_min", RATE, "-sc_threshold", 0, "-flags",
-                     "+cgop", "-threads", 1)
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size[0]}x{size[1]}:r={RATE}:d={seconds}",
+           "-f", "lavfi", "-i", f"sine=f=440:r={AUDIO_RATE}:d={seconds}",
+           "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le", source)
+    video = segments(folder, "video", source, "-an", "-c:v", "libx264", "-preset", "veryfast",
+                     "-crf", 20, "-bf", 2, "-g", RATE, "-keyint_min", RATE, "-sc_threshold", 0,
+                     "-flags", "+cgop", "-threads", 1)
     sound = segments(folder, "audio", source, "-vn", "-c:a", "aac", "-b:a", "64k") if audio else []
     source.unlink()
     assert len(video) == seconds, video
