@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Cuts a fragmented MP4 file into a CMAF header and media segments, and reads what the playlists must say.
+"""Cuts a fragmented MP4 file into a CMAF header and media segments, and reads what the playlists
+must say.
 
-Only files that our own ffmpeg command wrote pass through here, yet every length is checked: a bad one is an error.
+Only files that our own ffmpeg command wrote pass through here, yet every length is checked: a bad
+one is an error.
 """
 
 import dataclasses
@@ -9,7 +11,8 @@ import struct
 
 from .errors import PackError
 
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
+             7350)
 
 
 @dataclasses.dataclass
@@ -86,8 +89,9 @@ def _av1(config):
 
 
 def _aac(payload):
-    """(mp4a.40.N, sample rate or 0, channels or 0) from the AudioSpecificConfig inside an esds box. Rate and channels
-    of the sample entry itself are not to be trusted: our muxer writes 2 channels for mono."""
+    """(mp4a.40.N, sample rate or 0, channels or 0) from the AudioSpecificConfig inside an esds box.
+    Rate and channels of the sample entry itself are not to be trusted: our muxer writes 2 channels
+    for mono."""
     at = 4
     while at + 2 <= len(payload):
         tag = payload[at]
@@ -144,7 +148,8 @@ def _entry(data, trak):
     if kind == b"Opus":
         return "opus", 0, 0, 48000, channels
     if kind == b"mp4a":
-        codec, true_rate, true_channels = _aac(data[slice(*_need(data, [b"esds"], payload + 28, end))])
+        config = data[slice(*_need(data, [b"esds"], payload + 28, end))]
+        codec, true_rate, true_channels = _aac(config)
         return codec, 0, 0, true_rate or rate, true_channels or channels
     raise ValueError(f"unknown sample entry {kind!r}")
 
@@ -240,5 +245,6 @@ def read(path) -> Track:
 
 def join(fragments) -> Fragment:
     """Several neighbouring fragments as one segment."""
-    return Fragment(fragments[0].start, sum(f.duration for f in fragments), sum(f.samples for f in fragments),
-                    fragments[0].key, b"".join(f.data for f in fragments))
+    return Fragment(fragments[0].start, sum(f.duration for f in fragments),
+                    sum(f.samples for f in fragments), fragments[0].key,
+                    b"".join(f.data for f in fragments))

@@ -9,11 +9,12 @@ from fractions import Fraction
 from .errors import UsageError
 
 EPILOG = """examples:
-  srpack movie.mp4 -o out                     scale 4 (source of 1080 lines or more) or 2, H.264, 3 minutes of training
+  srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 3 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
   srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
 
-exit status: 0 packed, 1 usage, 2 could not pack, 4 interrupted (run the same command again to go on)
+exit status: 0 packed, 1 usage, 2 could not pack,
+             4 interrupted (run the same command again to go on)
 """
 
 
@@ -38,7 +39,8 @@ def _positive(text: str) -> float:
 def bitrate(text: str) -> int:
     """700000, 700k, 2.5M: bits per second"""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text)
-    value = int(float(match[1]) * {"": 1, "k": 1000, "m": 1000000}[match[2].lower()]) if match else 0
+    unit = {"": 1, "k": 1000, "m": 1000000}
+    value = int(float(match[1]) * unit[match[2].lower()]) if match else 0
     if not 1000 <= value <= 1000000000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a bit rate (700k, 2.5M)")
     return value
@@ -64,37 +66,87 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv) -> argparse.Namespace:
-    parser = _Parser(prog="srpack", description="Packs a video for srplay: low-resolution HLS and the network that "
-                     "restores it.", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-                     allow_abbrev=False)
-    parser.add_argument("source", type=pathlib.Path, metavar="VIDEO", help="any file that FFmpeg reads")
-    parser.add_argument("-o", "--output", type=pathlib.Path, required=True, metavar="DIR",
-                        help="the package; an older package there is replaced when the new one is complete")
-    parser.add_argument("--scale", type=_integer(1, 4), help="1..4 (default: 4 from 1080 lines up, else 2)")
-    parser.add_argument("--codec", choices=("h264", "hevc", "av1"), default="h264", help="default: h264")
+    parser = _Parser(
+        prog="srpack",
+        description="Packs a video for srplay: low-resolution HLS and the network that "
+        "restores it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False)
+    parser.add_argument("source",
+                        type=pathlib.Path,
+                        metavar="VIDEO",
+                        help="any file that FFmpeg reads")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
+        help="the package; an older package there is replaced when the new one is complete")
+    parser.add_argument("--scale",
+                        type=_integer(1, 4),
+                        help="1..4 (default: 4 from 1080 lines up, else 2)")
+    parser.add_argument("--codec",
+                        choices=("h264", "hevc", "av1"),
+                        default="h264",
+                        help="default: h264")
     rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--bitrate", type=bitrate, metavar="R", help="bits per second of the video, like 700k")
+    rate.add_argument("--bitrate",
+                      type=bitrate,
+                      metavar="R",
+                      help="bits per second of the video, like 700k")
     rate.add_argument("--crf", type=_crf, metavar="N", help="constant quality (default: 20)")
-    parser.add_argument("--chunk", type=_positive, default=4.0, metavar="TIME", help="length of a chunk (default: 4s)")
-    parser.add_argument("--model", default="edge16", metavar="NAME",
-                        help="a graph of models/, like edge16 or wdsr2; a graph file; or none (default: edge16)")
-    parser.add_argument("--budget", type=_positive, metavar="TIME", help="training time (default: 3m)")
-    parser.add_argument("--steps", type=_integer(1, 10**9), metavar="N",
-                        help="training steps instead of a time: the same package each time on a CPU")
-    parser.add_argument("--threads", type=_integer(0, 64), default=0, metavar="N", help="default: one per core")
-    parser.add_argument("--start", type=seconds, default=0.0, metavar="TIME", help="begin here (default: 0)")
-    parser.add_argument("--duration", type=_positive, metavar="TIME", help="pack so much (default: all)")
+    parser.add_argument("--chunk",
+                        type=_positive,
+                        default=4.0,
+                        metavar="TIME",
+                        help="length of a chunk (default: 4s)")
+    parser.add_argument(
+        "--model",
+        default="edge16",
+        metavar="NAME",
+        help="a graph of models/, like edge16 or wdsr2; a graph file; or none (default: edge16)")
+    parser.add_argument("--budget",
+                        type=_positive,
+                        metavar="TIME",
+                        help="training time (default: 3m)")
+    parser.add_argument(
+        "--steps",
+        type=_integer(1, 10**9),
+        metavar="N",
+        help="training steps instead of a time: the same package each time on a CPU")
+    parser.add_argument("--threads",
+                        type=_integer(0, 64),
+                        default=0,
+                        metavar="N",
+                        help="default: one per core")
+    parser.add_argument("--start",
+                        type=seconds,
+                        default=0.0,
+                        metavar="TIME",
+                        help="begin here (default: 0)")
+    parser.add_argument("--duration",
+                        type=_positive,
+                        metavar="TIME",
+                        help="pack so much (default: all)")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     parser.add_argument("--seed", type=_integer(0, 2**31 - 1), default=0, metavar="N")
     parser.add_argument("--measure-frames", type=_integer(1, 10**9), metavar="N",
                         help="judge the quality by the first N frames (default: all)")
     parser.add_argument("--work-dir", type=pathlib.Path, metavar="DIR",
                         help="for intermediate files (default: DIR.srpack-work beside the package)")
-    parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
+    parser.add_argument("--restart",
+                        action="store_true",
+                        help="discard what an interrupted run left")
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None,
                         help="progress bars (default: on a terminal)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="more detail; -vv: tracebacks")
+    parser.add_argument("-v",
+                        "--verbose",
+                        action="count",
+                        default=0,
+                        help="more detail; -vv: tracebacks")
     options = parser.parse_args(argv)
     if options.budget is not None and options.steps is not None:
         raise UsageError("--budget and --steps exclude each other (srpack --help)")

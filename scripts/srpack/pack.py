@@ -48,7 +48,8 @@ def find_graph(name: str, scale: int) -> tuple[str | None, bytes | None, pathlib
         path = MODELS_DIR / f"{full}.json"
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not path.is_file():
             known = ", ".join(sorted(p.stem for p in MODELS_DIR.glob(f"*-x{scale}.json")))
-            raise UsageError(f"--model {name}: no such graph for scale {scale} (there are: {known})")
+            raise UsageError(
+                f"--model {name}: no such graph for scale {scale} (there are: {known})")
     try:
         text = path.read_bytes()
         graph = json.loads(text)
@@ -72,23 +73,37 @@ def prepare(options, stop) -> Job:
     group = chunk_frames(options.chunk, source.rate)
     if group > 1 << 15:
         raise UsageError(f"--chunk {options.chunk:g}: longer than {1 << 15} frames")
-    return Job(options, source, geo, span, group, media.stride(span.frames, geo), model, graph, init)
+    return Job(options, source, geo, span, group, media.stride(span.frames, geo), model, graph,
+               init)
 
 
 def identity(job: Job) -> str:
     """Hash over everything that the intermediate files depend on."""
     o = job.options
     weights = hashlib.sha256(job.init.read_bytes()).hexdigest() if job.init else None
-    return job_id(job.source.sha256, {
-        "geometry": dataclasses.astuple(job.geo), "span": dataclasses.astuple(job.span), "group": job.group,
-        "codec": o.codec, "crf": o.crf, "bitrate": o.bitrate, "audio": job.source.audio is not None,
-        "graph": hashlib.sha256(job.graph).hexdigest() if job.graph else None, "init": weights,
-        "budget": o.budget, "steps": o.steps, "seed": o.seed, "threads": o.threads})
+    return job_id(
+        job.source.sha256, {
+            "geometry": dataclasses.astuple(job.geo),
+            "span": dataclasses.astuple(job.span),
+            "group": job.group,
+            "codec": o.codec,
+            "crf": o.crf,
+            "bitrate": o.bitrate,
+            "audio": job.source.audio is not None,
+            "graph": hashlib.sha256(job.graph).hexdigest() if job.graph else None,
+            "init": weights,
+            "budget": o.budget,
+            "steps": o.steps,
+            "seed": o.seed,
+            "threads": o.threads
+        })
 
 
 def encode(job: Job, work: Work, out: report.Report, stop):
-    """Steps 1 to 3: LR video with the kept reference frames, sound, and the LR frames as a viewer decodes them."""
-    reference, video, audio, decoded = (work.path(n) for n in ("hr.yuv", "video.mp4", "audio.mp4", "lr.yuv"))
+    """Steps 1 to 3: LR video with the kept reference frames, sound, and the LR frames as a viewer
+    decodes them."""
+    reference, video, audio, decoded = (work.path(n)
+                                        for n in ("hr.yuv", "video.mp4", "audio.mp4", "lr.yuv"))
     if work.done("video") is None:
         with out.clock.step("encode"), out.frames_bar("encode", job.span.frames) as update:
             media.encode_video(job.source, job.span, job.geo, job.options, job.group, job.every,
@@ -97,7 +112,8 @@ def encode(job: Job, work: Work, out: report.Report, stop):
         frames = sum(f.samples for f in track.fragments)
         kept = reference.stat().st_size // (job.geo.hr_width * job.geo.hr_height * 3 // 2)
         if frames == 0 or kept != -(-frames // job.every):
-            raise PackError(f"{job.source.path}: {frames} frames encoded but {kept} kept for training")
+            raise PackError(
+                f"{job.source.path}: {frames} frames encoded but {kept} kept for training")
         work.finish("video", {"frames": frames})
     frames = work.done("video")["frames"]
     if frames != job.span.frames:
@@ -120,7 +136,8 @@ def encode(job: Job, work: Work, out: report.Report, stop):
 
 
 def train(job: Job, work: Work, out: report.Report, stop):
-    """Step 4: the parameters, as a safetensors file in the work directory. None when no model is wanted."""
+    """Step 4: the parameters, as a safetensors file in the work directory. None when no model is
+    wanted."""
     if job.model is None:
         return None
     parameters = work.path("parameters.safetensors")
@@ -130,25 +147,40 @@ def train(job: Job, work: Work, out: report.Report, stop):
     o, geo = job.options, job.geo
     with out.clock.step("train"), out.training_bar() as update:
         try:
-            result = trainer.overfit(
-                json.loads(job.graph), colour.frames_from_raw(work.path("lr.yuv"), geo.lr_width, geo.lr_height),
-                colour.frames_from_raw(work.path("hr.yuv"), geo.hr_width, geo.hr_height),
-                budget_seconds=o.budget, steps=o.steps, init=job.init, seed=o.seed, threads=o.threads,
-                checkpoint_path=work.path("checkpoint.pt"), progress=update,
-                should_stop=lambda: stop.requested, colour=colour.Colour(**job.source.colour))
+            result = trainer.overfit(json.loads(job.graph),
+                                     colour.frames_from_raw(work.path("lr.yuv"), geo.lr_width,
+                                                            geo.lr_height),
+                                     colour.frames_from_raw(work.path("hr.yuv"), geo.hr_width,
+                                                            geo.hr_height),
+                                     budget_seconds=o.budget,
+                                     steps=o.steps,
+                                     init=job.init,
+                                     seed=o.seed,
+                                     threads=o.threads,
+                                     checkpoint_path=work.path("checkpoint.pt"),
+                                     progress=update,
+                                     should_stop=lambda: stop.requested,
+                                     colour=colour.Colour(**job.source.colour))
         except (ValueError, FloatingPointError) as error:
-            raise PackError(f"{job.source.path}: training {job.model}: {one_line(error)}") from error
+            raise PackError(
+                f"{job.source.path}: training {job.model}: {one_line(error)}") from error
         if not result.finished:
             raise Interrupted("interrupted")
         graph.export(result.module, parameters)
-    out.detail(f"training: {result.steps} steps in {result.seconds:.0f} s, {result.psnr:.2f} dB on the held-out "
-               f"frames (bicubic {result.psnr_bicubic:.2f} dB), {result.chosen} weights")
-    work.finish("train", {"better": result.better, "steps": result.steps, "seconds": round(result.seconds, 1)})
+    out.detail(
+        f"training: {result.steps} steps in {result.seconds:.0f} s, {result.psnr:.2f} dB on the "
+        f"held-out frames (bicubic {result.psnr_bicubic:.2f} dB), {result.chosen} weights")
+    work.finish("train", {
+        "better": result.better,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1)
+    })
     return parameters if result.better else None
 
 
 def _chunks(track, group):
-    """Fragments of a video track by chunk; every chunk begins with a key frame at a multiple of `group`."""
+    """Fragments of a video track by chunk; every chunk begins with a key frame at a multiple of
+    `group`."""
     chunks, count = [], 0
     for fragment in track.fragments:
         if count % group == 0:
@@ -171,7 +203,8 @@ def _spans(track, seconds):
     return [groups[key] for key in sorted(groups)]
 
 
-def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None, folder: pathlib.Path) -> Writer:
+def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None,
+          folder: pathlib.Path) -> Writer:
     """Step 5: every file of the package."""
     source, geo, writer = job.source, job.geo, Writer(folder)
     video = mp4.read(work.path("video.mp4"))
@@ -184,14 +217,31 @@ def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None, fo
     length = float(frames / source.rate)
     key = f"{source.sha256} {job.span.start:.6f} {length:.6f}"
     writer.manifest = {
-        "format": "srplay-package", "version": 1,
-        "content_id": hashlib.sha256(key.encode()).hexdigest()[:32], "generator": GENERATOR, "scale": geo.scale,
-        "source": {"width": geo.width, "height": geo.height, "start": round(max(0.0, job.span.start), 6)},
-        "output": {"width": geo.width, "height": geo.height},
-        "frame_rate": [source.rate.numerator, source.rate.denominator], "frame_count": frames,
+        "format": "srplay-package",
+        "version": 1,
+        "content_id": hashlib.sha256(key.encode()).hexdigest()[:32],
+        "generator": GENERATOR,
+        "scale": geo.scale,
+        "source": {
+            "width": geo.width,
+            "height": geo.height,
+            "start": round(max(0.0, job.span.start), 6)
+        },
+        "output": {
+            "width": geo.width,
+            "height": geo.height
+        },
+        "frame_rate": [source.rate.numerator, source.rate.denominator],
+        "frame_count": frames,
         "colour": source.colour,
-        "video": {"codec": video.codec, "timescale": video.timescale, "width": geo.lr_width,
-                  "height": geo.lr_height, "init": init}}
+        "video": {
+            "codec": video.codec,
+            "timescale": video.timescale,
+            "width": geo.lr_width,
+            "height": geo.lr_height,
+            "init": init
+        }
+    }
     if work.done("audio")["present"]:
         audio = mp4.read(work.path("audio.mp4"))
         init, sound = writer.track("audio", audio, _spans(audio, float(job.group / source.rate)))
@@ -204,8 +254,11 @@ def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None, fo
         models.append({"name": job.model, "graph": writer.object(job.graph, "json"),
                        "parameters": writer.parameters(parameters.read_bytes())})
     writer.manifest["models"] = models
-    writer.manifest["chunks"] = [{"segment": segment, "frames": sum(f.samples for f in group),
-                                  "model": 0 if models else None} for segment, group in zip(segments, groups)]
+    writer.manifest["chunks"] = [{
+        "segment": segment,
+        "frames": sum(f.samples for f in group),
+        "model": 0 if models else None
+    } for segment, group in zip(segments, groups)]
     hashes = [models[0]["parameters"]["sha256"] if models else None] * len(segments)
     writer.playlists(tracks[0], tracks[1], source.rate, hashes)
     writer.write_manifest()
@@ -232,16 +285,23 @@ def finish(job: Job, work: Work, frames: int, parameters, out: report.Report, st
             verify.check(staged, stop)
         with out.clock.step("measure"):
             figures = verify.measure(staged, job, stop)
-        better = figures["psnr_y"]["sr"] > figures["psnr_y"]["bicubic"] if parameters is not None else False
+        better = figures["psnr_y"]["sr"] > figures["psnr_y"][
+            "bicubic"] if parameters is not None else False
         if parameters is not None and not better:
-            # What is worse than the base picture is never shipped: the same package, without the model.
-            out.note(f"{job.model} does not beat bicubic on the delivered frames ({figures['psnr_y']['sr']:.2f} dB "
-                     f"against {figures['psnr_y']['bicubic']:.2f} dB): packed without super-resolution")
+            # What is worse than the base picture is never shipped: the same package, without the
+            # model.
+            out.note(
+                f"{job.model} does not beat bicubic on the delivered frames "
+                f"({figures['psnr_y']['sr']:.2f} dB "
+                f"against {figures['psnr_y']['bicubic']:.2f} dB): packed without super-resolution")
             shutil.rmtree(staged)
             writer = write(job, work, frames, None, staged)
             figures = verify.measure(staged, job, stop)
         size = (staged / "manifest.json").stat().st_size
-        writer.manifest["quality"] = {key: figures[key] for key in ("frames", "psnr_y", "psnr_rgb", "ssim_y")}
+        writer.manifest["quality"] = {
+            key: figures[key]
+            for key in ("frames", "psnr_y", "psnr_rgb", "ssim_y")
+        }
         writer.write_manifest()
         grown = (staged / "manifest.json").stat().st_size - size
         figures["bytes"]["manifest"] += grown
@@ -277,7 +337,8 @@ def pack(options, stop, out: report.Report) -> dict:
         frames = encode(job, work, out, stop)
         parameters = train(job, work, out, stop)
         if job.model is not None and parameters is None:
-            out.note(f"{job.model} does not beat bicubic on this video: packed without super-resolution")
+            out.note(
+                f"{job.model} does not beat bicubic on this video: packed without super-resolution")
         result = finish(job, work, frames, parameters, out, stop)
         has_audio = work.done("audio")["present"]
         if job.source.audio is not None and not has_audio:
@@ -288,13 +349,23 @@ def pack(options, stop, out: report.Report) -> dict:
             work.remove()
             raise
         if isinstance(error, Interrupted):
-            raise Interrupted(f"interrupted: {folder} keeps the work; run the same command again to go on") from error
+            raise Interrupted(
+                f"interrupted: {folder} keeps the work; run the same command again to go on"
+            ) from error
         raise
     finally:
         work.close()
-    return {"output": str(options.output), "scale": job.geo.scale, "codec": options.codec, "frame_count": frames,
-            "frame_rate": float(job.source.rate), "audio": has_audio,
-            "trained": work.done("train"), "seconds": out.clock.seconds, **result}
+    return {
+        "output": str(options.output),
+        "scale": job.geo.scale,
+        "codec": options.codec,
+        "frame_count": frames,
+        "frame_rate": float(job.source.rate),
+        "audio": has_audio,
+        "trained": work.done("train"),
+        "seconds": out.clock.seconds,
+        **result
+    }
 
 
 def main(argv=None) -> int:
@@ -321,6 +392,7 @@ def main(argv=None) -> int:
         if deep:
             raise
         subject = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "out of memory"
+        cause = error.strerror if isinstance(
+            error, OSError) and error.strerror else str(error) or "out of memory"
         print(f"srpack: error: {one_line(subject + cause)}", file=sys.stderr)
         return 2

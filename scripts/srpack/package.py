@@ -38,7 +38,8 @@ def _sync_folder(folder: pathlib.Path):
 
 
 class Writer:
-    """A package under construction in `folder`; the keys of `manifest` are filled as the parts arrive."""
+    """A package under construction in `folder`; the keys of `manifest` are filled as the parts
+    arrive."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -56,11 +57,12 @@ class Writer:
     def parameters(self, data: bytes) -> dict:
         """The safetensors file, as one zstd frame where that saves more than 2 %."""
         try:
-            # A seekable input makes zstd declare the content size, which readers demand; stdin would not.
+            # A seekable input makes zstd declare the content size, which readers demand; stdin
+            # would not.
             plain = self.folder / ".parameters"
             _write(plain, data)
-            packed = subprocess.run(["zstd", "-q", "-19", "--content-size", "-c", str(plain)],
-                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+            command = ["zstd", "-q", "-19", "--content-size", "-c", str(plain)]
+            packed = subprocess.run(command, capture_output=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             packed = data
         finally:
@@ -76,7 +78,8 @@ class Writer:
         for index, group in enumerate(groups):
             whole = join(group)
             if whole.start != at:
-                raise PackError(f"{kind} segment {index}: begins at tick {whole.start}, expected {at}")
+                raise PackError(
+                    f"{kind} segment {index}: begins at tick {whole.start}, expected {at}")
             at += whole.duration
             entry = self.file(f"{kind}-{index:05d}.m4s", whole.data)
             segments.append({**entry, "start": whole.start, "duration": whole.duration})
@@ -95,9 +98,13 @@ class Writer:
             sizes = [s["size"] for s in segments]
             peak += hls.peak_rate(sizes, seconds)
             average += round(8 * sum(sizes) / sum(seconds))
-        text = hls.master_playlist(
-            codecs=[t[0].codec for t in tracks], width=video[0].width, height=video[0].height, rate=float(rate),
-            peak=peak, average=average, audio=audio[0].channels if audio else None)
+        text = hls.master_playlist(codecs=[t[0].codec for t in tracks],
+                                   width=video[0].width,
+                                   height=video[0].height,
+                                   rate=float(rate),
+                                   peak=peak,
+                                   average=average,
+                                   audio=audio[0].channels if audio else None)
         _write(self.folder / "master.m3u8", text.encode())
 
     def write_manifest(self):
@@ -116,7 +123,8 @@ def check_target(out: pathlib.Path):
     if not any(out.iterdir()):
         return
     try:
-        is_package = json.loads((out / "manifest.json").read_bytes()).get("format") == "srplay-package"
+        is_package = json.loads(
+            (out / "manifest.json").read_bytes()).get("format") == "srplay-package"
     except (OSError, ValueError, AttributeError):
         is_package = False
     if not is_package:
@@ -128,11 +136,13 @@ def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
     libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
-    return libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0
+    return libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second),
+                          RENAME_EXCHANGE) == 0
 
 
 def put_in_place(staged: pathlib.Path, out: pathlib.Path):
-    """Makes `staged` appear as `out`: a reader sees the old package or the new one, never a mixture."""
+    """Makes `staged` appear as `out`: a reader sees the old package or the new one, never a
+    mixture."""
     for folder in (staged / "objects", staged):
         _sync_folder(folder)
     check_target(out)

@@ -12,12 +12,13 @@ from . import tools
 from .errors import PackError, one_line
 
 # Nominal rates that a measured average is moved to when it lies within 0.1 %.
-STANDARD_RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30),
-                  Fraction(48), Fraction(50), Fraction(60000, 1001), Fraction(60), Fraction(120)]
+STANDARD_RATES = [Fraction(n * 1000, 1001) for n in (24, 30, 60)] + [
+    Fraction(n) for n in (24, 25, 30, 48, 50, 60, 120)]
 MATRICES = {"bt709": "bt709", "bt470bg": "bt601", "smpte170m": "bt601", "bt2020nc": "bt2020"}
 CHROMA = {"left": "left", "center": "center", "topleft": "topleft"}
 HDR_TRANSFERS = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
-PIXEL_FORMAT = re.compile(r"(yuvj?4(20|22|44|40)p|nv12|nv16|p010|p210|p012)((9|10|12|14|16)?(le|be))?$")
+PIXEL_FORMAT = re.compile(
+    r"(yuvj?4(20|22|44|40)p|nv12|nv16|p010|p210|p012)((9|10|12|14|16)?(le|be))?$")
 NATIVE = ("yuv420p", "yuvj420p")
 
 
@@ -50,7 +51,8 @@ class Source:
 
     @property
     def converted(self) -> list[str]:
-        """What was done to the source before anything else, in words; empty when its own frames are packed."""
+        """What was done to the source before anything else, in words; empty when its own frames are
+        packed."""
         notes = []
         if not self.constant:
             notes.append(f"variable frame rate, made constant at {float(self.rate):.3f} frames/s")
@@ -98,7 +100,8 @@ def frame_rate(times, nominal, average):
     for rate in candidates[:1] + near + candidates[1:]:
         if _fits(times, rate):
             return rate.limit_denominator(100000), True
-    # Not even. A rate that holds for most of the steps is the true one, with gaps that repeated frames fill.
+    # Not even. A rate that holds for most of the steps is the true one, with gaps that repeated
+    # frames fill.
     steps = [b - a for a, b in zip(times, times[1:])]
     for rate in candidates[:1] + STANDARD_RATES:
         if sum(abs(step * float(rate) - 1) < 0.1 for step in steps) > 0.8 * len(steps):
@@ -107,8 +110,9 @@ def frame_rate(times, nominal, average):
 
 
 def _times(path, index, start, stop):
-    text = tools.run(["ffprobe", "-v", "error", "-select_streams", str(index), "-show_entries",
-                      "packet=pts_time,dts_time,flags", "-of", "csv=p=0", path], stop=stop, subject=str(path))
+    text = tools.run(["ffprobe", "-v", "error", "-select_streams", index, "-show_entries",
+                      "packet=pts_time,dts_time,flags", "-of", "csv=p=0", path],
+                     stop=stop, subject=str(path))
     times = []
     for line in text.splitlines():
         fields = line.split(",")
@@ -156,21 +160,25 @@ def _audio(streams, start):
         if stream.get("codec_name", "unknown") == "unknown" or int(stream.get("channels", 0)) == 0:
             continue
         begin = stream.get("start_time")
-        return Audio(stream["index"], stream["codec_name"], int(stream["sample_rate"]), int(stream["channels"]),
+        return Audio(stream["index"], stream["codec_name"], int(stream["sample_rate"]),
+                     int(stream["channels"]),
                      (float(begin) if begin not in (None, "N/A") else start) - start)
     return None
 
 
 def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
-    """Reads everything that the packer must know. Raises PackError naming the file and the cause."""
+    """Reads everything that the packer must know. Raises PackError naming the file and the
+    cause."""
     if not path.exists():
         raise PackError(f"{path}: no such file")
     if not path.is_file():
         raise PackError(f"{path}: not a regular file")
     digest = _sha256(path, stop)
     try:
-        text = tools.run(["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path],
-                         stop=stop, subject=str(path))
+        text = tools.run(
+            ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path],
+            stop=stop,
+            subject=str(path))
         info = json.loads(text)
     except PackError as error:
         if "not found" in str(error):
@@ -211,14 +219,17 @@ def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
     if times is None:
         # Old containers without time stamps (raw streams): the nominal rate is all there is.
         rate = nominal or average or Fraction(25)
-        count = int(video.get("nb_frames", 0) or 0) or int(float(video.get("duration", 0) or 0) * rate)
+        count = int(video.get("nb_frames", 0) or 0) or int(
+            float(video.get("duration", 0) or 0) * rate)
         if count == 0:
-            raise PackError(f"{path}: no time stamps and no frame count; remux it first (ffmpeg -c copy)")
+            raise PackError(
+                f"{path}: no time stamps and no frame count; remux it first (ffmpeg -c copy)")
         times, constant = [float(i / rate) for i in range(count)], True
     else:
         rate, constant = frame_rate(times, nominal, average)
     colour, guessed = _colour(path, video, width, height)
     tags = {key: video[key] for key in ("color_primaries", "color_transfer", "color_space")
             if video.get(key) not in (None, "unknown", "reserved", "unspecified")}
-    return Source(path, digest, video["index"], width, height, rate, constant, times, colour, guessed, tags,
-                  aspect, pixel_format, rotation, _audio(streams, start) if with_audio else None)
+    return Source(path, digest, video["index"], width, height, rate, constant, times, colour,
+                  guessed, tags, aspect, pixel_format, rotation,
+                  _audio(streams, start) if with_audio else None)

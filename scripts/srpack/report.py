@@ -31,22 +31,29 @@ class Report:
 
     def describe(self, job):
         source, geo = job.source, job.geo
-        self.say(f"{source.path}: {source.width}x{source.height}, {float(source.rate):.3f} frames/s, "
-                 f"{source.colour['matrix']}{' (guessed)' if source.guessed else ''}, "
-                 f"{'sound ' + source.audio.codec if source.audio else 'no sound'}")
+        self.say(
+            f"{source.path}: {source.width}x{source.height}, {float(source.rate):.3f} frames/s, "
+            f"{source.colour['matrix']}{' (guessed)' if source.guessed else ''}, "
+            f"{'sound ' + source.audio.codec if source.audio else 'no sound'}")
         for text in source.converted:
             self.note(text)
         if source.audio and source.audio.channels > 2 and source.audio.codec not in ("aac", "opus"):
             self.note(f"{source.audio.channels} audio channels mixed to stereo")
         count = -(-job.span.frames // job.group)
-        self.say(f"packing {job.span.frames} frames from {job.span.start:.3f} s in {count} "
-                 f"chunk{'s' if count > 1 else ''}: {geo.lr_width}x{geo.lr_height} {self.options.codec}, "
-                 f"scale {geo.scale}, model {job.model or 'none'}"
-                 f"{' from general weights' if job.init else ''}")
+        self.say(
+            f"packing {job.span.frames} frames from {job.span.start:.3f} s in {count} "
+            f"chunk{'s' if count > 1 else ''}: {geo.lr_width}x{geo.lr_height} "
+            f"{self.options.codec}, "
+            f"scale {geo.scale}, model {job.model or 'none'}"
+            f"{' from general weights' if job.init else ''}")
 
     def _bar(self, **options):
         from tqdm import tqdm
-        return tqdm(file=sys.stderr, disable=not self.progress, dynamic_ncols=True, leave=False, **options)
+        return tqdm(file=sys.stderr,
+                    disable=not self.progress,
+                    dynamic_ncols=True,
+                    leave=False,
+                    **options)
 
     @contextlib.contextmanager
     def frames_bar(self, name, total):
@@ -58,7 +65,8 @@ class Report:
         layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
         with self._bar(total=1.0, desc="train", bar_format=layout) as bar:
             def update(fraction, loss, psnr):
-                bar.set_postfix_str(f"{psnr:.2f} dB" if math.isfinite(psnr) else f"loss {loss:.3g}", refresh=False)
+                bar.set_postfix_str(f"{psnr:.2f} dB" if math.isfinite(psnr) else f"loss {loss:.3g}",
+                                    refresh=False)
                 bar.update(max(0.0, fraction - bar.n))
             yield update
 
@@ -82,8 +90,10 @@ def table(result) -> str:
     lines += ["", f"{'quality':<12}{'PSNR Y':>12}{'PSNR RGB':>10}{'SSIM Y':>10}"]
     for title, key in METHODS:
         if key == "sr" and result["model"] is None:
-            lines.append(f"{title:<12}{'none: does not beat bicubic' if result['trained'] else 'none asked for':>32}")
+            why = "none: does not beat bicubic" if result["trained"] else "none asked for"
+            lines.append(f"{title:<12}{why:>32}")
             continue
-        lines.append(f"{title:<12}{result['psnr_y'][key]:>9.2f} dB{result['psnr_rgb'][key]:>7.2f} dB"
-                     f"{result['ssim_y'][key]:>10.4f}")
+        lines.append(
+            f"{title:<12}{result['psnr_y'][key]:>9.2f} dB{result['psnr_rgb'][key]:>7.2f} dB"
+            f"{result['ssim_y'][key]:>10.4f}")
     return "\n".join(lines)

@@ -15,7 +15,8 @@ SOURCE_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a flag that the long steps poll. A second SIGINT ends the process at once."""
+    """Turns SIGINT and SIGTERM into a flag that the long steps poll. A second SIGINT ends the
+    process at once."""
 
     def __init__(self):
         self.requested = False
@@ -36,7 +37,8 @@ class Stop:
 
 
 def find(name: str) -> str:
-    """Path of a program of this project: $SRP_BINDIR, the build folder of this checkout, then $PATH."""
+    """Path of a program of this project: $SRP_BINDIR, the build folder of this checkout, then
+    $PATH."""
     folders = [os.environ.get("SRP_BINDIR"), SOURCE_ROOT / "build"]
     for folder in folders:
         if folder and os.access(pathlib.Path(folder) / name, os.X_OK):
@@ -57,11 +59,14 @@ def _end(process):
 
 
 def run(command, *, stop: Stop, subject: str, on_line=None) -> str:
-    """Runs `command` to its end and returns its stdout; on_line(text) takes the lines instead, as they come.
+    """Runs `command` to its end and returns its stdout; on_line(text) takes the lines instead, as
+    they come.
 
-    Raises PackError "subject: last line of stderr" when it fails, Interrupted when `stop` was requested.
+    Raises PackError "subject: last line of stderr" when it fails, Interrupted when `stop` was
+    requested.
     """
-    # A session of its own: Ctrl-C at the terminal reaches srpack alone, which then ends the child in good order.
+    # A session of its own: Ctrl-C at the terminal reaches srpack alone, which then ends the child
+    # in good order.
     try:
         with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as output:
             process = subprocess.Popen(

@@ -10,7 +10,9 @@ from .errors import PackError, one_line
 
 def check(folder: pathlib.Path, stop):
     """srinfo verify: hashes, limits, graph and parameters as the player will judge them."""
-    tools.run([tools.find("srinfo"), "verify", folder / "manifest.json"], stop=stop, subject=str(folder))
+    tools.run([tools.find("srinfo"), "verify", folder / "manifest.json"],
+              stop=stop,
+              subject=str(folder))
 
 
 def measure(folder: pathlib.Path, job, stop) -> dict:
@@ -25,12 +27,22 @@ def measure(folder: pathlib.Path, job, stop) -> dict:
     try:
         figures = json.loads(text)
         for key in ("psnr_y", "psnr_rgb", "ssim_y"):
-            figures[key] = {name: round(float(figures[key][name]), 5) for name in ("sr", "bicubic", "lanczos")
-                            if figures[key].get(name) is not None}
+            figures[key] = {
+                name: round(float(figures[key][name]), 5)
+                for name in ("sr", "bicubic", "lanczos") if figures[key].get(name) is not None
+            }
         sizes = {kind: int(figures["bytes"][kind])
                  for kind in ("video", "audio", "parameters", "routes", "manifest", "total")}
-        result = {"bytes": sizes, "duration_s": float(figures["duration_s"]), "frames": figures["frames"],
-                  **{key: figures[key] for key in ("psnr_y", "psnr_rgb", "ssim_y")}}
+        result = {
+            "bytes": sizes,
+            "duration_s": float(figures["duration_s"]),
+            "frames": figures["frames"],
+            **{
+                key: figures[key]
+                for key in ("psnr_y", "psnr_rgb", "ssim_y")
+            }
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PackError(f"{folder}: srbench package: unexpected output: {one_line(error)}") from error
+        raise PackError(
+            f"{folder}: srbench package: unexpected output: {one_line(error)}") from error
     return result

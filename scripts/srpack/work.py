@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The work directory: what an interrupted run leaves, and whether the next one may go on from it."""
+"""The work directory: what an interrupted run leaves, and whether the next one may go on from
+it."""
 
 import hashlib
 import json
@@ -14,7 +15,12 @@ FORMAT = 1  # of the directory; raised when the meaning of its files changes
 
 def job_id(source_sha256: str, options: dict) -> str:
     """Identifies inputs that lead to the same intermediate files."""
-    text = json.dumps({"format": FORMAT, "source": source_sha256, "options": options}, sort_keys=True)
+    text = json.dumps({
+        "format": FORMAT,
+        "source": source_sha256,
+        "options": options
+    },
+                      sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -28,12 +34,14 @@ class Work:
         self._state = {}
 
     def open(self, job: str, description: str, restart: bool):
-        """Creates the directory or takes up the one that is there. A directory of another job is refused."""
+        """Creates the directory or takes up the one that is there. A directory of another job is
+        refused."""
         record = self.folder / "job.json"
         try:
             if self.folder.exists():
                 if not record.is_file() and any(self.folder.iterdir()):
-                    raise PackError(f"{self.folder}: is not empty and not a work directory of srpack")
+                    raise PackError(
+                        f"{self.folder}: is not empty and not a work directory of srpack")
             self.folder.mkdir(exist_ok=True)
             self._take(self.folder / "lock")
             old = {}
@@ -45,9 +53,10 @@ class Work:
             if restart:
                 self._clear()
             elif old and old.get("job") != job:
-                raise PackError(f"{self.folder}: holds an interrupted run with other inputs or options "
-                                f"({old.get('description', 'unknown')}); repeat that command, or add --restart "
-                                "to discard it")
+                raise PackError(
+                    f"{self.folder}: holds an interrupted run with other inputs or options "
+                    f"({old.get('description', 'unknown')}); repeat that command, or add --restart "
+                    "to discard it")
             elif old:
                 self._state = old
                 self.resumed = bool(old.get("done"))

@@ -12,25 +12,35 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def ffmpeg(*args):
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, args)], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, args)],
+                   check=True,
+                   timeout=60)
 
 
 def ffprobe(path, *args):
     """ffprobe's JSON."""
-    text = subprocess.run(["ffprobe", "-v", "error", "-of", "json", *map(str, args), str(path)], check=True,
-                          timeout=60, capture_output=True).stdout
+    text = subprocess.run(["ffprobe", "-v", "error", "-of", "json", *map(str, args),
+                           str(path)],
+                          check=True,
+                          timeout=60,
+                          capture_output=True).stdout
     return json.loads(text)
 
 
 def environment(**more):
-    python = os.pathsep.join([str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    python = os.pathsep.join([str(ROOT / "scripts"),
+                              os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**os.environ, "PYTHONPATH": python, **more}
 
 
 def srpack(*args, env=None, cwd=None):
     """The finished process of one srpack command."""
-    return subprocess.run([sys.executable, "-m", "srpack", *map(str, args)], env=env or environment(), cwd=cwd,
-                          capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "srpack", *map(str, args)],
+                          env=env or environment(),
+                          cwd=cwd,
+                          capture_output=True,
+                          text=True,
+                          timeout=120)
 
 
 def packed(*args, env=None):
@@ -56,5 +66,5 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="session")
 def plain(clips):
     """2 s of 320x240, 25 frames/s, moving detail, with sound, stored without loss."""
-    return clips("plain.mkv", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2",
-                 "-f", "lavfi", "-i", "sine=440:d=2", "-pix_fmt", "yuv420p", "-c:v", "ffv1", "-c:a", "pcm_s16le")
+    return clips("plain.mkv", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2", "-f", "lavfi",
+                 "-i", "sine=440:d=2", "-pix_fmt", "yuv420p", "-c:v", "ffv1", "-c:a", "pcm_s16le")

@@ -15,7 +15,8 @@ from conftest import environment, ffmpeg, ffprobe, packed, srpack
 
 
 def check_objects(package):
-    """Every file that the manifest names has its size and hash; nothing else lies in the package."""
+    """Every file that the manifest names has its size and hash; nothing else lies in the
+    package."""
     manifest = json.loads((package / "manifest.json").read_bytes())
     objects = [manifest["video"]["init"]] + [c["segment"] for c in manifest["chunks"]]
     for model in manifest["models"]:
@@ -34,15 +35,18 @@ def check_objects(package):
 
 
 def check_hls(package, frames, audio):
-    """A player that knows only HLS sees every frame once, evenly spaced from 0, and the sound beside it."""
+    """A player that knows only HLS sees every frame once, evenly spaced from 0, and the sound
+    beside it."""
     manifest = check_objects(package)
     info = ffprobe(package / "master.m3u8", "-show_streams", "-count_frames")
     kinds = sorted(s["codec_type"] for s in info["streams"])
     assert kinds == (["audio", "video"] if audio else ["video"])
     video = next(s for s in info["streams"] if s["codec_type"] == "video")
     assert int(video["nb_read_frames"]) == frames == manifest["frame_count"]
-    assert (video["width"], video["height"]) == (manifest["video"]["width"], manifest["video"]["height"])
-    shown = ffprobe(package / "master.m3u8", "-select_streams", "v", "-show_entries", "frame=pts_time")["frames"]
+    assert (video["width"], video["height"]) == (manifest["video"]["width"],
+                                                 manifest["video"]["height"])
+    shown = ffprobe(package / "master.m3u8", "-select_streams", "v", "-show_entries",
+                    "frame=pts_time")["frames"]
     num, den = manifest["frame_rate"]
     for i, frame in enumerate(shown):
         assert abs(float(frame["pts_time"]) - i * den / num) < 2e-4, i
@@ -52,12 +56,15 @@ def check_hls(package, frames, audio):
         assert segment["start"] == at
         at += segment["duration"]
         whole = package.parent / "segment.mp4"
-        whole.write_bytes((package / "video-init.mp4").read_bytes() + (package / segment["uri"]).read_bytes())
+        whole.write_bytes((package / "video-init.mp4").read_bytes() +
+                          (package / segment["uri"]).read_bytes())
         frame = ffprobe(whole, "-show_entries", "frame=key_frame,pts_time", "-show_entries",
                         "stream=nb_read_frames", "-count_frames")
         assert len(frame["frames"]) == chunk["frames"], f"chunk {index} does not decode by itself"
         assert frame["frames"][0]["key_frame"] == 1
-        assert abs(float(frame["frames"][0]["pts_time"]) - segment["start"] / manifest["video"]["timescale"]) < 1e-3
+        assert abs(
+            float(frame["frames"][0]["pts_time"]) -
+            segment["start"] / manifest["video"]["timescale"]) < 1e-3
     assert sum(c["frames"] for c in manifest["chunks"]) == frames
     assert abs(at / manifest["video"]["timescale"] - frames * den / num) < 1e-6
     text = (package / "video.m3u8").read_text()
@@ -75,23 +82,31 @@ def check_hls(package, frames, audio):
 
 
 def verified(package, build):
-    done = subprocess.run([build / "srinfo", "verify", package / "manifest.json"], capture_output=True, text=True,
+    done = subprocess.run([build / "srinfo", "verify", package / "manifest.json"],
+                          capture_output=True,
+                          text=True,
                           timeout=60)
     assert done.returncode == 0, done.stderr
 
 
 CASES = {
-    # name: (ffmpeg source arguments, srpack arguments, frames, low-resolution size, output size, codec string)
-    "odd-x2": (["-f", "lavfi", "-i", "testsrc2=s=854x480:r=25:d=1.2,format=yuv444p,crop=853:479:0:0,format=yuv420p"],
-               ["--scale", 2, "--chunk", "0.5"], 30, (428, 240), (853, 479), "avc1."),
-    "film-x4": (["-f", "lavfi", "-i", "mandelbrot=s=480x272:r=24000/1001", "-t", 1.5], ["--scale", 4, "--chunk", "1s"],
-                36, (120, 68), (480, 272), "avc1."),
+    # name: (ffmpeg source arguments, srpack arguments, frames, low-resolution size, output size,
+    # codec string)
+    "odd-x2": ([
+        "-f", "lavfi", "-i",
+        "testsrc2=s=854x480:r=25:d=1.2,format=yuv444p,crop=853:479:0:0,format=yuv420p"
+    ], ["--scale", 2, "--chunk", "0.5"], 30, (428, 240), (853, 479), "avc1."),
+    "film-x4": (["-f", "lavfi", "-i", "mandelbrot=s=480x272:r=24000/1001", "-t",
+                 1.5], ["--scale", 4, "--chunk", "1s"], 36, (120, 68), (480, 272), "avc1."),
     "x3-hevc": (["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=1.5"],
-                ["--scale", 3, "--codec", "hevc", "--chunk", 1, "--crf", 28], 45, (108, 80), (320, 240), "hvc1."),
+                ["--scale", 3, "--codec", "hevc", "--chunk", 1, "--crf",
+                 28], 45, (108, 80), (320, 240), "hvc1."),
     "x1-av1": (["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=1.5"],
-               ["--scale", 1, "--codec", "av1", "--chunk", 1, "--bitrate", "300k"], 38, (320, 240), (320, 240), "av01."),
-    "scene-cuts": (["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=3,hue=h='if(mod(floor(n/7),2),180,0)'"],
-                   ["--chunk", 1], 75, (160, 120), (320, 240), "avc1."),
+               ["--scale", 1, "--codec", "av1", "--chunk", 1, "--bitrate",
+                "300k"], 38, (320, 240), (320, 240), "av01."),
+    "scene-cuts": ([
+        "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=3,hue=h='if(mod(floor(n/7),2),180,0)'"
+    ], ["--chunk", 1], 75, (160, 120), (320, 240), "avc1."),
 }
 
 
@@ -104,7 +119,8 @@ def test_every_player_sees_the_package(case, clips, tmp_path, build):
     assert (manifest["video"]["width"], manifest["video"]["height"]) == low
     assert (manifest["output"]["width"], manifest["output"]["height"]) == shown
     assert manifest["video"]["codec"].startswith(codec)
-    assert result["frame_count"] == result["frames"] == frames and result["model"] is None and result["bytes"]["parameters"] == 0
+    assert result["frame_count"] == result["frames"] == frames and result[
+        "model"] is None and result["bytes"]["parameters"] == 0
     verified(tmp_path / "p", build)
     assert not list(tmp_path.glob("p.*")), "work or staging files are left"
 
@@ -122,8 +138,11 @@ def test_start_and_duration(plain, tmp_path, build):
     assert quality == pytest.approx(whole["psnr_y"]["bicubic"], abs=1.5)
 
 
-SYNC = ["-f", "lavfi", "-i", "color=black:s=128x96:r=25:d=3,drawbox=c=white:t=fill:enable='between(n,38,40)'",
-        "-f", "lavfi", "-i", "aevalsrc='if(between(t,1.52,1.64),0.8*sin(2*PI*1000*t),0)':s=48000:d=3"]
+SYNC = [
+    "-f", "lavfi", "-i",
+    "color=black:s=128x96:r=25:d=3,drawbox=c=white:t=fill:enable='between(n,38,40)'", "-f", "lavfi",
+    "-i", "aevalsrc='if(between(t,1.52,1.64),0.8*sin(2*PI*1000*t),0)':s=48000:d=3"
+]
 
 
 @pytest.mark.parametrize("name, codec, start", [
@@ -134,26 +153,35 @@ SYNC = ["-f", "lavfi", "-i", "color=black:s=128x96:r=25:d=3,drawbox=c=white:t=fi
 ])
 def test_sound_stays_in_sync(name, codec, start, clips, tmp_path):
     clip = clips(name, *SYNC, "-pix_fmt", "yuv420p", *codec)
-    packed(clip, "-o", tmp_path / "p", "--model", "none", "--scale", 2, "--chunk", "0.5", "--start", start)
+    packed(clip, "-o", tmp_path / "p", "--model", "none", "--scale", 2, "--chunk", "0.5", "--start",
+           start)
     frames = ffprobe(f"movie={tmp_path}/p/master.m3u8,signalstats", "-f", "lavfi", "-show_entries",
                      "frame=pts_time:frame_tags=lavfi.signalstats.YAVG")["frames"]
-    flash = next(float(f["pts_time"]) for f in frames if float(f["tags"]["lavfi.signalstats.YAVG"]) > 120)
+    flash = next(
+        float(f["pts_time"]) for f in frames if float(f["tags"]["lavfi.signalstats.YAVG"]) > 120)
     assert flash == pytest.approx(1.52 - start, abs=1e-3)
     # Time stamps as a player honours them: what lies before 0 is priming and is not heard.
     raw = tmp_path / "sound.raw"
-    ffmpeg("-copyts", "-i", tmp_path / "p/audio.m3u8", "-af", "aresample=48000:async=1:first_pts=0", "-ac", 1, "-f", "s16le", raw)
+    ffmpeg("-copyts", "-i", tmp_path / "p/audio.m3u8", "-af", "aresample=48000:async=1:first_pts=0",
+           "-ac", 1, "-f", "s16le", raw)
     samples = memoryview(raw.read_bytes()).cast("h")
     beep = next(i for i, s in enumerate(samples) if abs(s) > 6000) / 48000
     assert beep == pytest.approx(flash, abs=0.005)
 
 
 def test_figures_are_those_of_srbench(plain, tmp_path, build):
-    done = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--steps", 25, "--threads", 2, "--chunk", 1)
+    done = srpack(plain, "-o", tmp_path / "p", "--scale", 2, "--steps", 25, "--threads", 2,
+                  "--chunk", 1)
     assert done.returncode == 0, done.stderr
     manifest = check_hls(tmp_path / "p", 50, audio=True)
     verified(tmp_path / "p", build)
-    text = subprocess.run([build / "srbench", "package", tmp_path / "p/manifest.json", "--reference", plain, "--json"],
-                          capture_output=True, text=True, check=True, timeout=120).stdout
+    text = subprocess.run([
+        build / "srbench", "package", tmp_path / "p/manifest.json", "--reference", plain, "--json"
+    ],
+                          capture_output=True,
+                          text=True,
+                          check=True,
+                          timeout=120).stdout
     bench = json.loads(text)
     assert bench["frames"] == 50
     for key in ("psnr_y", "psnr_rgb", "ssim_y"):
@@ -172,15 +200,17 @@ def test_figures_are_those_of_srbench(plain, tmp_path, build):
     assert [c["model"] for c in manifest["chunks"]] == [0, 0]
     assert bench["bytes"]["parameters"] > 10000
     # Repeatable to the byte for a number of steps.
-    again = srpack(plain, "-o", tmp_path / "q", "--scale", 2, "--steps", 25, "--threads", 2, "--chunk", 1)
+    again = srpack(plain, "-o", tmp_path / "q", "--scale", 2, "--steps", 25, "--threads", 2,
+                   "--chunk", 1)
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "p/manifest.json").read_bytes() == (tmp_path / "q/manifest.json").read_bytes()
+    assert (tmp_path / "p/manifest.json").read_bytes() == (tmp_path /
+                                                           "q/manifest.json").read_bytes()
 
 
 def test_what_is_worse_is_not_shipped(clips, tmp_path):
     # Without motion or detail there is nothing to learn; a step or two cannot help and may do harm.
-    clip = clips("flat.mkv", "-f", "lavfi", "-i", "color=gray:s=320x240:r=25:d=0.4", "-pix_fmt", "yuv420p",
-                 "-c:v", "ffv1")
+    clip = clips("flat.mkv", "-f", "lavfi", "-i", "color=gray:s=320x240:r=25:d=0.4", "-pix_fmt",
+                 "yuv420p", "-c:v", "ffv1")
     done = srpack(clip, "-o", tmp_path / "p", "--scale", 2, "--steps", 1)
     assert done.returncode == 0, done.stderr
     manifest = check_hls(tmp_path / "p", 10, audio=False)
@@ -191,8 +221,11 @@ def test_what_is_worse_is_not_shipped(clips, tmp_path):
 
 def start_training(arguments):
     """A running srpack that has begun to train."""
-    process = subprocess.Popen([sys.executable, "-m", "srpack", *map(str, arguments)], env=environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "srpack", *map(str, arguments)],
+                               env=environment(),
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               text=True)
     return process
 
 
@@ -208,7 +241,8 @@ def test_interrupt_and_resume(plain, tmp_path):
     command = [plain, "-o", tmp_path / "p", "--scale", 2, "--budget", "5s", "--json"]
     work = tmp_path / "p.srpack-work"
     process = start_training(command)
-    wait_for(lambda: (work / "job.json").exists() and '"decode"' in (work / "job.json").read_text(), process, 60)
+    wait_for(lambda: (work / "job.json").exists() and '"decode"' in (work / "job.json").read_text(),
+             process, 60)
     time.sleep(4)  # PyTorch loads, training is on its way
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -229,15 +263,16 @@ def test_interrupt_and_resume(plain, tmp_path):
 def test_restart_discards(plain, tmp_path):
     work = tmp_path / "p.srpack-work"
     work.mkdir()
-    (work / "job.json").write_text('{"job": "another", "description": "x", "done": {"video": {"frames": 1}}}')
+    (work / "job.json"
+     ).write_text('{"job": "another", "description": "x", "done": {"video": {"frames": 1}}}')
     assert srpack(plain, "-o", tmp_path / "p", "--model", "none").returncode == 2
     packed(plain, "-o", tmp_path / "p", "--model", "none", "--restart")
     check_hls(tmp_path / "p", 50, audio=True)
 
 
 def test_interrupt_while_encoding(clips, tmp_path):
-    clip = clips("long.mkv", "-f", "lavfi", "-i", "mandelbrot=s=640x480:r=25", "-t", 8, "-pix_fmt", "yuv420p",
-                 "-c:v", "libx264", "-preset", "ultrafast")
+    clip = clips("long.mkv", "-f", "lavfi", "-i", "mandelbrot=s=640x480:r=25", "-t", 8, "-pix_fmt",
+                 "yuv420p", "-c:v", "libx264", "-preset", "ultrafast")
     process = start_training([clip, "-o", tmp_path / "p", "--model", "none"])
     wait_for(lambda: (tmp_path / "p.srpack-work/hr.yuv").exists(), process, 30)
     process.send_signal(signal.SIGINT)
@@ -247,7 +282,10 @@ def test_interrupt_while_encoding(clips, tmp_path):
 
 
 def snapshot(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_replaced_only_when_complete(plain, tmp_path, build):
@@ -256,7 +294,8 @@ def test_replaced_only_when_complete(plain, tmp_path, build):
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "srbench").symlink_to(build / "srbench")
-    (tools / "srinfo").write_text("#!/bin/sh\necho 'srinfo: objects/x: hash mismatch' >&2\nexit 5\n")
+    (tools /
+     "srinfo").write_text("#!/bin/sh\necho 'srinfo: objects/x: hash mismatch' >&2\nexit 5\n")
     (tools / "srinfo").chmod(0o755)
     failed = srpack(plain, "-o", tmp_path / "p", "--model", "none", "--crf", 30, "--restart",
                     env=environment(SRP_BINDIR=str(tools)))
@@ -274,20 +313,22 @@ def test_stale_staging_is_removed(plain, tmp_path):
     assert not stale.exists()
 
 
-# ---- sources that need care ---------------------------------------------------------------------------
+# ---- sources that need care --------------------------------------------------------------
 
 def test_variable_rate_rotation_and_depth(clips, tmp_path):
-    clip = clips("vfr.mkv", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2,select='not(eq(mod(n,9),4))'",
-                 "-vsync", "vfr", "-pix_fmt", "yuv422p10le", "-c:v", "ffv1")
+    clip = clips("vfr.mkv", "-f", "lavfi", "-i",
+                 "testsrc2=s=320x240:r=25:d=2,select='not(eq(mod(n,9),4))'", "-vsync", "vfr",
+                 "-pix_fmt", "yuv422p10le", "-c:v", "ffv1")
     done = srpack(clip, "-o", tmp_path / "p", "--model", "none", "--scale", 2)
     assert done.returncode == 0, done.stderr
     assert "variable frame rate, made constant at 25.000" in done.stderr
     assert "yuv422p10le converted to 8-bit 4:2:0" in done.stderr
-    manifest = check_hls(tmp_path / "p", 49, audio=False)  # the very last one is among those left out
+    manifest = check_hls(tmp_path / "p", 49,
+                         audio=False)  # the very last one is among those left out
     assert manifest["quality"]["psnr_y"]["bicubic"] > 20
 
-    flat = clips("flat.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4", "-pix_fmt", "yuv420p",
-                 "-c:v", "libx264")
+    flat = clips("flat.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4", "-pix_fmt",
+                 "yuv420p", "-c:v", "libx264")
     turned = clips("turned.mp4", "-i", flat, "-c", "copy", "-metadata:s:v", "rotate=90")
     done = srpack(turned, "-o", tmp_path / "r", "--model", "none", "--scale", 2)
     assert done.returncode == 0, done.stderr
@@ -295,37 +336,58 @@ def test_variable_rate_rotation_and_depth(clips, tmp_path):
     manifest = check_hls(tmp_path / "r", 10, audio=False)
     assert manifest["output"] == {"width": 240, "height": 320}
     upright = packed(flat, "-o", tmp_path / "f", "--model", "none", "--scale", 2)
-    assert manifest["quality"]["psnr_y"]["bicubic"] == pytest.approx(upright["psnr_y"]["bicubic"], abs=1.0)
+    assert manifest["quality"]["psnr_y"]["bicubic"] == pytest.approx(upright["psnr_y"]["bicubic"],
+                                                                     abs=1.0)
 
 
 @pytest.mark.parametrize("colour, options", [
-    ({"matrix": "bt709", "range": "full", "chroma": "left"},
-     ["-vf", "scale=out_range=full:out_color_matrix=bt709,format=yuv420p,setparams=range=pc:colorspace=bt709"]),
-    ({"matrix": "bt601", "range": "limited", "chroma": "center"},
-     ["-vf", "format=yuv420p,setparams=colorspace=smpte170m", "-chroma_sample_location", "center",
-      "-x264-params", "chromaloc=1"]),
-    ({"matrix": "bt2020", "range": "limited", "chroma": "topleft"},
-     ["-vf", "format=yuv420p,setparams=colorspace=bt2020nc", "-x264-params", "chromaloc=2"]),
+    ({
+        "matrix": "bt709",
+        "range": "full",
+        "chroma": "left"
+    }, [
+        "-vf",
+        "scale=out_range=full:out_color_matrix=bt709,format=yuv420p,"
+        "setparams=range=pc:colorspace=bt709"
+    ]),
+    ({
+        "matrix": "bt601",
+        "range": "limited",
+        "chroma": "center"
+    }, [
+        "-vf", "format=yuv420p,setparams=colorspace=smpte170m", "-chroma_sample_location", "center",
+        "-x264-params", "chromaloc=1"
+    ]),
+    ({
+        "matrix": "bt2020",
+        "range": "limited",
+        "chroma": "topleft"
+    }, ["-vf", "format=yuv420p,setparams=colorspace=bt2020nc", "-x264-params", "chromaloc=2"]),
 ])
 def test_colour_is_honoured(colour, options, clips, tmp_path):
-    clip = clips(f"{colour['matrix']}.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4", *options,
-                 "-c:v", "libx264", "-qp", 0)
+    clip = clips(f"{colour['matrix']}.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4",
+                 *options, "-c:v", "libx264", "-qp", 0)
     packed(clip, "-o", tmp_path / "p", "--model", "none", "--scale", 2)
     manifest = check_hls(tmp_path / "p", 10, audio=False)
     assert manifest["colour"] == colour
     video = ffprobe(tmp_path / "p/master.m3u8", "-show_streams")["streams"][0]
     assert video["color_range"] == ("pc" if colour["range"] == "full" else "tv")
     assert video["chroma_location"] == colour["chroma"]
-    assert video["color_space"] == {"bt709": "bt709", "bt601": "smpte170m", "bt2020": "bt2020nc"}[colour["matrix"]]
+    assert video["color_space"] == {
+        "bt709": "bt709",
+        "bt601": "smpte170m",
+        "bt2020": "bt2020nc"
+    }[colour["matrix"]]
 
 
 @pytest.mark.parametrize("location", ["left", "center", "topleft"])
 def test_no_shift_in_luma_or_chroma(location, clips, tmp_path):
-    """Bicubic as delivered equals FFmpeg's own enlargement at the sited positions; half a pixel would cost dBs."""
+    """Bicubic as delivered equals FFmpeg's own enlargement at the sited positions; half a pixel
+    would cost dBs."""
     index = ["left", "center", "topleft"].index(location)
-    clip = clips(f"shift-{location}.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4", "-vf",
-                 "format=yuv420p,setparams=colorspace=smpte170m:range=tv", "-c:v", "libx264", "-qp", 0,
-                 "-x264-params", f"chromaloc={index}")
+    clip = clips(f"shift-{location}.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.4",
+                 "-vf", "format=yuv420p,setparams=colorspace=smpte170m:range=tv", "-c:v", "libx264",
+                 "-qp", 0, "-x264-params", f"chromaloc={index}")
     result = packed(clip, "-o", tmp_path / "p", "--model", "none", "--scale", 2, "--crf", 8)
     h, v = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}[location]
     place = f"in_h_chr_pos={h}:in_v_chr_pos={v}"
@@ -334,9 +396,15 @@ def test_no_shift_in_luma_or_chroma(location, clips, tmp_path):
     to_rgb = f"scale={flags}:{place}:in_color_matrix=bt601:in_range=tv,format=gbrp"
 
     def psnr(graph):
-        done = subprocess.run(
-            ["ffmpeg", "-nostdin", "-i", str(tmp_path / "p/master.m3u8"), "-i", str(clip), "-filter_complex", graph,
-             "-f", "null", "-"], capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run([
+            "ffmpeg", "-nostdin", "-i",
+            str(tmp_path / "p/master.m3u8"), "-i",
+            str(clip), "-filter_complex", graph, "-f", "null", "-"
+        ],
+                              capture_output=True,
+                              text=True,
+                              check=True,
+                              timeout=60)
         line = [text for text in done.stderr.splitlines() if "PSNR" in text][-1]
         return {k: float(x) for k, x in re.findall(r"(\w+):([0-9.]+|inf)", line)}
     yuv = psnr(f"[0:v]{up}[a];[a][1:v]psnr")
@@ -349,7 +417,7 @@ def test_no_shift_in_luma_or_chroma(location, clips, tmp_path):
     assert min(worse["u"], worse["v"]) < min(yuv["u"], yuv["v"]) - 0.3
 
 
-# ---- refusals ----------------------------------------------------------------------------------------
+# ---- refusals ----------------------------------------------------------------------------
 
 LAVFI = ["-f", "lavfi", "-i"]
 FFV1 = ["-c:v", "ffv1"]
@@ -358,16 +426,24 @@ BAD_SOURCES = {
     "text": (b"this is not a video\n" * 50, "not a video file"),
     "empty": (b"", "not a video file"),
     "sound": ([*LAVFI, "sine=d=1", "-c:a", "pcm_s16le"], "no video stream"),
-    "hdr": ([*LAVFI, "testsrc2=s=320x240:d=0.2", "-vf", "format=yuv420p10le,setparams=color_trc=smpte2084",
-             *FFV1], "HDR video (PQ transfer)"),
-    "hlg": ([*LAVFI, "testsrc2=s=320x240:d=0.2", "-vf", "format=yuv420p10le,setparams=color_trc=arib-std-b67",
-             *FFV1], "HDR video (HLG transfer)"),
-    "interlaced": ([*LAVFI, "testsrc2=s=320x240:d=0.4", "-vf", "setfield=tff", "-c:v", "mpeg2video", "-flags",
-                    "+ilme+ildct"], "interlaced"),
+    "hdr": ([
+        *LAVFI, "testsrc2=s=320x240:d=0.2", "-vf",
+        "format=yuv420p10le,setparams=color_trc=smpte2084", *FFV1
+    ], "HDR video (PQ transfer)"),
+    "hlg": ([
+        *LAVFI, "testsrc2=s=320x240:d=0.2", "-vf",
+        "format=yuv420p10le,setparams=color_trc=arib-std-b67", *FFV1
+    ], "HDR video (HLG transfer)"),
+    "interlaced": ([
+        *LAVFI, "testsrc2=s=320x240:d=0.4", "-vf", "setfield=tff", "-c:v", "mpeg2video", "-flags",
+        "+ilme+ildct"
+    ], "interlaced"),
     "small": ([*LAVFI, "testsrc2=s=48x48:d=0.2", *FFV1], "too small"),
     "rgb": ([*LAVFI, "testsrc2=s=320x240:d=0.2", "-pix_fmt", "bgr0", *FFV1], "pixel format"),
-    "matrix": ([*LAVFI, "testsrc2=s=320x240:d=0.2", "-vf", "format=yuv420p,setparams=colorspace=ycgco", *FFV1],
-               "colour matrix ycgco"),
+    "matrix": ([
+        *LAVFI, "testsrc2=s=320x240:d=0.2", "-vf", "format=yuv420p,setparams=colorspace=ycgco",
+        *FFV1
+    ], "colour matrix ycgco"),
 }
 
 
@@ -386,7 +462,8 @@ def test_bad_source_is_refused(name, clips, tmp_path):
 def refused(done, status, *texts):
     assert done.returncode == status, done.stderr
     lines = done.stderr.splitlines()
-    assert len([line for line in lines if line.startswith("srpack: error: ")]) == 1 and done.stdout == ""
+    assert len([line
+                for line in lines if line.startswith("srpack: error: ")]) == 1 and done.stdout == ""
     assert "Traceback" not in done.stderr
     for text in texts:
         assert text in lines[-1]
@@ -394,21 +471,23 @@ def refused(done, status, *texts):
 
 @pytest.mark.parametrize("location", range(3, 6))
 def test_unsupported_chroma_location_is_refused(location, clips, tmp_path):
-    clip = clips(f"loc{location}.mp4", *LAVFI, "testsrc2=s=320x240:d=0.2", "-pix_fmt", "yuv420p", "-c:v", "libx264",
-                 "-x264-params", f"chromaloc={location}")
+    clip = clips(f"loc{location}.mp4", *LAVFI, "testsrc2=s=320x240:d=0.2", "-pix_fmt", "yuv420p",
+                 "-c:v", "libx264", "-x264-params", f"chromaloc={location}")
     refused(srpack(clip, "-o", tmp_path / "p"), 2, "chroma location")
 
 
 def test_truncated_source(clips, tmp_path):
-    clip = clips("cut.mp4", *LAVFI, "testsrc2=s=320x240:d=1", "-pix_fmt", "yuv420p", "-c:v", "libx264")
+    clip = clips("cut.mp4", *LAVFI, "testsrc2=s=320x240:d=1", "-pix_fmt", "yuv420p", "-c:v",
+                 "libx264")
     half = tmp_path / "half.mp4"
     half.write_bytes(clip.read_bytes()[:clip.stat().st_size // 2])  # the index lies at the end
     refused(srpack(half, "-o", tmp_path / "p"), 2, str(half), "not a video file")
 
 
-@pytest.mark.parametrize("kind, cause", [
-    ("foreign", "not an srplay package"), ("file", "not a directory"), ("parent", "parent directory"),
-    ("work", "not a work directory")])
+@pytest.mark.parametrize("kind, cause", [("foreign", "not an srplay package"),
+                                         ("file", "not a directory"),
+                                         ("parent", "parent directory"),
+                                         ("work", "not a work directory")])
 def test_target_is_refused(kind, cause, plain, tmp_path):
     out = tmp_path / "p"
     if kind == "foreign":
@@ -426,13 +505,22 @@ def test_target_is_refused(kind, cause, plain, tmp_path):
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("options, cause", [
-    ([], "required: -o"), (["--scale", 5], "--scale"), (["--codec", "vp9"], "--codec"), (["--chunk", 0], "--chunk"),
-    (["--duration", "1:99"], "--duration"), (["--bitrate", "fast"], "--bitrate"), (["--crf", 70], "--crf"),
-    (["--crf", 60], "--crf"), (["--crf", 20, "--bitrate", "1M"], "not allowed with"), (["--steps", 0], "--steps"),
-    (["--steps", 5, "--budget", "1m"], "exclude"), (["--model", "nope"], "--model nope"),
-    (["--model", "../etc"], "--model"), (["--model", "edge16-x3"], "scale 3"), (["--threads", -1], "--threads"),
-    (["--seed", "x"], "--seed"), (["--start", 9], "beyond its end"), (["--nonsense"], "--nonsense")])
+@pytest.mark.parametrize("options, cause", [([], "required: -o"), (["--scale", 5], "--scale"),
+                                            (["--codec", "vp9"], "--codec"),
+                                            (["--chunk", 0], "--chunk"),
+                                            (["--duration", "1:99"], "--duration"),
+                                            (["--bitrate", "fast"], "--bitrate"),
+                                            (["--crf", 70], "--crf"), (["--crf", 60], "--crf"),
+                                            (["--crf", 20, "--bitrate", "1M"], "not allowed with"),
+                                            (["--steps", 0], "--steps"),
+                                            (["--steps", 5, "--budget", "1m"], "exclude"),
+                                            (["--model", "nope"], "--model nope"),
+                                            (["--model", "../etc"], "--model"),
+                                            (["--model", "edge16-x3"], "scale 3"),
+                                            (["--threads", -1], "--threads"),
+                                            (["--seed", "x"], "--seed"),
+                                            (["--start", 9], "beyond its end"),
+                                            (["--nonsense"], "--nonsense")])
 def test_bad_options(options, cause, plain, tmp_path):
     target = ["-o", tmp_path / "p"] if options else []
     refused(srpack(plain, *target, *options), 1, cause)
@@ -443,7 +531,8 @@ def test_bad_options(options, cause, plain, tmp_path):
 def test_bad_graph_file(text, plain, tmp_path):
     graph = tmp_path / "g.json"
     graph.write_text(text)
-    refused(srpack(plain, "-o", tmp_path / "p", "--model", graph), 2, str(graph), "not a model graph")
+    refused(srpack(plain, "-o", tmp_path / "p", "--model", graph), 2, str(graph),
+            "not a model graph")
 
 
 def test_missing_program(plain, tmp_path):
@@ -463,8 +552,8 @@ def test_second_srpack_is_refused(plain, tmp_path):
 
 
 def test_signal_leaves_no_children(clips, tmp_path):
-    clip = clips("long.mkv", "-f", "lavfi", "-i", "mandelbrot=s=640x480:r=25", "-t", 8, "-pix_fmt", "yuv420p",
-                 "-c:v", "libx264", "-preset", "ultrafast")
+    clip = clips("long.mkv", "-f", "lavfi", "-i", "mandelbrot=s=640x480:r=25", "-t", 8, "-pix_fmt",
+                 "yuv420p", "-c:v", "libx264", "-preset", "ultrafast")
     process = start_training([clip, "-o", tmp_path / "p", "--model", "none", "--codec", "hevc"])
     wait_for(lambda: (tmp_path / "p.srpack-work/hr.yuv").exists(), process, 30)
     process.send_signal(signal.SIGTERM)

@@ -14,8 +14,8 @@ from srpack import hls, media, mp4, options, package, probe, tools
 from srpack.errors import PackError, one_line
 
 
-@pytest.mark.parametrize("text, value", [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1:30", 90),
-                                         ("1:02:03.5", 3723.5), ("0", 0)])
+@pytest.mark.parametrize("text, value", [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200),
+                                         ("1:30", 90), ("1:02:03.5", 3723.5), ("0", 0)])
 def test_times(text, value):
     assert options.seconds(text) == value
 
@@ -35,7 +35,10 @@ def grid(rate, count, jitter=0.0):
     return [i / float(rate) + jitter * (-1) ** i for i in range(count)]
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)])
+@pytest.mark.parametrize(
+    "rate", [Fraction(24000, 1001),
+             Fraction(25), Fraction(30000, 1001),
+             Fraction(60)])
 def test_even_rates(rate):
     assert probe.frame_rate(grid(rate, 200), rate, None) == (rate, True)
     rounded = [round(t, 3) for t in grid(rate, 200)]  # Matroska's milliseconds
@@ -57,27 +60,32 @@ class Options:
     codec, bitrate, crf, threads = "h264", None, 20, 1
 
 
-@pytest.mark.parametrize("size, scale, full", [("853x479", 2, False), ("321x203", 4, True), ("322x242", 3, False),
-                                               ("97x65", 1, True)])
+@pytest.mark.parametrize("size, scale, full", [("853x479", 2, False), ("321x203", 4, True),
+                                               ("322x242", 3, False), ("97x65", 1, True)])
 def test_reference_is_the_source_with_replicated_edges(size, scale, full, tmp_path):
     """Exact samples, full range unclipped, padded in luma and chroma by the last row and column."""
     width, height = map(int, size.split("x"))
-    raw = np.random.default_rng(7).integers(0, 256, (3, 1, height * width + 2 * ((height + 1) // 2) *
-                                                    ((width + 1) // 2)), dtype=np.uint8)
+    raw = np.random.default_rng(7).integers(0,
+                                            256, (3, 1, height * width + 2 * ((height + 1) // 2) *
+                                                  ((width + 1) // 2)),
+                                            dtype=np.uint8)
     (tmp_path / "in.yuv").write_bytes(raw.tobytes())
     ffmpeg("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", 25, "-i", tmp_path / "in.yuv",
-           "-vf", f"setparams=range={'pc' if full else 'tv'}:colorspace=bt709", "-c:v", "ffv1", tmp_path / "in.mkv")
+           "-vf", f"setparams=range={'pc' if full else 'tv'}:colorspace=bt709", "-c:v", "ffv1",
+           tmp_path / "in.mkv")
     stop = tools.Stop()
     source = probe.probe(tmp_path / "in.mkv", stop)
     assert source.colour["range"] == ("full" if full else "limited")
     geo = media.geometry(source, scale, "h264")
     assert geo.lr_width % 2 == 0 and 0 <= geo.hr_width - width < 2 * scale
     span = media.choose_range(source, 0.0, None)
-    media.encode_video(source, span, geo, Options, 2, 1, tmp_path / "hr.yuv", tmp_path / "v.mp4", stop, lambda n: None)
+    media.encode_video(source, span, geo, Options, 2, 1, tmp_path / "hr.yuv", tmp_path / "v.mp4",
+                       stop, lambda n: None)
     got = np.frombuffer((tmp_path / "hr.yuv").read_bytes(), np.uint8).reshape(3, -1)
     at_in = at_out = 0
     for w, h, pw, ph in ((width, height, geo.hr_width, geo.hr_height),
-                         *[((width + 1) // 2, (height + 1) // 2, geo.hr_width // 2, geo.hr_height // 2)] * 2):
+                         *[((width + 1) // 2,
+                            (height + 1) // 2, geo.hr_width // 2, geo.hr_height // 2)] * 2):
         plane = raw[:, 0, at_in:at_in + w * h].reshape(3, h, w)
         wanted = np.pad(plane, ((0, 0), (0, ph - h), (0, pw - w)), mode="edge")
         assert np.array_equal(got[:, at_out:at_out + pw * ph].reshape(3, ph, pw), wanted)
@@ -88,15 +96,17 @@ def test_reference_is_the_source_with_replicated_edges(size, scale, full, tmp_pa
 
 
 def test_downscale_has_no_shift(tmp_path):
-    """A ramp stays where it was: the centre of LR pixel i lies at (i + 0.5) * scale of the source, chroma as sited."""
+    """A ramp stays where it was: the centre of LR pixel i lies at (i + 0.5) * scale of the source,
+    chroma as sited."""
     width, height, scale = 256, 128, 4
     x = np.arange(width)
     luma = np.broadcast_to(40 + 0.6 * x, (height, width))
-    left = np.broadcast_to(40 + 0.6 * (2 * np.arange(width // 2)), (height // 2, width // 2))  # co-sited in x
+    left = np.broadcast_to(40 + 0.6 * (2 * np.arange(width // 2)),
+                           (height // 2, width // 2))  # co-sited in x
     frame = np.concatenate([np.rint(p).astype(np.uint8).ravel() for p in (luma, left, left)])
     (tmp_path / "in.yuv").write_bytes(frame.tobytes())
-    ffmpeg("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", 25, "-i", tmp_path / "in.yuv",
-           "-c:v", "ffv1", tmp_path / "in.mkv")
+    ffmpeg("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", 25, "-i",
+           tmp_path / "in.yuv", "-c:v", "ffv1", tmp_path / "in.mkv")
     stop = tools.Stop()
     source = probe.probe(tmp_path / "in.mkv", stop)
     geo = media.geometry(source, scale, "h264")
@@ -104,7 +114,8 @@ def test_downscale_has_no_shift(tmp_path):
     class Fine(Options):
         crf = 0
     span = media.choose_range(source, 0.0, None)
-    media.encode_video(source, span, geo, Fine, 1, 1, tmp_path / "hr.yuv", tmp_path / "v.mp4", stop, lambda n: None)
+    media.encode_video(source, span, geo, Fine, 1, 1, tmp_path / "hr.yuv", tmp_path / "v.mp4", stop,
+                       lambda n: None)
     media.decode_video(tmp_path / "v.mp4", 1, tmp_path / "lr.yuv", stop)
     lw, lh = geo.lr_width, geo.lr_height
     data = np.frombuffer((tmp_path / "lr.yuv").read_bytes(), np.uint8).astype(float)
@@ -121,7 +132,8 @@ def test_downscale_has_no_shift(tmp_path):
 
 def test_disk_is_checked_first(tmp_path, monkeypatch):
     geo = media.Geometry(1920, 1080, 480, 270, 4)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 0, 500 << 20))
+    monkeypatch.setattr(shutil, "disk_usage",
+                        lambda _: shutil._ntuple_diskusage(1 << 40, 0, 500 << 20))
     with pytest.raises(PackError, match="MiB needed .* 500 MiB free"):
         media.check_disk(tmp_path, 240, geo, 1)
     media.check_disk(tmp_path, 24, geo, 1)
@@ -132,14 +144,16 @@ def test_long_sources_keep_few_frames():
     assert media.stride(240, geo) == 1
     assert media.stride(172800, geo) == -(-172800 // 500)
     huge = media.Geometry(7680, 4320, 1920, 1080, 4)
-    assert 1000 // media.stride(1000, huge) * huge.hr_width * huge.hr_height * 3 // 2 <= media.TRAIN_BYTES
+    assert 1000 // media.stride(1000,
+                                huge) * huge.hr_width * huge.hr_height * 3 // 2 <= media.TRAIN_BYTES
 
 
 @pytest.mark.parametrize("damage", ["cut", "size", "empty", "plain"])
 def test_mp4_reader_refuses_damage(damage, tmp_path):
     path = tmp_path / "v.mp4"
     flags = [] if damage == "plain" else ["-movflags", "+cmaf+delay_moov+frag_keyframe"]
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-pix_fmt", "yuv420p", "-c:v", "libx264", *flags, path)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-pix_fmt", "yuv420p", "-c:v", "libx264",
+           *flags, path)
     data = bytearray(path.read_bytes())
     if damage == "cut":
         data = data[:len(data) // 2]
@@ -159,8 +173,12 @@ def test_parameters_are_compressed_only_where_it_pays(tmp_path):
     small = writer.parameters(bytes(20000))
     assert small["uri"].endswith(".safetensors.zst") and small["size"] < 1000
     import subprocess
-    listed = subprocess.run(["zstd", "-lv", tmp_path / "p" / small["uri"]], capture_output=True, text=True, check=True)
-    assert "20000 B" in listed.stdout.replace("(20000 B)", "20000 B"), listed.stdout  # the content size is declared
+    listed = subprocess.run(["zstd", "-lv", tmp_path / "p" / small["uri"]],
+                            capture_output=True,
+                            text=True,
+                            check=True)
+    assert "20000 B" in listed.stdout.replace(
+        "(20000 B)", "20000 B"), listed.stdout  # the content size is declared
     assert sorted(p.name for p in (tmp_path / "p").iterdir()) == ["objects"]
 
 
@@ -178,11 +196,16 @@ def test_errors_stay_on_one_line():
 
 
 def test_exchange_without_kernel_support(tmp_path, monkeypatch):
-    """File systems that cannot swap two directories in one step still end with the new package alone."""
+    """File systems that cannot swap two directories in one step still end with the new package
+    alone."""
     monkeypatch.setattr(package, "_exchange", lambda a, b: False)
     for name, mark in (("p", 1), ("q", 2)):
         (tmp_path / name / "objects").mkdir(parents=True)
-        (tmp_path / name / "manifest.json").write_text(json.dumps({"format": "srplay-package", "mark": mark}))
+        (tmp_path / name / "manifest.json").write_text(
+            json.dumps({
+                "format": "srplay-package",
+                "mark": mark
+            }))
     package.put_in_place(tmp_path / "q", tmp_path / "p")
     assert json.loads((tmp_path / "p/manifest.json").read_text())["mark"] == 2
     assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ["p"]
