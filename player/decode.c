@@ -212,9 +212,8 @@ int sp_decode(AVCodecContext *codec, AVPacket *packet, int (*next)(void *user, A
         if (r == AVERROR_EOF) {
             return 0;
         }
-        if (r == AVERROR(ENOMEM)) {
-            return SRP_ERR_NOMEM;
-        }
+        /* ENOMEM too: damaged data ask for absurd amounts. When memory is really short, the end of
+         * the row comes soon enough. */
         if (r != AVERROR(EAGAIN)) {
             ++*damaged;
             bad++;

@@ -273,11 +273,9 @@ static int next_packet(void *user, AVPacket *packet)
         return 0;
     }
     r = av_read_frame(t->fmt, packet);
-    if (r == AVERROR(ENOMEM)) {
-        return SRP_ERR_NOMEM;
-    }
     if (r < 0) {
         t->draining = true;
+        t->damaged += r != AVERROR_EOF ? 1 : 0;
         /* The end of the segment, but not of an audio track: its decoder goes on with the next
          * one. */
         return t->is_video || t->index + 1 >= t->info.segment_count ? 0 : SRP_ERR_NOT_FOUND;
@@ -299,12 +297,13 @@ static double ticks(const struct track *t, uint64_t value)
     return (double)value / (double)t->info.timescale;
 }
 
-/* Stream seconds of a frame, on the zero of the medium. */
+/* Stream seconds of a frame, on the zero of the medium; always within its segment. */
 static double frame_pts(struct track *t, const AVFrame *frame, double nominal)
 {
     const struct srp_segment *segment = segment_at(t, t->index);
     const AVStream *stream = t->fmt->streams[0];
-    double start = ticks(t, segment->start);
+    double start = ticks(t, segment->start), length = ticks(t, segment->duration);
+    double slack = t->is_video ? nominal / 2 : 0.5;
     double raw = frame->best_effort_timestamp != AV_NOPTS_VALUE
                      ? (double)frame->best_effort_timestamp * av_q2d(stream->time_base)
                  : t->offset_known ? t->last_pts - t->offset + nominal
@@ -317,7 +316,21 @@ static double frame_pts(struct track *t, const AVFrame *frame, double nominal)
         t->offset = t->is_video || fabs(raw - start) > 0.5 ? start - raw : 0;
         t->offset_known = true;
     }
-    return raw + t->offset;
+    double pts = raw + t->offset;
+    if (pts < start - slack || pts > start + length + slack) { /* damage, whatever it claims */
+        t->damaged++;
+        pts = !isnan(t->last_pts) && t->last_pts >= start ? t->last_pts + nominal : start;
+    }
+    return pts;
+}
+
+/* More pictures than the manifest declares: they would be shown in the time of the next chunk. */
+static bool is_surplus(const struct track *t)
+{
+    const struct srp_chunk *chunk =
+        t->is_video ? srp_package_chunk(t->pkg->manifest, t->index) : NULL;
+
+    return chunk != NULL && t->frames >= chunk->frames;
 }
 
 /* Frame by frame over all segments. 1, 0, <0 as sp_media_read_video. */
@@ -342,6 +355,11 @@ static int track_read(struct track *t, AVFrame *frame, double nominal, double *p
             }
         }
         int r = sp_decode(t->codec, t->packet, next_packet, t, frame, &t->damaged);
+        if (r > 0 && is_surplus(t)) {
+            t->damaged++;
+            av_frame_unref(frame);
+            continue;
+        }
         if (r > 0) {
             *pts = frame_pts(t, frame, nominal);
             if (!isnan(t->last_pts) && *pts <= t->last_pts) {
@@ -351,9 +369,6 @@ static int track_read(struct track *t, AVFrame *frame, double nominal, double *p
             t->frames++;
             t->failures = 0;
             return 1;
-        }
-        if (r == SRP_ERR_NOMEM) {
-            return sp_fail(err, SRP_ERR_NOMEM, "out of memory while decoding");
         }
         /* 0: drained; NOT_FOUND: an audio segment went in whole; DECODE: nothing but damage. */
         const struct srp_chunk *chunk =

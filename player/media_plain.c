@@ -270,7 +270,8 @@ static int fetch_fresh(struct plain *p, AVPacket *packet, struct srp_error *err)
         if (r == AVERROR_EOF) {
             return 0;
         }
-        if (r == AVERROR_INVALIDDATA && ++p->read_errors < MAX_READ_ERRORS) {
+        if ((r == AVERROR_INVALIDDATA || r == AVERROR(ENOMEM)) &&
+            ++p->read_errors < MAX_READ_ERRORS) {
             continue;
         }
         if (r < 0) {
@@ -339,9 +340,6 @@ static int decode_frame(struct reader *d, AVFrame *frame, double nominal, double
     if (r == SRP_ERR_DECODE && (err == NULL || err->code != SRP_ERR_DECODE)) {
         return sp_fail(err, SRP_ERR_DECODE, "the %s decoder finds nothing but damage",
                        d->which == VIDEO ? "video" : "audio");
-    }
-    if (r == SRP_ERR_NOMEM) {
-        return sp_fail(err, SRP_ERR_NOMEM, "out of memory while decoding");
     }
     if (r <= 0) {
         return r;

@@ -55,7 +55,14 @@ def segments(folder, kind, source, *codec):
     return [float(x) for x in re.findall(r"#EXTINF:([\d.]+)", text)]
 
 
-def make(folder, seconds=4, models=(0, 1), size=(96, 64), audio=True):
+H264 = ("libx264", "-preset", "veryfast", "-crf", 20, "-bf", 2, "-keyint_min", RATE,
+        "-sc_threshold", 0, "-flags", "+cgop", "-threads", 1)
+HEVC = ("libx265", "-preset", "ultrafast", "-crf", 20, "-tag:v", "hvc1", "-x265-params",
+        f"keyint={RATE}:min-keyint={RATE}:scenecut=0:open-gop=0:log-level=none:pools=1")
+AV1 = ("libsvtav1", "-preset", 10, "-crf", 30, "-svtav1-params", "scd=0:enable-overlays=0")
+
+
+def make(folder, seconds=4, models=(0, 1), size=(96, 64), audio=True, codec=H264):
     """A package of one-second chunks; chunk n uses model n % len(models)."""
     folder = pathlib.Path(folder)
     (folder / "objects").mkdir(parents=True)
@@ -63,9 +70,7 @@ def make(folder, seconds=4, models=(0, 1), size=(96, 64), audio=True):
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size[0]}x{size[1]}:r={RATE}:d={seconds}",
            "-f", "lavfi", "-i", f"sine=f=440:r={AUDIO_RATE}:d={seconds}",
            "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le", source)
-    video = segments(folder, "video", source, "-an", "-c:v", "libx264", "-preset", "veryfast",
-                     "-crf", 20, "-bf", 2, "-g", RATE, "-keyint_min", RATE, "-sc_threshold", 0,
-                     "-flags", "+cgop", "-threads", 1)
+    video = segments(folder, "video", source, "-an", "-g", RATE, "-c:v", *codec)
     sound = segments(folder, "audio", source, "-vn", "-c:a", "aac", "-b:a", "64k") if audio else []
     source.unlink()
     assert len(video) == seconds, video
