@@ -505,22 +505,30 @@ def test_target_is_refused(kind, cause, plain, tmp_path):
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("options, cause", [([], "required: -o"), (["--scale", 5], "--scale"),
-                                            (["--codec", "vp9"], "--codec"),
-                                            (["--chunk", 0], "--chunk"),
-                                            (["--duration", "1:99"], "--duration"),
-                                            (["--bitrate", "fast"], "--bitrate"),
-                                            (["--crf", 70], "--crf"), (["--crf", 60], "--crf"),
-                                            (["--crf", 20, "--bitrate", "1M"], "not allowed with"),
-                                            (["--steps", 0], "--steps"),
-                                            (["--steps", 5, "--budget", "1m"], "exclude"),
-                                            (["--model", "nope"], "--model nope"),
-                                            (["--model", "../etc"], "--model"),
-                                            (["--model", "edge16-x3"], "scale 3"),
-                                            (["--threads", -1], "--threads"),
-                                            (["--seed", "x"], "--seed"),
-                                            (["--start", 9], "beyond its end"),
-                                            (["--nonsense"], "--nonsense")])
+BAD_OPTIONS = [
+    ([], "required: -o"),
+    (["--scale", 5], "--scale"),
+    (["--codec", "vp9"], "--codec"),
+    (["--chunk", 0], "--chunk"),
+    (["--chunk", "2h"], "longer than"),
+    (["--duration", "1:99"], "--duration"),
+    (["--bitrate", "fast"], "--bitrate"),
+    (["--crf", 70], "--crf"),
+    (["--crf", 60], "--crf"),
+    (["--crf", 20, "--bitrate", "1M"], "not allowed with"),
+    (["--steps", 0], "--steps"),
+    (["--steps", 5, "--budget", "1m"], "exclude"),
+    (["--model", "nope"], "--model nope"),
+    (["--model", "../etc"], "--model"),
+    (["--model", "edge16-x3"], "scale 3"),
+    (["--threads", -1], "--threads"),
+    (["--seed", "x"], "--seed"),
+    (["--start", 9], "beyond its end"),
+    (["--nonsense"], "--nonsense"),
+]
+
+
+@pytest.mark.parametrize("options, cause", BAD_OPTIONS)
 def test_bad_options(options, cause, plain, tmp_path):
     target = ["-o", tmp_path / "p"] if options else []
     refused(srpack(plain, *target, *options), 1, cause)
@@ -533,6 +541,33 @@ def test_bad_graph_file(text, plain, tmp_path):
     graph.write_text(text)
     refused(srpack(plain, "-o", tmp_path / "p", "--model", graph), 2, str(graph),
             "not a model graph")
+
+
+@pytest.mark.parametrize("answer", ["", "[]", '{"psnr_y": 1}', '{"psnr_y": {}, "psnr_rgb": {}}'])
+def test_unexpected_answer_of_srbench(answer, plain, tmp_path, build):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "srinfo").symlink_to(build / "srinfo")
+    (tools / "srbench").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    (tools / "srbench").chmod(0o755)
+    done = srpack(plain, "-o", tmp_path / "p", "--model", "none", "--duration", "0.2",
+                  env=environment(SRP_BINDIR=str(tools)))
+    refused(done, 2, "srbench package: unexpected output")
+    assert not (tmp_path / "p").exists() and not list(tmp_path.glob("p.tmp-*"))
+
+
+def test_odd_rotation_is_refused(clips, tmp_path):
+    clip = clips("straight.mp4", *LAVFI, "testsrc2=s=320x240:d=0.2", "-pix_fmt", "yuv420p", "-c:v",
+                 "libx264")
+    tilted = clips("tilted.mp4", "-i", clip, "-c", "copy", "-metadata:s:v", "rotate=45")
+    refused(srpack(tilted, "-o", tmp_path / "p"), 2, "rotation by")
+
+
+def test_progress_is_shown_when_asked_for(plain, tmp_path):
+    done = srpack(plain, "-o", tmp_path / "p", "--model", "none", "--progress")
+    assert done.returncode == 0 and "encode:" in done.stderr and "/50" in done.stderr
+    quiet = srpack(plain, "-o", tmp_path / "p", "--model", "none")
+    assert "encode:" not in quiet.stderr
 
 
 def test_missing_program(plain, tmp_path):

@@ -139,6 +139,13 @@ def test_disk_is_checked_first(tmp_path, monkeypatch):
     media.check_disk(tmp_path, 24, geo, 1)
 
 
+def test_too_large_a_picture_is_refused():
+    class Huge:
+        path, width, height = "huge.mkv", 16000, 9000
+    with pytest.raises(PackError, match="larger than the package format allows"):
+        media.geometry(Huge, 4, "h264")
+
+
 def test_long_sources_keep_few_frames():
     geo = media.Geometry(1920, 1080, 480, 270, 4)
     assert media.stride(240, geo) == 1
