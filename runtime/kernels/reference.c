@@ -167,44 +167,76 @@ void srpi_ref_depth_to_space(const float *in, float *out, uint32_t width, uint32
     }
 }
 
-static uint32_t clamp_index(int64_t index, uint32_t count)
-{
-    return index < 0 ? 0 : index >= (int64_t)count ? count - 1 : (uint32_t)index;
-}
+/* Source samples -REACH .. REACH around a pixel bear on what it becomes, in all modes. */
+#define REACH 2
+#define WINDOW (2 * REACH + 1)
 
-/* Taps of output sample j: returns their number, the index of the first in *first. */
-static uint32_t resize_taps(enum srpi_resize_mode mode, uint32_t scale, uint32_t j, float *taps,
-                            int64_t *first)
+static void phase_taps(enum srpi_resize_mode mode, uint32_t scale, uint32_t phase, float *weight)
 {
     const enum srpi_filter filter = mode == SRPI_RESIZE_BICUBIC    ? SRPI_FILTER_CUBIC
                                     : mode == SRPI_RESIZE_BILINEAR ? SRPI_FILTER_LINEAR
                                                                    : SRPI_FILTER_NEAREST;
-    return srpi_filter_taps(filter, scale, 2, 2, j, taps, first);
+    float taps[SRPI_MAX_TAPS];
+    int64_t first;
+    const uint32_t count = srpi_filter_taps(filter, scale, 2, 2, phase, taps, &first);
+    memset(weight, 0, WINDOW * sizeof(weight[0]));
+    for (uint32_t k = 0; k < count; k++) {
+        const int64_t at = first + k + REACH;
+        if (at >= 0 && at < WINDOW) { /* beyond it a tap is 0: scale 1 has such */
+            weight[at] = taps[k];
+        }
+    }
+}
+
+/* The column at `x`, replicated beyond the edges, of five rows. */
+static float blend_column(const float *const *rows, const float *weight, int64_t x, uint32_t width,
+                          uint32_t channels)
+{
+    const size_t at = (size_t)(x < 0 ? 0 : x >= width ? (int64_t)width - 1 : x) * channels;
+    float sum = 0.0f;
+    for (uint32_t k = 0; k < WINDOW; k++) {
+        sum += weight[k] * rows[k][at];
+    }
+    return sum;
 }
 
 void srpi_ref_resize(const float *in, float *out, uint32_t height, uint32_t width,
                      uint32_t channels, uint32_t scale, enum srpi_resize_mode mode,
                      uint32_t row_begin, uint32_t row_end)
 {
-    float taps_x[SRPI_MAX_TAPS], taps_y[SRPI_MAX_TAPS];
-    int64_t first_x, first_y;
-    out += (size_t)row_begin * width * scale * channels;
+    float weight[SRP_MAX_SCALE][WINDOW];
+    for (uint32_t phase = 0; phase < scale; phase++) {
+        phase_taps(mode, scale, phase, weight[phase]);
+    }
+    const size_t in_row = (size_t)width * channels, out_row = in_row * scale;
     for (uint32_t y = row_begin; y < row_end; y++) {
-        const uint32_t count_y = resize_taps(mode, scale, y, taps_y, &first_y);
-        for (uint32_t x = 0; x < width * scale; x++) {
-            const uint32_t count_x = resize_taps(mode, scale, x, taps_x, &first_x);
-            for (uint32_t c = 0; c < channels; c++) {
-                float sum = 0.0f;
-                for (uint32_t v = 0; v < count_y; v++) {
-                    const size_t sy = clamp_index(first_y + v, height);
-                    float part = 0.0f;
-                    for (uint32_t h = 0; h < count_x; h++) {
-                        const size_t sx = clamp_index(first_x + h, width);
-                        part += taps_x[h] * in[(sy * width + sx) * channels + c];
+        const float *rows[WINDOW];
+        for (int64_t k = 0; k < WINDOW; k++) {
+            const int64_t at = (int64_t)(y / scale) + k - REACH;
+            rows[k] = in + (size_t)(at < 0 ? 0 : at >= height ? (int64_t)height - 1 : at) * in_row;
+        }
+        for (uint32_t c = 0; c < channels; c++) {
+            /* Columns blended downwards, sliding along the row. */
+            float window[WINDOW];
+            float *to = out + y * out_row + c;
+            for (int64_t k = 1; k < WINDOW; k++) {
+                window[k] = blend_column(rows, weight[y % scale], k - 1 - REACH, width, channels);
+            }
+            for (uint32_t x = 0; x < width; x++) {
+                memmove(window, window + 1, (WINDOW - 1) * sizeof(window[0]));
+                window[WINDOW - 1] = blend_column(rows, weight[y % scale], (int64_t)x + REACH,
+                                                  width, channels);
+                for (uint32_t phase = 0; phase < scale; phase++) {
+                    float sum = 0.0f;
+                    for (uint32_t k = 0; k < WINDOW; k++) {
+                        sum += weight[phase][k] * window[k];
                     }
-                    sum += taps_y[v] * part;
+                    *to = sum;
+                    to += channels;
                 }
-                *out++ = sum;
+            }
+            for (uint32_t k = 0; k < WINDOW; k++) {
+                rows[k]++;
             }
         }
     }
