@@ -318,7 +318,7 @@ static enum srp_err one_frame(struct job *j, const AVFrame *frame, const struct 
     if (!slot) {
         return err->code;
     }
-    sp_picture_from_frame(&in, frame, (uint32_t)frame->height);
+    sp_picture_from_frame(&in, frame, j->info.out_height);
     enum srp_err code =
         sp_reference_read(j->reference, meta->pts - first_pts, &slot->reference, err);
     j->reference_fault = code != SRP_OK;

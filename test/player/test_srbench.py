@@ -37,9 +37,10 @@ def measure(build, package, reference, *options, **run):
                        reference, "--json", *options, **run)
 
 
-def by_ffmpeg(package, reference, filters="null"):
-    """Y-PSNR and Y-SSIM of the package's own video, frame n against frame n of the filtered reference."""
-    whole = aid.whole_video(package)
+def by_ffmpeg(package, reference, filters="null", shown=None):
+    """Y-PSNR and Y-SSIM of the package's own video (or `shown`), frame n against frame n of the
+    filtered reference."""
+    whole = shown or aid.whole_video(package)
     size = json.loads((package / "manifest.json").read_bytes())["output"]
     crop = f"crop={size['width']}:{size['height']}:0:0:exact=1"
     graph = (f"[0:v]{crop},settb=1/25,setpts=N[a];[1:v]{filters},settb=1/25,setpts=N[b];"
@@ -68,6 +69,16 @@ def test_psnr_and_ssim_equal_ffmpegs(build, same_size, clip):
     assert_equals_ffmpeg(figures, same_size, clip)
     assert 20 < figures["psnr_rgb"]["bicubic"] < 60
     assert figures["psnr_y"]["sr"] is None and figures["upscaled"] == 0
+
+
+def test_rgb_psnr_is_near_ffmpegs(build, same_size, clip):
+    """Not equal: the two enlarge chroma with different arithmetic."""
+    rgb = "scale=flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt601,format=gbrp,settb=1/25,setpts=N"
+    done = subprocess.run(["ffmpeg", "-nostdin", "-hide_banner", "-i", aid.whole_video(same_size), "-i",
+                           clip, "-lavfi", f"[0:v]{rgb}[a];[1:v]{rgb}[b];[a][b]psnr=shortest=1",
+                           "-f", "null", "-"], capture_output=True, text=True, timeout=60, check=True)
+    expected = float(re.search(r"PSNR r:.*average:([0-9.]+)", done.stderr)[1])
+    assert measure(build, same_size, clip)["psnr_rgb"]["bicubic"] == pytest.approx(expected, abs=0.2)
 
 
 def test_identical_pictures_from_standard_input(build, same_size):
@@ -188,6 +199,19 @@ def test_model(build, space, double, clip):
     half = measure(build, aid.with_model(double, space / "half", bias=0.1, chunks=[1]), clip)
     assert half["upscaled"] == 25
     assert noisy["psnr_y"]["sr"] < half["psnr_y"]["sr"] < figures["psnr_y"]["sr"]
+
+
+def test_sr_figures_are_those_of_the_player(build, space, double, clip):
+    package = aid.with_model(double, space / "dumped", bias=0.02)
+    dump = space / "dump.y4m"
+    done = aid.run(build / "srplay", "--no-display", "--no-cache", "--quiet", "--dump", dump,
+                   package / "manifest.json")
+    assert done.returncode == 0, done.stderr
+    figures = measure(build, package, clip)
+    psnr, ssim = by_ffmpeg(package, clip, shown=dump)
+    assert figures["psnr_y"]["sr"] == pytest.approx(psnr, abs=1e-4)
+    assert figures["ssim_y"]["sr"] == pytest.approx(ssim, abs=2e-6)
+    assert figures["psnr_y"]["sr"] != pytest.approx(figures["psnr_y"]["bicubic"], abs=0.01)
 
 
 def test_table(build, double, clip):
