@@ -220,7 +220,7 @@ def encode_video(source: Source, span: Range, geo: Geometry, options, group: int
     # offsets stay positive, for ffmpeg's demuxer mistimes fragments with negative ones.
     tools.run(
         ["ffmpeg", "-nostdin", "-v", "error", "-y", "-progress", "pipe:1", "-nostats", *seek,
-         "-i", source.path, "-filter_complex", graph,
+         "-i", source.url, "-filter_complex", graph,
          "-map", "[hr]", "-vsync", "passthrough", "-pix_fmt", "yuv420p", "-f", "rawvideo",
          reference,
          "-map", "[lr]", "-vsync", "passthrough", "-pix_fmt", "yuv420p",
@@ -251,7 +251,7 @@ def encode_audio(source: Source, span: Range, frames: int, chunk: Fraction, out:
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y"]
     if whole and audio.codec in ("aac", "opus"):
         command += [
-            "-i", source.path, "-map", f"0:{audio.index}", "-c:a", "copy", "-t", f"{length:.6f}"
+            "-i", source.url, "-map", f"0:{audio.index}", "-c:a", "copy", "-t", f"{length:.6f}"
         ]
     else:
         # Seeking ends up to a second early, on purpose: the filter then cuts at the exact sample.
@@ -262,7 +262,7 @@ def encode_audio(source: Source, span: Range, frames: int, chunk: Fraction, out:
         chain = (
             f"aresample={rate}:async=1:first_pts=0,atrim=start={offset:.6f}:duration={length:.6f},"
             "asetpts=PTS-STARTPTS")
-        command += [*seek, "-i", source.path, "-map", f"0:{audio.index}", "-af", chain,
+        command += [*seek, "-i", source.url, "-map", f"0:{audio.index}", "-af", chain,
                     "-ac", min(2, audio.channels), "-c:a", "aac", "-b:a", "128k"]
     command += [
         "-fflags", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", -1, "-frag_duration",

@@ -2,6 +2,7 @@
 """The command line of srpack."""
 
 import argparse
+import os
 import pathlib
 import re
 from fractions import Fraction
@@ -148,6 +149,12 @@ def parse(argv) -> argparse.Namespace:
                         default=0,
                         help="more detail; -vv: tracebacks")
     options = parser.parse_args(argv)
+    # Absolute: never empty, and never like an option to the programs that are run.
+    options.output = pathlib.Path(os.path.abspath(options.output))
+    if options.work_dir is not None:
+        options.work_dir = pathlib.Path(os.path.abspath(options.work_dir))
+    if not options.output.name:
+        raise UsageError(f"--output {options.output}: not a place for a package")
     if options.budget is not None and options.steps is not None:
         raise UsageError("--budget and --steps exclude each other (srpack --help)")
     if options.budget is None and options.steps is None:

@@ -388,11 +388,12 @@ def main(argv=None) -> int:
             raise
         print(f"srpack: error: {one_line(error)}", file=sys.stderr)
         return error.status
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:  # the last resort: still one line
         if deep:
             raise
-        subject = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        cause = error.strerror if isinstance(
-            error, OSError) and error.strerror else str(error) or "out of memory"
-        print(f"srpack: error: {one_line(subject + cause)}", file=sys.stderr)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        else:
+            text = f"internal: {type(error).__name__}: {error} (-vv shows where)"
+        print(f"srpack: error: {one_line(text)}", file=sys.stderr)
         return 2

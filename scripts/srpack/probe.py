@@ -50,6 +50,11 @@ class Source:
     audio: Audio | None
 
     @property
+    def url(self) -> str:
+        """For FFmpeg: whatever the file's name is, it is neither an option nor another protocol."""
+        return f"file:{self.path}"
+
+    @property
     def converted(self) -> list[str]:
         """What was done to the source before anything else, in words; empty when its own frames are
         packed."""
@@ -111,7 +116,7 @@ def frame_rate(times, nominal, average):
 
 def _times(path, index, start, stop):
     text = tools.run(["ffprobe", "-v", "error", "-select_streams", index, "-show_entries",
-                      "packet=pts_time,dts_time,flags", "-of", "csv=p=0", path],
+                      "packet=pts_time,dts_time,flags", "-of", "csv=p=0", f"file:{path}"],
                      stop=stop, subject=str(path))
     times = []
     for line in text.splitlines():
@@ -176,7 +181,8 @@ def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
     digest = _sha256(path, stop)
     try:
         text = tools.run(
-            ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path],
+            ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json",
+             f"file:{path}"],
             stop=stop,
             subject=str(path))
         info = json.loads(text)

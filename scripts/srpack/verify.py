@@ -18,7 +18,7 @@ def check(folder: pathlib.Path, stop):
 def measure(folder: pathlib.Path, job, stop) -> dict:
     """The JSON of srbench package, checked for the keys that srpack needs."""
     command = [tools.find("srbench"), "package", folder / "manifest.json",
-               "--reference", job.source.path, "--json"]
+               "--reference", job.source.path.absolute(), "--json"]
     if job.options.threads:
         command += ["--threads", job.options.threads]
     if job.options.measure_frames:

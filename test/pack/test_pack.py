@@ -525,6 +525,7 @@ BAD_OPTIONS = [
     (["--seed", "x"], "--seed"),
     (["--start", 9], "beyond its end"),
     (["--nonsense"], "--nonsense"),
+    (["-o", "/"], "not a place"),
 ]
 
 
@@ -561,6 +562,17 @@ def test_odd_rotation_is_refused(clips, tmp_path):
                  "libx264")
     tilted = clips("tilted.mp4", "-i", clip, "-c", "copy", "-metadata:s:v", "rotate=45")
     refused(srpack(tilted, "-o", tmp_path / "p"), 2, "rotation by")
+
+
+def test_names_that_look_like_something_else(plain, tmp_path):
+    odd = tmp_path / "-y:http:%d movie.mkv"
+    odd.write_bytes(plain.read_bytes())
+    done = srpack("-o", "-p", "--model", "none", "--duration", "0.2", "--", odd.name, cwd=tmp_path)
+    assert done.returncode == 1  # argparse takes -p for an option
+    done = srpack("--output=-p %d", "--model", "none", "--duration", "0.2", "--", odd.name,
+                  cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_hls(tmp_path / "-p %d", 5, audio=True)
 
 
 def test_progress_is_shown_when_asked_for(plain, tmp_path):
