@@ -187,7 +187,7 @@ def test_bad_segment_is_skipped(play, package, reference, damage):
 
 @pytest.mark.parametrize("part", range(8))
 def test_hostile_segment_with_the_right_hash(play, package, reference, part):
-    """The hash only proves who wrote it: FFmpeg meets damage all over the file, and the rest plays on."""
+    """The hash only proves who wrote it: FFmpeg meets damage everywhere, and the rest plays on."""
     manifest, path = tiny.read(package), package / "video-00001.m4s"
     data = bytearray(path.read_bytes())
     for at in range(part * 7, len(data) if part >= 4 else 700, 61 if part >= 4 else 23):
