@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <SDL.h>
 #include <libavutil/channel_layout.h>
@@ -22,8 +23,8 @@ struct sp_audio {
     SDL_AudioDeviceID device;
     int rate, channels; /* of the output */
     double latency;     /* seconds between a callback's first sample and its sound */
-    pthread_t thread;
-    bool thread_started;
+    pthread_t thread, silent;
+    bool thread_started, silent_started;
 
     /* reader thread only */
     AVFrame *frame;
@@ -57,7 +58,7 @@ static void ring_skip(struct sp_audio *a, size_t samples)
 static void ring_read(struct sp_audio *a, float *to, size_t samples)
 {
     size_t channels = (size_t)a->channels;
-    for (size_t i = 0; i < samples; i++) {
+    for (size_t i = 0; to && i < samples; i++) {
         const float *from = a->ring + (a->head + i) % a->capacity * channels;
         for (size_t c = 0; c < channels; c++) {
             to[i * channels + c] = from[c] * a->gain;
@@ -93,48 +94,76 @@ static bool ring_write(struct sp_audio *a, const float *from, size_t samples)
     return true;
 }
 
-/* ---- the device's thread ---- */
+/* ---- what plays ---- */
 
-/* Plays by media time, so that sound that begins later than the picture, gaps and seeks need no
- * special case: what is too old is skipped, what is not there yet is silence. */
-static void callback(void *opaque, Uint8 *stream, int bytes)
+/* Takes `want` samples by media time, so that sound that begins later than the picture, gaps and
+ * seeks need no special case: what is too old is skipped, what is not there yet is silence. `to`
+ * holds zeros before, or is NULL. False: the end is reached. Under the lock. */
+static bool pull(struct sp_audio *a, float *to, size_t want)
 {
-    struct sp_audio *a = opaque;
     size_t channels = (size_t)a->channels;
-    size_t want = (size_t)bytes / (channels * sizeof(float));
-    float *to = (float *)(void *)stream; /* SDL aligns its buffers */
-    memset(stream, 0, (size_t)bytes);
-
-    pthread_mutex_lock(&a->lock);
-    double heard = a->play_time - a->latency;
-    bool sync = a->playing;
-    while (a->playing && want > 0) {
+    while (want > 0) {
         double gap = a->have_time ? (a->head_time - a->play_time) * a->rate : 0;
         size_t n = want;
+        if (a->fill == 0 && a->ended) {
+            return false;
+        }
         if (a->fill == 0) {
-            if (!a->ended) {
-                break; /* starved: time stands still, playback will stop and buffer */
-            }
-            sync = false; /* after the end of the sound the clock runs by itself */
-        } else if (gap > 1) {
-            n = gap < (double)want ? (size_t)gap : want;
-        } else if (gap < -1) {
-            double surplus = fmin(-gap, (double)a->fill);
-            ring_skip(a, (size_t)surplus);
+            break; /* starved: the sound's time stands still */
+        }
+        if (gap < -1) {
+            ring_skip(a, (size_t)fmin(-gap, (double)a->fill));
             continue;
+        }
+        if (gap > 1) {
+            n = gap < (double)want ? (size_t)gap : want;
         } else {
             n = a->fill < want ? a->fill : want;
             ring_read(a, to, n);
         }
-        to += n * channels;
+        to = to ? to + n * channels : NULL;
         want -= n;
         a->play_time += (double)n / a->rate;
     }
     pthread_cond_broadcast(&a->changed);
+    return true;
+}
+
+/* SDL's thread: the card is the clock. After the end of the sound the clock runs by itself. */
+static void callback(void *opaque, Uint8 *stream, int bytes)
+{
+    struct sp_audio *a = opaque;
+    memset(stream, 0, (size_t)bytes);
+    pthread_mutex_lock(&a->lock);
+    double heard = a->play_time - a->latency;
+    size_t want = (size_t)bytes / ((size_t)a->channels * sizeof(float));
+    bool sync = a->playing && pull(a, (float *)(void *)stream, want); /* SDL aligns its buffers */
     pthread_mutex_unlock(&a->lock);
     if (sync) {
         sp_clock_sync(a->clock, sp_monotonic(), heard);
     }
+}
+
+/* Without a card the clock is the machine's, and the sound follows it into nothing. (SDL's dummy
+ * driver sleeps from buffer to buffer: on a busy machine it would make time itself run slow.) */
+static void *silent_thread(void *opaque)
+{
+    struct sp_audio *a = opaque;
+    const struct timespec tick = {.tv_nsec = 20000000};
+    pthread_mutex_lock(&a->lock);
+    while (!a->stop) {
+        bool running;
+        double time = sp_clock_read(a->clock, sp_monotonic(), &running);
+        double due = (time - a->play_time) * a->rate;
+        if (a->playing && running && due >= 1) {
+            pull(a, NULL, (size_t)due);
+        }
+        pthread_mutex_unlock(&a->lock);
+        nanosleep(&tick, NULL);
+        pthread_mutex_lock(&a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
 }
 
 /* ---- reader thread ---- */
@@ -246,27 +275,31 @@ static void *reader(void *opaque)
 static enum srp_err open_device(struct sp_audio *a, const struct sp_audio_params *params,
                                 struct srp_error *err)
 {
-    const char *driver = params->silent ? "dummy" : NULL;
-    if (SDL_AudioInit(driver) != 0) {
+    a->channels = params->channels > 1 ? 2 : 1;
+    a->rate = params->rate;
+    if (params->silent) {
+        return SRP_OK;
+    }
+    if (SDL_AudioInit(NULL) != 0) {
         return sp_fail(err, SRP_ERR_DEVICE, "sound: %s", SDL_GetError());
     }
     SDL_AudioSpec want = {
         .freq = params->rate,
         .format = AUDIO_F32SYS,
-        .channels = params->channels > 1 ? 2 : 1,
+        .channels = (Uint8)a->channels,
         .samples = device_samples,
         .callback = callback,
         .userdata = a,
     }, got;
-    a->channels = want.channels;
-    a->rate = want.freq;
     /* SDL converts what the card cannot do. */
     a->device = SDL_OpenAudioDevice(NULL, 0, &want, &got, 0);
     if (a->device == 0) {
-        return sp_fail(err, SRP_ERR_DEVICE, "sound device: %s", SDL_GetError());
+        sp_fail(err, SRP_ERR_DEVICE, "sound device: %s", SDL_GetError());
+        SDL_AudioQuit();
+        return SRP_ERR_DEVICE;
     }
     /* SDL does not tell the card's latency: the buffer that plays while this one is filled. */
-    a->latency = params->silent ? 0 : (double)got.samples / got.freq;
+    a->latency = (double)got.samples / got.freq;
     return SRP_OK;
 }
 
@@ -301,6 +334,11 @@ enum srp_err sp_audio_create(struct sp_audio **out, const struct sp_audio_params
         goto fail;
     }
     a->thread_started = true;
+    if (params->silent && pthread_create(&a->silent, NULL, silent_thread, a) != 0) {
+        result = sp_fail(err, SRP_ERR_NOMEM, "sound: no memory");
+        goto fail;
+    }
+    a->silent_started = params->silent;
     *out = a;
     return SRP_OK;
 fail:
@@ -321,10 +359,13 @@ void sp_audio_destroy(struct sp_audio **out)
         pthread_mutex_unlock(&a->lock);
         pthread_join(a->thread, NULL);
     }
+    if (a->silent_started) {
+        pthread_join(a->silent, NULL);
+    }
     if (a->device) {
         SDL_CloseAudioDevice(a->device);
+        SDL_AudioQuit();
     }
-    SDL_AudioQuit();
     swr_free(&a->swr);
     av_channel_layout_uninit(&a->in_layout);
     av_frame_free(&a->frame);
@@ -342,7 +383,9 @@ void sp_audio_play(struct sp_audio *a, double media)
     a->play_time = media;
     a->playing = true;
     pthread_mutex_unlock(&a->lock);
-    SDL_PauseAudioDevice(a->device, 0);
+    if (a->device) {
+        SDL_PauseAudioDevice(a->device, 0);
+    }
 }
 
 void sp_audio_pause(struct sp_audio *a)
@@ -350,7 +393,9 @@ void sp_audio_pause(struct sp_audio *a)
     pthread_mutex_lock(&a->lock);
     a->playing = false;
     pthread_mutex_unlock(&a->lock);
-    SDL_PauseAudioDevice(a->device, 1);
+    if (a->device) {
+        SDL_PauseAudioDevice(a->device, 1);
+    }
 }
 
 bool sp_audio_ready(struct sp_audio *a)

@@ -13,7 +13,7 @@ struct sp_audio_params {
     struct sp_media *media;  /* borrowed */
     struct sp_clock *clock;  /* borrowed; corrected from the callback */
     int rate, channels;      /* of the stream; the output has 1 or 2 channels */
-    bool silent;             /* SDL's dummy driver: takes real time, makes no sound */
+    bool silent;             /* no device: the sound follows the clock and is thrown away */
     int volume;              /* 0..100 */
     bool mute;
     struct sp_log *log;

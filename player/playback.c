@@ -67,6 +67,7 @@ static void stand(struct player *pl, double at)
 
 static void go(struct player *pl)
 {
+    sp_meter_go(pl->meter, sp_monotonic());
     sp_clock_set(&pl->clock, sp_monotonic(), pl->anchor, true);
     if (pl->audio) {
         sp_audio_play(pl->audio, pl->anchor);

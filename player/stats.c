@@ -107,6 +107,15 @@ void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no
     pthread_mutex_unlock(&m->lock);
 }
 
+void sp_meter_go(struct sp_meter *m, double now)
+{
+    pthread_mutex_lock(&m->lock);
+    if (m->shown == 1) {
+        m->first_shown = m->last_shown = now;
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
 void sp_meter_dropped(struct sp_meter *m, double duration)
 {
     pthread_mutex_lock(&m->lock);

@@ -73,6 +73,8 @@ void sp_meter_stage(struct sp_meter *m, enum sp_stage stage, double seconds);
 /* A frame was put on the screen at `now`; reason SP_SR_READY: upscaled. */
 void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no_sr reason,
                     double duration);
+/* The clock begins to run. Time that the first picture stood before is not counted. */
+void sp_meter_go(struct sp_meter *m, double now);
 void sp_meter_dropped(struct sp_meter *m, double duration);
 void sp_meter_late(struct sp_meter *m);
 void sp_meter_stall(struct sp_meter *m);
