@@ -9,7 +9,8 @@
 #include "exec/pool.h"
 #include "model/graph.h"
 
-/* One size of one executor. tensor[t] is where tensor t lies (64-byte aligned; memory goes on for at
+/* One size of one executor. tensor[t] is where tensor t lies (64-byte aligned; memory goes on
+ * for at
  * least 64 bytes behind the last of them), NULL for what is not computed. */
 struct srpi_run {
     const struct srpi_graph *graph;
@@ -24,7 +25,8 @@ struct srpi_backend {
     const char *(*isa)(void);
     /* Whether this machine can run it. */
     bool (*usable)(void);
-    /* Packs the parameters of all convolutions. The graph outlives the state. Errors: NOMEM, DEVICE. */
+    /* Packs the parameters of all convolutions. The graph outlives the state. Errors: NOMEM,
+     * DEVICE. */
     enum srp_err (*create)(void **state, const struct srpi_graph *graph, uint32_t threads,
                            struct srp_error *err);
     void (*destroy)(void *state);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The operators without parameters: little work for much memory, so one version serves all backends. */
+/* The operators without parameters: little work for much memory, so one version serves all
+ * backends. */
 #include <stdbool.h>
 
 #include "backends/backend.h"

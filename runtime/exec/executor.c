@@ -30,7 +30,7 @@ struct srp_executor {
     size_t arena_size;
 };
 
-/* ---- backends ------------------------------------------------------------------------------------ */
+/* ---- backends -------------------------------------------------------------------------------- */
 
 const struct srpi_backend *srpi_backend_find(enum srp_backend backend)
 {
@@ -84,7 +84,7 @@ enum srp_err srp_backend_from_name(enum srp_backend *out, const char *name)
     return SRP_ERR_USAGE;
 }
 
-/* ---- the tail ------------------------------------------------------------------------------------ */
+/* ---- the tail -------------------------------------------------------------------------------- */
 
 static uint32_t reader_count(const struct srpi_graph *graph, uint32_t tensor)
 {
@@ -97,7 +97,8 @@ static uint32_t reader_count(const struct srpi_graph *graph, uint32_t tensor)
     return count;
 }
 
-/* The node that writes `tensor` if it is a pixel shuffle in our order straight from the input's size. */
+/* The node that writes `tensor` if it is a pixel shuffle in our order straight from the input's
+ * size. */
 static const struct srpi_node *final_shuffle(const struct srpi_graph *graph, uint32_t tensor)
 {
     const uint32_t producer = graph->tensors[tensor].producer;
@@ -148,7 +149,7 @@ void srpi_tail_find(struct srpi_tail *tail, const struct srpi_graph *graph)
     }
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *model,
                                   enum srp_backend backend, struct srpi_pool *pool,
@@ -235,7 +236,7 @@ void srp_executor_destroy(struct srp_executor **pointer)
     free(ex);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 struct touch {
     char *memory;
@@ -328,7 +329,7 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
     return code;
 }
 
-/* ---- running ------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 float *srpi_executor_input(const struct srp_executor *ex)
 {

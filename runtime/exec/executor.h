@@ -20,7 +20,8 @@ struct srpi_tail {
 /* Finds such an end from the graph's structure. */
 void srpi_tail_find(struct srpi_tail *tail, const struct srpi_graph *graph);
 
-/* Computes `wanted` alone, and leaves the input unharmed with `keep_input`. The pool is the caller's and outlives the executor. Errors as
+/* Computes `wanted` alone, and leaves the input unharmed with `keep_input`. The pool is the
+ * caller's and outlives the executor. Errors as
  * srp_executor_create. */
 enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *model,
                                   enum srp_backend backend, struct srpi_pool *pool,
@@ -30,7 +31,8 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
  * after srpi_executor_compute. Both move with the next reserve. */
 float *srpi_executor_input(const struct srp_executor *ex);
 const float *srpi_executor_output(const struct srp_executor *ex);
-/* Moves the memory of `from`, which is then to be destroyed, to a fresh executor: a new model needs no
+/* Moves the memory of `from`, which is then to be destroyed, to a fresh executor: a new model
+ * needs no
  * new pages. */
 void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from);
 /* Runs at the reserved size. Errors: DEVICE. */

@@ -18,8 +18,10 @@ enum srp_err srpi_picture_check(const struct srp_picture *picture, const char *w
 /* Component 0..2 (Y U V or R G B) of a checked picture. */
 struct srpi_view srpi_picture_view(const struct srp_picture *picture, uint32_t component);
 
-/* Fills [height][width][channels] (halved for YUV420) with code / 255 - mean. `like` has the matrix and
- * range in which luma is computed from an RGB picture. A SRP_COLOUR_YUV420 tensor needs a YUV picture;
+/* Fills [height][width][channels] (halved for YUV420) with code / 255 - mean. `like` has the
+ * matrix and
+ * range in which luma is computed from an RGB picture. A SRP_COLOUR_YUV420 tensor needs a YUV
+ * picture;
  * an odd width or height is continued by the last sample. */
 void srpi_picture_to_tensor(const struct srp_picture *picture, const struct srp_picture *like,
                             enum srp_colour_space colour, float mean, float *tensor,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* pipe.h - the last stage of an upscale: from planes and network outputs to the rows of a picture. */
+/* pipe.h - the last stage of an upscale: from planes and network outputs to the rows of a
+ * picture. */
 #ifndef SRPI_PIPE_H
 #define SRPI_PIPE_H
 
@@ -20,12 +21,14 @@ enum srpi_convert { SRPI_KEEP = 0, SRPI_TO_RGB, SRPI_TO_YUV };
  * full: three rows of the output's width (RGB or YCbCr 4:4:4) are made from source[0..2], converted
  * by `first`; then row 0 is replaced by `luma` if has_luma, and the tail is added to the first
  * tail_channels rows; then `second` converts them; then they are stored, with chroma halved for a
- * 4:2:0 output. Not full: source[0] (and the tail) makes luma, source[1] and [2] the chroma planes. */
+ * 4:2:0 output. Not full: source[0] (and the tail) makes luma, source[1] and [2] the chroma
+ * planes. */
 struct srpi_pipe {
     const struct srp_picture *out;
     bool full;
     struct srpi_source source[3];
-    bool flat; /* the rows that the tail is added to begin as flat_value, not as what the sources give */
+    /* the rows that the tail is added to begin as flat_value, not as what the sources give */
+    bool flat;
     float flat_value;
     bool has_luma;
     struct srpi_source luma;

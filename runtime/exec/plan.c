@@ -95,7 +95,8 @@ void srpi_plan_destroy(struct srpi_plan *plan)
     memset(plan, 0, sizeof(*plan));
 }
 
-/* Among the gaps between the placed tensors whose lives overlap: the smallest that fits, else behind
+/* Among the gaps between the placed tensors whose lives overlap: the smallest that fits, else
+ * behind
  * the last. */
 static size_t best_fit(const struct srpi_plan *plan, uint32_t tensor, uint32_t placed)
 {

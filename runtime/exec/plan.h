@@ -14,13 +14,15 @@
 #define SRPI_PLAN_ALIGN 64u
 #define SRPI_NOT_PLACED SIZE_MAX
 
-/* What of the graph is run, and the plan for one size. All arrays have graph->tensor_count entries. */
+/* What of the graph is run, and the plan for one size. All arrays have graph->tensor_count
+ * entries. */
 struct srpi_plan {
     const struct srpi_graph *graph;
     bool *needed;       /* is computed, or is the input */
     bool *kept;         /* is read after the run */
     uint32_t *root;     /* the tensor whose memory it shares; itself when it has its own */
-    uint32_t *begin;    /* first and last node index of its life; of roots, with all that share it */
+    /* first and last node index of its life; of roots, with all that share it */
+    uint32_t *begin;
     uint32_t *end;
     size_t *size;       /* bytes of a root at the current size */
     size_t *offset;     /* bytes from the arena's start; SRPI_NOT_PLACED when not needed */

@@ -32,7 +32,7 @@ struct srp_upscaler {
     struct srpi_pipe pipe;
 };
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_model *model,
                                   struct srpi_tail *tail, struct srp_executor **out,
@@ -154,7 +154,7 @@ void srp_upscaler_get_info(const struct srp_upscaler *up, struct srp_executor_in
     }
 }
 
-/* ---- work memory ---------------------------------------------------------------------------------- */
+/* ---- work memory ----------------------------------------------------------------------------- */
 
 static enum srp_err reserve_scratch(struct srp_upscaler *up, uint32_t source_width,
                                     uint32_t out_width, struct srp_error *err)
@@ -176,9 +176,16 @@ static enum srp_err reserve_scratch(struct srp_upscaler *up, uint32_t source_wid
     return SRP_OK;
 }
 
-/* ---- the output recipe ---------------------------------------------------------------------------- */
+/* ---- the output recipe ----------------------------------------------------------------------- */
 
-enum { AXIS_BASE = 0, AXIS_BASE_CHROMA_X, AXIS_BASE_CHROMA_Y, AXIS_ONE, AXIS_SPARE_X, AXIS_SPARE_Y };
+enum {
+    AXIS_BASE = 0,
+    AXIS_BASE_CHROMA_X,
+    AXIS_BASE_CHROMA_Y,
+    AXIS_ONE,
+    AXIS_SPARE_X,
+    AXIS_SPARE_Y,
+};
 
 static struct srpi_source source(struct srpi_pipe *pipe, struct srpi_view view, int h, int v,
                                  uint32_t out_width)
@@ -214,7 +221,8 @@ static uint32_t offset_y(enum srp_chroma chroma)
     return chroma == SRP_CHROMA_TOPLEFT ? 1 : 2;
 }
 
-/* Everything from the input picture by `filter`; `base` is the filter of the rows the tail is added to. */
+/* Everything from the input picture by `filter`; `base` is the filter of the rows the tail is
+ * added to. */
 static void recipe_from_picture(struct srpi_pipe *pipe, const struct srp_picture *in,
                                 const struct srp_picture *out, uint32_t scale,
                                 enum srpi_filter filter, enum srpi_filter base)
@@ -386,7 +394,7 @@ static void recipe_yuv420(struct srp_upscaler *up, const struct srp_picture *in,
     }
 }
 
-/* ---- processing ----------------------------------------------------------------------------------- */
+/* ---- processing ------------------------------------------------------------------------------ */
 
 static enum srp_err check_pair(const struct srp_picture *in, const struct srp_picture *out,
                                uint32_t scale, struct srp_error *err)

@@ -9,7 +9,8 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-/* One body, compiled for the base instruction set and for AVX2; operations and their order are the same,
+/* One body, compiled for the base instruction set and for AVX2; operations and their order are
+ * the same,
  * so are the results. */
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__x86_64__)

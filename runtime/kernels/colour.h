@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* colour.h - rows of Y'CbCr and R'G'B' in f32, all in units of 8-bit codes (0..255), not clipped.
  *
- * RGB is full range. Limited YCbCr: Y 16..235, Cb and Cr 16..240 around 128; full: 0..255 around 128. */
+ * RGB is full range. Limited YCbCr: Y 16..235, Cb and Cr 16..240 around 128; full: 0..255 around
+ * 128. */
 #ifndef SRPI_COLOUR_H
 #define SRPI_COLOUR_H
 
@@ -22,7 +23,8 @@ void srpi_colour_init(struct srpi_colour *colour, enum srp_matrix matrix, enum s
 void srpi_colour_to_rgb(const struct srpi_colour *colour, float *const *rows, uint32_t count);
 void srpi_colour_to_yuv(const struct srpi_colour *colour, float *const *rows, uint32_t count);
 
-/* Every second sample after [1 2 1]/4 around it (sited) or [1 1]/2 with the next one, the edge replicated:
+/* Every second sample after [1 2 1]/4 around it (sited) or [1 1]/2 with the next one, the edge
+ * replicated:
  * (count + 1) / 2 samples. */
 void srpi_chroma_half(const float *in, float *out, uint32_t count, bool sited);
 /* out = (a + 2 b + c)/4 and (a + b)/2. */

@@ -93,7 +93,8 @@ AVX2 INLINE void store8(float *out, __m256 value, uint32_t channels)
     }
 }
 
-/* `pixels` neighbours x 16 channels; pixels is a constant at each call, so that sums stay in registers. */
+/* `pixels` neighbours x 16 channels; pixels is a constant at each call, so that sums stay in
+ * registers. */
 AVX2 INLINE void tile16(const struct srpi_conv *conv, const struct span *span, float *out,
                         uint32_t first, const uint32_t pixels)
 {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* reference.h - every operator of docs/format.md in plain C: the definition that the other kernels are
+/* reference.h - every operator of docs/format.md in plain C: the definition that the other
+ * kernels are
  * tested against.
  *
  * Tensors are dense [height][width][channels] f32. Each function computes the output rows
- * [row_begin, row_end) alone, so that rows can be shared between threads; it reads no memory outside
+ * [row_begin, row_end) alone, so that rows can be shared between threads; it reads no memory
+ * outside
  * of its tensors and allocates nothing. Outputs do not overlap inputs unless said otherwise. */
 #ifndef SRPI_REFERENCE_H
 #define SRPI_REFERENCE_H

@@ -174,14 +174,15 @@ const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring 
     const int64_t first = (int64_t)(y / axis->factor) + axis->first[phase];
     const float *rows[SRPI_MAX_TAPS];
     for (uint32_t k = 0; k < axis->taps; k++) {
-        const int64_t wanted = first + k;
-        rows[k] = ring_row(source, ring, (uint32_t)(wanted < 0 ? 0 : wanted > last ? last : wanted));
+        int64_t wanted = first + k;
+        wanted = wanted < 0 ? 0 : wanted > last ? last : wanted;
+        rows[k] = ring_row(source, ring, (uint32_t)wanted);
     }
     srpi_resample_kernels()->vertical(rows, axis->tap[phase], axis->taps, out, source->out_width);
     return out;
 }
 
-/* ---- plain C ------------------------------------------------------------------------------------ */
+/* ---- plain C --------------------------------------------------------------------------------- */
 
 static void horizontal_scalar(const struct srpi_axis *axis, const float *in, float *out,
                               uint32_t count)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* resample.h - enlarging planes by whole factors, one float output row at a time.
  *
- * Output sample j of an axis lies at source position (j + a)/S - b, edges replicated. Centred samples
- * have a = b = 1/2; samples sited on the first luma sample of their pair a = b = 1/4; from such chroma
+ * Output sample j of an axis lies at source position (j + a)/S - b, edges replicated. Centred
+ * samples
+ * have a = b = 1/2; samples sited on the first luma sample of their pair a = b = 1/4; from such
+ * chroma
  * to luma a = 1/2, b = 1/4 with S = twice the picture's factor. So luma and chroma stay aligned.
  *
  * Sums are taken tap by tap, multiply then add, in every variant: all give the same bits. */
@@ -23,7 +25,8 @@ enum srpi_filter {
 #define SRPI_MAX_TAPS 6u
 #define SRPI_MAX_PHASES 8u /* a factor of 4 from half-size chroma to luma */
 
-/* Taps of output sample j at (4j + a4)/(4 factor) - b4/4; a4 and b4 are a and b in quarters. Returns
+/* Taps of output sample j at (4j + a4)/(4 factor) - b4/4; a4 and b4 are a and b in quarters.
+ * Returns
  * their number; *first is the source index of the first, which may lie outside of the source. */
 uint32_t srpi_filter_taps(enum srpi_filter filter, uint32_t factor, uint32_t a4, uint32_t b4,
                           uint32_t j, float *taps, int64_t *first);
@@ -81,14 +84,16 @@ struct srpi_ring {
 /* Forgets all rows: to be called when the source's pixels change. */
 void srpi_ring_reset(struct srpi_ring *ring);
 
-/* Output row y. Returns `out` (out_width + SRPI_ROW_SLACK floats), or a row inside the ring that stays
+/* Output row y. Returns `out` (out_width + SRPI_ROW_SLACK floats), or a row inside the ring that
+ * stays
  * valid until the next call for it. */
 const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                              float *out);
 
 /* The vector parts, in plain C and as the machine allows; see resample.c. */
 struct srpi_resample_kernels {
-    /* out[j] for j < count from a row with at least SRPI_ROW_SLACK replicated samples on both sides;
+    /* out[j] for j < count from a row with at least SRPI_ROW_SLACK replicated samples on both
+     * sides;
      * may write up to 23 more. */
     void (*horizontal)(const struct srpi_axis *axis, const float *in, float *out, uint32_t count);
     /* out[x] = sum of tap[k] * rows[k][x]; may write up to 7 more. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Pictures in, pictures out: every format, odd sizes, strides of both signs between guard pages, crops,
+/* Pictures in, pictures out: every format, odd sizes, strides of both signs between guard pages,
+ * crops,
  * thread counts, fused and unfused tails, and no allocation once a size is known. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 #include "exec/upscaler.h"
 #include "kernel/noise.h"
 
-/* ---- counting allocations ------------------------------------------------------------------------ */
+/* ---- counting allocations -------------------------------------------------------------------- */
 
 static atomic_ulong allocations;
 
@@ -62,7 +63,7 @@ void *aligned_alloc(size_t alignment, size_t size)
 }
 #endif
 
-/* ---- networks ------------------------------------------------------------------------------------- */
+/* ---- networks -------------------------------------------------------------------------------- */
 
 #define HEAD(name, scale, colour, mean)                                                           \
     "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"" name "\",\"scale\":" #scale               \
@@ -134,7 +135,7 @@ static struct srp_upscaler *upscaler(struct srp_model *model, uint32_t scale, ui
     return up;
 }
 
-/* ---- pictures between guard pages ------------------------------------------------------------------ */
+/* ---- pictures between guard pages ------------------------------------------------------------ */
 
 enum layout { DENSE = 0, PADDED, FLIPPED, LAYOUTS };
 
