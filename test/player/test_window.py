@@ -124,8 +124,9 @@ def distance(a, b):
 def play(build, screen, package, tmp_path):
     players = []
 
-    def start(*options, media=None):
-        players.append(Player(build, screen, tmp_path, media or package / "manifest.json", *options))
+    def start(*options, media=None, environment=None):
+        settings = {**screen, **{k: str(v) for k, v in (environment or {}).items()}}
+        players.append(Player(build, settings, tmp_path, media or package / "manifest.json", *options))
         return players[-1]
     yield start
     for player in players:
@@ -273,3 +274,26 @@ def test_odd_size_is_converted_here(play, build, tmp_path):
     player = play("--pause", "--sr=off", "--scale=3", "--geometry=483x273+0+0", media=clip)
     player.wait(lambda v: np.array_equal(v[:273, :483], wanted), "the very pixels of the dump")
     player.quit()
+
+
+def test_sound_is_whole(play, package, tmp_path):
+    """SDL writes what it would play into a file: the tone of the source, without holes, for as long as the video."""
+    player = play("--volume=100", environment={"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": tmp_path / "sound.raw"})
+    _, log = player.child.communicate(timeout=PATIENCE)
+    assert player.child.returncode == 0, log
+    stats = json.loads(player.stats.read_text())
+    assert stats["audio"] and "without sound" not in log
+    sound = np.fromfile(tmp_path / "sound.raw", np.float32)
+    loud = np.flatnonzero(np.abs(sound) > 0.01)
+    begin, end = loud[0], loud[-1]
+    assert abs((end - begin) / tiny.AUDIO_RATE - 3) < 0.35
+    inner = sound[begin + 2000:end - 2000]
+    spectrum = np.abs(np.fft.rfft(inner * np.hanning(len(inner))))
+    assert abs(np.argmax(spectrum) * tiny.AUDIO_RATE / len(inner) - 440) < 2
+    gaps = np.diff(np.flatnonzero(np.abs(inner) > 0.01))
+    if stats["stalls"] == 0:
+        assert gaps.max() < 200, f"{gaps.max()} silent samples"
+    player = play("--mute", "--length=1",
+                  environment={"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": tmp_path / "mute.raw"})
+    player.child.communicate(timeout=PATIENCE)
+    assert not np.fromfile(tmp_path / "mute.raw", np.float32).any()
