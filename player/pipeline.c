@@ -13,6 +13,8 @@
  * screen, one in the making, one about to be shown. */
 enum { lr_capacity = 6, ready_capacity = 8, pool_size = ready_capacity + 3 };
 
+/* Large pictures get fewer buffers: bytes that finished ones may take. */
+static const uint64_t ready_bytes = 256u << 20;
 static const double slow_first_frame = 0.15; /* seconds: above it a seek shows bicubic first */
 static const double no_deadline = 1e9;
 
@@ -54,6 +56,7 @@ struct sp_pipeline {
     struct sp_frame frames[pool_size];
     struct sp_frame *idle[pool_size], *ready[ready_capacity];
     unsigned idle_count, ready_count;
+    unsigned ready_limit; /* constant, at most ready_capacity */
 };
 
 static void wake(struct sp_pipeline *p)
@@ -322,7 +325,7 @@ static void *upscale_thread(void *opaque)
     struct sp_pipeline *p = opaque;
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
-        if (p->lr_count == 0 || p->idle_count == 0 || p->ready_count == ready_capacity) {
+        if (p->lr_count == 0 || p->idle_count == 0 || p->ready_count == p->ready_limit) {
             pthread_cond_wait(&p->changed, &p->lock);
             continue;
         }
@@ -373,7 +376,10 @@ static enum srp_err allocate(struct sp_pipeline *p, struct srp_error *err)
         ok = ok && p->lr[i].frame;
     }
     enum srp_err r = SRP_OK;
-    for (int i = 0; i < pool_size; i++) {
+    uint64_t bytes = (uint64_t)p->info.out_width * p->info.out_height * 3 / 2 + 1;
+    uint64_t fit_in = ready_bytes / bytes;
+    p->ready_limit = fit_in > ready_capacity ? ready_capacity : fit_in < 2 ? 2 : (unsigned)fit_in;
+    for (unsigned i = 0; i < p->ready_limit + 3; i++) {
         struct sp_frame *f = &p->frames[i];
         f->source = av_frame_alloc();
         ok = ok && f->source;
@@ -517,7 +523,7 @@ void sp_pipeline_get_state(struct sp_pipeline *p, struct sp_pipeline_state *stat
     pthread_mutex_lock(&p->lock);
     p->events_seen = p->events;
     state->seeking = p->seek_pending;
-    state->full = p->ready_count == ready_capacity;
+    state->full = p->ready_count == p->ready_limit;
     state->starved = p->lr_count == 0 && !p->upscaling && !p->read_ended;
     state->draining = p->read_ended && !p->seek_pending && p->lr_count == 0 && !p->upscaling;
     state->ended = state->draining && p->ready_count == 0;
