@@ -350,3 +350,19 @@ def test_log_file(srplay, package, tmp_path):
     assert "SR on every frame shown" in log.read_text()
     done = srplay("-q", "--untimed", package / "manifest.json")
     assert done.stderr == b"" and done.stdout == b""
+
+
+def test_size_changes_on_the_way(srplay, tmp_path):
+    """The model goes on where it can; a y4m cannot change its size and says so."""
+    parts = []
+    for name, size in (("a.ts", "160x90"), ("b.ts", "320x180")):
+        tiny.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=1", "-c:v", "libx264", tmp_path / name)
+        parts.append((tmp_path / name).read_bytes())
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(parts))
+    s = stats_of(srplay("--sr=off", "--untimed", "--stats=-", both))
+    assert s["frames"] >= 48
+    done = srplay("--sr=off", "--dump", tmp_path / "x.y4m", both)
+    assert done.returncode == 3 and b"changed from 320x180 to 640x360" in done.stderr
+    assert srplay("--sr=off", "--dump", tmp_path / "x.png", both).returncode == 0
+    assert decode(tmp_path / "x.png", 640, 360, "rgb24").shape == (1, 360, 640, 3)
