@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* log.h - the programs' log: one line per event on stderr, remote text escaped. Thread-safe. */
 #ifndef SP_LOG_H
 #define SP_LOG_H

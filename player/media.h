@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* media.h - opens whatever srplay can open and yields decoded frames.
  *
  * A medium is a package (manifest.json, or a playlist that announces one), a plain HLS playlist, or

@@ -266,7 +266,8 @@ static void test_resize(void **state)
                         const double py = (y + 0.5) / scale - 0.5, px = (x + 0.5) / scale - 0.5;
                         for (int sy = (int)floor(py) - 3; sy < (int)floor(py) + 5; sy++) {
                             for (int sx = (int)floor(px) - 3; sx < (int)floor(px) + 5; sx++) {
-                                const double k = weight_of(mode, py - sy) * weight_of(mode, px - sx);
+                                const double k =
+                                    weight_of(mode, py - sy) * weight_of(mode, px - sx);
                                 const int at = clamped(sy, h) * (int)w + clamped(sx, w);
                                 for (uint32_t c = 0; c < channels; c++) {
                                     expected[(y * ow + x) * channels + c] +=

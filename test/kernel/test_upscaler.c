@@ -336,7 +336,8 @@ static void test_against_base(void **state)
             process(up, SRP_METHOD_BICUBIC, &in, &b);
             assert_true(canvas_difference(&a, &b) <= 1);
             if (info.scale == 1) {
-                assert_int_equal(canvas_difference(&a, &in), formats[k] == SRP_FORMAT_BGRA ? 255 : 0);
+                assert_int_equal(canvas_difference(&a, &in),
+                                 formats[k] == SRP_FORMAT_BGRA ? 255 : 0);
             }
             canvas_free(&in), canvas_free(&a), canvas_free(&b);
         }

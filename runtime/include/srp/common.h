@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srp/common.h - error codes, logging and version of libsrp.
  *
  * Thread-safety: every function here is safe to call from any thread. */
@@ -22,20 +23,20 @@ extern "C" {
 #define SRP_API
 #endif
 
-/* Every function that can fail returns one of these. Codes are negative, in families of thousands. */
+/* Every function that can fail returns one of these: negative, in families of thousands. */
 enum srp_err {
     SRP_OK = 0,
     SRP_ERR_IO = -1000,          /* reading or writing failed */
     SRP_ERR_NOT_FOUND = -1001,   /* the named file or object does not exist */
     SRP_ERR_NETWORK = -1002,     /* a transfer failed for good (after retries) */
     SRP_ERR_PARSE = -2000,       /* not well-formed JSON / safetensors / playlist / zstd */
-    SRP_ERR_FORMAT = -2001,      /* well-formed, but a field is missing, duplicated or has a wrong type or value */
+    SRP_ERR_FORMAT = -2001,      /* a field is missing, duplicated or of a wrong type or value */
     SRP_ERR_LIMIT = -2002,       /* a size or count is above srp/limits.h */
     SRP_ERR_HASH = -2003,        /* the SHA-256 does not match */
     SRP_ERR_SIZE = -2004,        /* shorter or longer than declared */
-    SRP_ERR_UNSUPPORTED = -2005, /* valid, but a version, codec or operator this build does not know */
+    SRP_ERR_UNSUPPORTED = -2005, /* a version, codec or operator unknown to this build */
     SRP_ERR_GRAPH = -3000,       /* an impossible graph: cycle, shape conflict, missing tensor */
-    SRP_ERR_PARAMS = -3001,      /* a parameter tensor is missing, surplus or has a wrong shape or dtype */
+    SRP_ERR_PARAMS = -3001,      /* a parameter tensor is missing, surplus or of a wrong shape */
     SRP_ERR_NONFINITE = -3002,   /* NaN or infinity in the parameters */
     SRP_ERR_DECODE = -4000,      /* video or audio could not be decoded */
     SRP_ERR_DEVICE = -5000,      /* a backend, display or audio device failed */
@@ -43,8 +44,8 @@ enum srp_err {
     SRP_ERR_USAGE = -7000,       /* the caller broke the contract of the function */
 };
 
-/* Filled by functions that fail; `detail` is one sentence without a newline that names the file, field,
- * node or byte offset at fault. Bytes that came from outside are escaped. The caller owns it; a NULL
+/* Filled by functions that fail; `detail` is one sentence without a newline that names the file,
+ * field, node or byte offset at fault. Bytes from outside are escaped. The caller owns it; a NULL
  * `struct srp_error *` is accepted everywhere. Untouched on success. */
 struct srp_error {
     enum srp_err code;
@@ -57,7 +58,7 @@ SRP_API const char *srp_strerror(enum srp_err code);
 /* "0.1.0": the version of the library in use, for comparison with SRP_VERSION_STRING. */
 SRP_API const char *srp_version(void);
 
-/* Name of the instruction set the library's own kernels use on this machine: "avx512vnni", "avx2", "scalar"... */
+/* The instruction set that the library's own kernels use on this machine: "avx2", "scalar". */
 SRP_API const char *srp_isa(void);
 
 /* Bytes in memory, with the name used for them in error messages. The library never keeps `data`

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srp/limits.h - every limit that libsrp puts on data from outside. One place, used by the packer
  * (through srinfo), the player and the library; docs/format.md quotes it. */
 #ifndef SRP_LIMITS_H
@@ -21,7 +22,7 @@
 #define SRP_MAX_JSON_DEPTH 16u
 #define SRP_MAX_JSON_VALUES (1u << 19)    /* values in one JSON document */
 #define SRP_MAX_SAFETENSORS_HEADER (1u << 20)
-#define SRP_MAX_OBJECT_BYTES (256ull << 20)  /* a graph or parameter object, also once decompressed */
+#define SRP_MAX_OBJECT_BYTES (256ull << 20) /* a graph or parameters, also once decompressed */
 #define SRP_MAX_SEGMENT_BYTES (1ull << 30)
 #define SRP_MAX_CHUNKS 100000u
 #define SRP_MAX_MODELS 64u

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srp/model.h - tier 1: a model (graph + parameters) and its execution on float tensors.
  *
  * Format of both inputs: docs/format.md. Apps that want pictures in and out use srp/upscaler.h. */
@@ -17,8 +18,8 @@ struct srp_model;
 enum srp_colour_space {
     SRP_COLOUR_Y = 1,  /* 1 channel: luma code / 255; chroma is enlarged by the base upscaler */
     SRP_COLOUR_RGB,    /* 3 channels: full-range R'G'B' in 0..1, chroma enlarged to 4:4:4 first */
-    SRP_COLOUR_YUV420, /* 6 channels at chroma resolution: luma (0,0) (0,1) (1,0) (1,1) of each 2x2 block
-                          as (row, column), then U, V; codes / 255 */
+    SRP_COLOUR_YUV420, /* 6 channels at chroma resolution: luma (0,0) (0,1) (1,0) (1,1) of each
+                          2x2 block as (row, column), then U, V; codes / 255 */
 };
 
 struct srp_model_params {
@@ -41,7 +42,7 @@ struct srp_model_info {
  * Errors: PARSE, FORMAT, LIMIT, SIZE, UNSUPPORTED, GRAPH, PARAMS, NONFINITE, NOMEM. */
 SRP_API enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
                                       struct srp_error *err);
-/* As above, graph alone with all-zero-mean pseudo-random parameters from `seed`: for benchmarks and plans. */
+/* As above, with pseudo-random parameters of zero mean from `seed`: for benchmarks and plans. */
 SRP_API enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_blob *graph,
                                              uint64_t seed, struct srp_error *err);
 SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
@@ -49,11 +50,11 @@ SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
 SRP_API void srp_model_unref(struct srp_model **model);
 SRP_API void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info);
 
-/* ---- execution on tensors ---------------------------------------------------------------------------- */
+/* ---- execution on tensors ------------------------------------------------------------------- */
 
 enum srp_backend {
     SRP_BACKEND_AUTO = 0,   /* the fastest that was built in */
-    SRP_BACKEND_REFERENCE,  /* plain C, one node after the other; the definition of every operator */
+    SRP_BACKEND_REFERENCE,  /* plain C, node after node; the definition of every operator */
     SRP_BACKEND_XNNPACK,
     SRP_BACKEND_NATIVE,     /* the library's own vector kernels; x86 with AVX2 and FMA so far */
 };
@@ -76,17 +77,19 @@ struct srp_executor_info {
     const char *dtype;        /* "f32" */
     const char *isa;
     uint32_t threads;
-    uint64_t arena_bytes;     /* intermediates at the current size; 0 before the first reserve/run */
+    uint64_t arena_bytes;     /* intermediates; 0 before the first reserve or run */
 };
 
-SRP_API enum srp_err srp_executor_create(struct srp_executor **out, const struct srp_executor_params *params,
+SRP_API enum srp_err srp_executor_create(struct srp_executor **out,
+                                         const struct srp_executor_params *params,
                                          struct srp_error *err);
 SRP_API void srp_executor_destroy(struct srp_executor **ex);
 /* Plans and allocates for width x height input pixels. Runs at this size or smaller sizes that were
  * reserved before allocate nothing. Errors: LIMIT, NOMEM, DEVICE. */
 SRP_API enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
                                           struct srp_error *err);
-/* in: [height][width][channels] f32, dense, in the units of enum srp_colour_space; the graph's mean is applied inside.
+/* in: [height][width][channels] f32, dense, in the units of enum srp_colour_space; the graph's
+ * mean is applied inside.
  * out: [height*scale][width*scale][channels] f32, dense, NOT clipped. The two must not overlap. */
 SRP_API enum srp_err srp_executor_run(struct srp_executor *ex, const float *in, uint32_t width,
                                       uint32_t height, float *out, struct srp_error *err);

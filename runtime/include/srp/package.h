@@ -1,7 +1,8 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srp/package.h - tier 3: a package's manifest, and models that are only handed out verified.
  *
- * The library opens no files and no sockets: the caller fetches the bytes that `struct srp_object` names
- * and hands them in. docs/format.md is the specification. */
+ * The library opens no files and no sockets: the caller fetches the bytes that `struct srp_object`
+ * names and hands them in. docs/format.md is the specification. */
 #ifndef SRP_PACKAGE_H
 #define SRP_PACKAGE_H
 
@@ -11,10 +12,10 @@
 extern "C" {
 #endif
 
-/* A validated manifest. Immutable. Thread-safety: safe. All pointers below live as long as it does. */
+/* A validated manifest. Immutable. Thread-safety: safe. All pointers live as long as it does. */
 struct srp_package;
 
-/* A file of the package, relative to the manifest: "objects/<sha256>.<ext>" or a plain file name. */
+/* A file of the package, beside the manifest: "objects/<sha256>.<ext>" or a plain file name. */
 struct srp_object {
     const char *uri;
     uint64_t size;
@@ -71,19 +72,22 @@ SRP_API void srp_package_destroy(struct srp_package **pkg);
 SRP_API void srp_package_get_info(const struct srp_package *pkg, struct srp_package_info *info);
 /* NULL when the index is out of range. */
 SRP_API const struct srp_chunk *srp_package_chunk(const struct srp_package *pkg, uint32_t index);
-SRP_API const struct srp_segment *srp_package_audio_segment(const struct srp_package *pkg, uint32_t index);
-SRP_API const struct srp_package_model *srp_package_get_model(const struct srp_package *pkg, uint32_t index);
+SRP_API const struct srp_segment *srp_package_audio_segment(const struct srp_package *pkg,
+                                                            uint32_t index);
+SRP_API const struct srp_package_model *srp_package_get_model(const struct srp_package *pkg,
+                                                              uint32_t index);
 /* Index of the chunk shown at `seconds` (clamped to the first and last). */
 SRP_API uint32_t srp_package_chunk_at(const struct srp_package *pkg, double seconds);
 
 /* SRP_OK when size and SHA-256 are the declared ones. Errors: SIZE, HASH. */
-SRP_API enum srp_err srp_object_verify(const struct srp_object *object, const void *data, size_t size,
-                                       struct srp_error *err);
+SRP_API enum srp_err srp_object_verify(const struct srp_object *object, const void *data,
+                                       size_t size, struct srp_error *err);
 
 /* Verifies both blobs, decompresses, creates the model, and checks that its scale is the package's.
  * No model leaves this function unverified (promise P0). */
 SRP_API enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t index,
-                                            const struct srp_blob *graph, const struct srp_blob *parameters,
+                                            const struct srp_blob *graph,
+                                            const struct srp_blob *parameters,
                                             struct srp_model **out, struct srp_error *err);
 
 #ifdef __cplusplus

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srp/upscaler.h - tier 2: picture in, picture out. Needs neither network nor display.
  *
  *     struct srp_upscaler *up = NULL;
@@ -22,14 +23,17 @@ enum srp_format {
     SRP_FORMAT_YUV420 = 1, /* planes Y, U, V */
     SRP_FORMAT_NV12,       /* planes Y, interleaved UV */
     SRP_FORMAT_RGB,        /* one plane, R G B bytes, full range */
-    SRP_FORMAT_BGRA,       /* one plane, B G R A bytes, full range; A is written as 255, ignored when read */
+    SRP_FORMAT_BGRA,       /* one plane, B G R A bytes, full range; A: written as 255, never read */
 };
-enum srp_matrix { SRP_MATRIX_BT709 = 0, SRP_MATRIX_BT601, SRP_MATRIX_BT2020 }; /* BT2020: non-constant luminance */
+/* BT2020: non-constant luminance */
+enum srp_matrix { SRP_MATRIX_BT709 = 0, SRP_MATRIX_BT601, SRP_MATRIX_BT2020 };
 enum srp_range { SRP_RANGE_LIMITED = 0, SRP_RANGE_FULL };
-enum srp_chroma { SRP_CHROMA_LEFT = 0, SRP_CHROMA_CENTER, SRP_CHROMA_TOPLEFT }; /* siting of 4:2:0 samples */
+/* Siting of 4:2:0 samples. */
+enum srp_chroma { SRP_CHROMA_LEFT = 0, SRP_CHROMA_CENTER, SRP_CHROMA_TOPLEFT };
 
-/* A view on pixels that the caller owns. `matrix`, `range`, `chroma` describe YUV formats; an RGB or
- * BGRA picture ignores them. Strides are in bytes and may be negative (bottom-up) or larger than a row. */
+/* A view on pixels that the caller owns. `matrix`, `range`, `chroma` describe YUV formats; an RGB
+ * or BGRA picture ignores them. Strides are in bytes and may be negative (bottom-up) or larger than
+ * a row. */
 struct srp_picture {
     enum srp_format format;
     uint32_t width, height;
@@ -43,7 +47,7 @@ struct srp_picture {
 /* How an output picture is made. */
 enum srp_method {
     SRP_METHOD_SR = 0,  /* the model */
-    SRP_METHOD_BICUBIC, /* the base upscaler: cubic with B=0, C=0.6 (swscale's default), edges replicated */
+    SRP_METHOD_BICUBIC, /* the base upscaler: cubic, B=0, C=0.6 (as swscale), edges replicated */
     SRP_METHOD_LANCZOS, /* Lanczos, 3 lobes */
 };
 
@@ -51,13 +55,14 @@ enum srp_method {
 struct srp_upscaler;
 
 struct srp_upscaler_params {
-    struct srp_model *model; /* NULL: SRP_METHOD_SR is refused, the others work. The upscaler takes a reference */
+    struct srp_model *model; /* referenced; NULL: SRP_METHOD_SR is refused, the others work */
     uint32_t scale;          /* used when model is NULL; otherwise 0 or the model's */
     enum srp_backend backend;
     uint32_t threads;        /* 0: one per core */
 };
 
-SRP_API enum srp_err srp_upscaler_create(struct srp_upscaler **out, const struct srp_upscaler_params *params,
+SRP_API enum srp_err srp_upscaler_create(struct srp_upscaler **out,
+                                         const struct srp_upscaler_params *params,
                                          struct srp_error *err);
 SRP_API void srp_upscaler_destroy(struct srp_upscaler **up);
 
@@ -65,20 +70,22 @@ SRP_API void srp_upscaler_destroy(struct srp_upscaler **up);
 SRP_API enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *model,
                                             struct srp_error *err);
 
-/* in: YUV420, NV12, RGB or BGRA. out: any format; YUV -> YUV keeps in's matrix, range and chroma siting,
- * and out's must be equal. out's size is at most in's size times scale; a smaller one crops right and bottom.
+/* in: YUV420, NV12, RGB or BGRA. out: any format; YUV -> YUV keeps in's matrix, range and chroma
+ * siting, and out's must be equal. out's size is at most in's size times scale; a smaller one crops
+ * right and bottom.
  * The result does not depend on the number of threads. Errors: USAGE, LIMIT, NOMEM, DEVICE. */
 SRP_API enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method method,
-                                          const struct srp_picture *in, const struct srp_picture *out,
-                                          struct srp_error *err);
+                                          const struct srp_picture *in,
+                                          const struct srp_picture *out, struct srp_error *err);
 
 /* Arena, dtype, ISA, threads; zeros and "" before a model is set. */
 SRP_API void srp_upscaler_get_info(const struct srp_upscaler *up, struct srp_executor_info *info);
 
-/* Format conversion at equal size, single-threaded. 4:2:0 chroma is enlarged with the base upscaler's cubic and reduced
- * with [1 2 1]/4 (co-sited) or [1 1]/2 (centred) filters, at the sited positions. */
-SRP_API enum srp_err srp_picture_convert(const struct srp_picture *in, const struct srp_picture *out,
-                                         struct srp_error *err);
+/* Format conversion at equal size, single-threaded. 4:2:0 chroma is enlarged with the base
+ * upscaler's cubic and reduced with [1 2 1]/4 (co-sited) or [1 1]/2 (centred) filters, at the sited
+ * positions. */
+SRP_API enum srp_err srp_picture_convert(const struct srp_picture *in,
+                                         const struct srp_picture *out, struct srp_error *err);
 
 #ifdef __cplusplus
 }
