@@ -14,7 +14,7 @@ done
 # JSON inside C strings of tests may be a little longer.
 long=$(awk 'length > (FILENAME ~ /^test/ ? 110 : 100) {print FILENAME ":" FNR}' $sources)
 [ -z "$long" ] || complain "longer than 100 columns: $long"
-spaces=$(git grep -nIE '[[:space:]]+$|\t' -- '*.c' '*.h' '*.py' '*.sh' | cut -d: -f1,2) || :
+spaces=$(git grep -nIP '[ \t]+$|\t' -- '*.c' '*.h' '*.py' '*.sh' | cut -d: -f1,2) || :
 [ -z "$spaces" ] || complain "tab or trailing space: $spaces"
 for f in $sources $(git ls-files '*.py' '*.sh'); do
     head -n 2 "$f" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || complain "$f: no licence line"
