@@ -36,6 +36,7 @@ CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 0.5
 CELL = 16  # low-resolution pixels: side of the cells that carry sampling weights
 WEIGHED_FRAMES = 16  # frames per source on which these weights are measured
+PROBE_STEPS = 100  # how often a fixed batch is looked at for signs of divergence
 PEAK = 255.0
 
 
@@ -227,15 +228,18 @@ class Trainer:
                 mine.data = theirs.data
         self.replicas.insert(0, self.module)
         self.parameters = list(self.module.parameters())
-        if options.optimiser == "soap":
-            self.optimiser = Soap(self.parameters, options.rate)
-        else:
-            self.optimiser = torch.optim.Adam(self.parameters, options.rate, betas=(0.9, 0.99))
+        self.optimiser = self.new_optimiser()
         self.step = 0
         self.rngs = [np.random.default_rng([seed, i]) for i in range(threads)]
         self.pairs, held = _evaluation_frames(self.module, sources)
         self.sampler = Sampler(sources, self.module.colour, self.module.scale, options, held)
         self.refused = 0  # steps in a row whose gradient was not finite
+        self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
+        with torch.no_grad():
+            x, self.wanted = self.sampler.draw(np.random.default_rng([seed, len(self.rngs)]), 16)
+            self.probe = x.to(device)
+            self.bicubic = float((graphs.resize(x, self.module.scale) - self.wanted).square().mean())
+        self.best, self.safe = math.inf, self.copy()
 
     def part(self, number, fraction):
         """Gradient of one thread's part of the batch; returns its loss."""
@@ -274,6 +278,7 @@ class Trainer:
         self.refused = 0
         rate = (
             o.rate
+            * self.caution
             * min(1.0, (fraction + 1e-4) / o.warmup)
             * 0.5
             * (1 + math.cos(math.pi * min(1.0, fraction)))
@@ -284,7 +289,32 @@ class Trainer:
         keep = min(o.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - keep)
+        if self.step % PROBE_STEPS == 0:
+            self.look()
         return sum(losses)
+
+    def new_optimiser(self):
+        if self.options.optimiser == "soap":
+            return Soap(self.parameters, self.options.rate)
+        return torch.optim.Adam(self.parameters, self.options.rate, betas=(0.9, 0.99))
+
+    def copy(self):
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def look(self):
+        """Goes back to the best weights seen, at half the rate, when nearly all of the gain over
+        bicubic is lost: a step that kills all ReLUs gives finite numbers and is never repaired."""
+        loss = float((self.module(self.probe).cpu() - self.wanted).square().mean())
+        lost = self.best < 0.98 * self.bicubic and loss > self.best + 0.9 * (self.bicubic - self.best)
+        if loss < self.best:
+            self.best, self.safe = loss, self.copy()
+        elif lost or not math.isfinite(loss):
+            for kind in (self.module, self.average):
+                for parameter, safe in zip(kind.parameters(), self.safe):
+                    parameter.copy_(safe)
+            self.optimiser = self.new_optimiser()
+            self.caution *= 0.5
 
     def state(self):
         return {
@@ -292,6 +322,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "guard": (self.caution, self.best, self.safe),
             "rngs": json.dumps([rng.bit_generator.state for rng in self.rngs]),
         }
 
@@ -302,6 +333,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
+        self.caution, self.best, self.safe = state["guard"]
         for rng, saved in zip(self.rngs, json.loads(state["rngs"])):
             rng.bit_generator.state = saved
 

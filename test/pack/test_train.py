@@ -242,6 +242,27 @@ def test_diverged_training_is_an_error_and_single_nans_are_not(monkeypatch):
         train.overfit(GRAPH, lr, hr, steps=40, options=SMALL, threads=1)
 
 
+def test_a_rate_that_kills_the_network_is_survived(monkeypatch):
+    """A step that sets all weights to zero in the middle of the run: finite, and never repaired."""
+    lr, hr = video()
+    monkeypatch.setattr(train, "PROBE_STEPS", 20)
+    true_advance = train.Trainer.advance
+    cautions = []
+
+    def advance(self, pool, fraction):
+        if self.step == 90:
+            with torch.no_grad():
+                for parameter in self.parameters:
+                    parameter.zero_()
+        cautions.append(self.caution)
+        return true_advance(self, pool, fraction)
+
+    monkeypatch.setattr(train.Trainer, "advance", advance)
+    result = train.overfit(GRAPH, lr, hr, steps=180, options=SMALL, threads=2)
+    assert cautions[0] == 1 and cautions[-1] == 0.5
+    assert result.psnr > result.psnr_bicubic + 1
+
+
 @pytest.mark.parametrize("name", ["wdsr2-x2", "espcn-x2"])
 def test_other_families_train(name):
     lr, hr = video()
