@@ -47,7 +47,7 @@ class Options:
     batch: int = 16
     patch: int = 32  # low-resolution pixels
     margin: int = 2  # low-resolution pixels at a patch's edge that the loss does not see
-    rate: float = 5e-3
+    rate: float = 7e-3
     warmup: float = 0.02  # fraction of the run
     loss: str = "mse"  # l1, mse, charbonnier, mixed
     sharpness: float = 0.5  # sampling weight = (squared error of bicubic) ** sharpness; 0: uniform
