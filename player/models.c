@@ -63,7 +63,8 @@ static enum srp_err load_from(struct srp_model **out, const char *dir, const cha
         sp_fail(err, code, "out of memory");
     } else if (access(graph, F_OK) == 0) {
         *found = true;
-        code = load_pair(out, graph, parameters, err);
+        code = access(parameters, F_OK) == 0 ? load_pair(out, graph, parameters, err)
+                                             : load_path(out, graph, err);
     } else {
         code = SRP_ERR_NOT_FOUND;
     }

@@ -45,14 +45,18 @@ static const char full_graph[] =
     " \"scale\": 2, \"mode\": \"bilinear\"},\n"
     " {\"op\": \"resize\", \"name\": \"hard\", \"inputs\": [\"x\"], \"output\": \"n2\","
     " \"scale\": 2, \"mode\": \"nearest\"},\n"
-    " {\"op\": \"concat\", \"name\": \"cat2\", \"inputs\": [\"d\", \"b2\", \"n2\"],"
+    " {\"op\": \"concat\", \"name\": \"cat2\", \"inputs\": [\"d\", \"b2\", \"g\"],"
     " \"output\": \"e\"},\n"
     " {\"op\": \"conv2d\", \"name\": \"post\", \"inputs\": [\"e\"], \"output\": \"p\","
     " \"channels\": 4, \"kernel\": [3, 3], \"activation\": \"sigmoid\"},\n"
     " {\"op\": \"depth_to_space\", \"name\": \"last\", \"inputs\": [\"p\"], \"output\": \"q\","
     " \"block\": 2, \"order\": \"dcr\"},\n"
     " {\"op\": \"resize\", \"name\": \"base\", \"inputs\": [\"x\"], \"output\": \"b\","
-    " \"scale\": 4, \"mode\": \"bicubic\"}\n"
+    " \"scale\": 4, \"mode\": \"bicubic\"},\n"
+    " {\"op\": \"slice\", \"name\": \"part\", \"inputs\": [\"d\"], \"output\": \"v\","
+    " \"first\": 1, \"channels\": 1},\n"
+    " {\"op\": \"mul\", \"name\": \"gate\", \"inputs\": [\"v\", \"n2\"], \"output\": \"g\","
+    " \"activation\": \"sigmoid\"}\n"
     " ]}\n";
 
 /* 44 parameters. */

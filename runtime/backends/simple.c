@@ -18,7 +18,8 @@ static const struct srpi_tensor *tensor_of(const struct job *job, uint32_t index
     return &job->run->graph->tensors[index];
 }
 
-static void add_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+/* add and mul */
+static void join_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
 {
     (void)worker;
     const struct job *job = context;
@@ -27,17 +28,19 @@ static void add_rows(void *context, uint32_t begin, uint32_t end, uint32_t worke
     const size_t pixels = (size_t)job->run->width * tensor->factor;
     const size_t row = pixels * tensor->channels;
     const size_t at = begin * row, count = (end - begin) * row;
+    void (*const combine)(const float *, const float *, float *, size_t) =
+        node->op == SRPI_OP_MUL ? srpi_ref_mul : srpi_ref_add;
     float *out = job->run->tensor[node->output] + at;
     /* The output may share the memory of any one operand: that one comes first. */
     uint32_t first = 0;
     for (uint32_t i = 0; i < node->input_count; i++) {
         first = job->run->tensor[node->inputs[i]] + at == out ? i : first;
     }
-    const float *sum = job->run->tensor[node->inputs[first]] + at;
+    const float *so_far = job->run->tensor[node->inputs[first]] + at;
     for (uint32_t i = 0; i < node->input_count; i++) {
         if (i != first) {
-            srpi_ref_add(sum, job->run->tensor[node->inputs[i]] + at, out, count);
-            sum = out;
+            combine(so_far, job->run->tensor[node->inputs[i]] + at, out, count);
+            so_far = out;
         }
     }
     srpi_ref_activate(out, (end - begin) * pixels, tensor->channels, node->activation, node->alpha,
@@ -59,6 +62,19 @@ static void concat_rows(void *context, uint32_t begin, uint32_t end, uint32_t wo
                         tensor->channels, offset, (end - begin) * width);
         offset += channels;
     }
+}
+
+static void slice_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    (void)worker;
+    const struct job *job = context;
+    const struct srpi_tensor *in = tensor_of(job, job->node->inputs[0]);
+    const struct srpi_tensor *out = tensor_of(job, job->node->output);
+    const size_t width = (size_t)job->run->width * out->factor;
+    srpi_ref_slice(job->run->tensor[job->node->inputs[0]] + begin * width * in->channels,
+                   in->channels, job->node->first,
+                   job->run->tensor[job->node->output] + begin * width * out->channels,
+                   out->channels, (end - begin) * width);
 }
 
 static void shuffle_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
@@ -94,7 +110,11 @@ void srpi_run_simple(const struct srpi_run *run, const struct srpi_node *node)
     case SRPI_OP_CONV2D:
         break;
     case SRPI_OP_ADD:
-        srpi_pool_for(run->pool, add_rows, &job, out_rows, ROWS);
+    case SRPI_OP_MUL:
+        srpi_pool_for(run->pool, join_rows, &job, out_rows, ROWS);
+        break;
+    case SRPI_OP_SLICE:
+        srpi_pool_for(run->pool, slice_rows, &job, out_rows, ROWS);
         break;
     case SRPI_OP_CONCAT:
         srpi_pool_for(run->pool, concat_rows, &job, out_rows, ROWS);

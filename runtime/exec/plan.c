@@ -6,13 +6,14 @@
 
 #include "model/error.h"
 
-/* An element-wise sum may overwrite an operand that nobody reads afterwards. */
+/* An element-wise sum or product may overwrite an operand that nobody reads afterwards. */
 static void share_sums(struct srpi_plan *plan)
 {
     const struct srpi_graph *graph = plan->graph;
     for (uint32_t n = 0; n < graph->node_count; n++) {
         const struct srpi_node *node = &graph->nodes[n];
-        if (node->op != SRPI_OP_ADD || !plan->needed[node->output]) {
+        if ((node->op != SRPI_OP_ADD && node->op != SRPI_OP_MUL) ||
+            !plan->needed[node->output]) {
             continue;
         }
         for (uint32_t i = 0; i < node->input_count; i++) {

@@ -132,6 +132,32 @@ void srpi_ref_add(const float *a, const float *b, float *out, size_t count)
     }
 }
 
+void srpi_ref_mul(const float *a, const float *b, float *out, size_t count)
+{
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        float product[8];
+        for (size_t k = 0; k < 8; k++) {
+            product[k] = a[i + k] * b[i + k];
+        }
+        memcpy(out + i, product, sizeof(product));
+    }
+    for (; i < count; i++) {
+        out[i] = a[i] * b[i];
+    }
+}
+
+void srpi_ref_slice(const float *in, uint32_t in_channels, uint32_t first, float *out,
+                    uint32_t channels, size_t pixels)
+{
+    in += first;
+    for (size_t p = 0; p < pixels; p++) {
+        memcpy(out, in, channels * sizeof(float));
+        in += in_channels;
+        out += channels;
+    }
+}
+
 void srpi_ref_concat(const float *in, uint32_t channels, float *out, uint32_t out_channels,
                      uint32_t offset, size_t pixels)
 {

@@ -45,6 +45,13 @@ void srpi_ref_activate(float *data, size_t pixels, uint32_t channels,
 /* out[i] = a[i] + b[i]; out may be a or b. */
 void srpi_ref_add(const float *a, const float *b, float *out, size_t count);
 
+/* out[i] = a[i] * b[i]; out may be a or b. */
+void srpi_ref_mul(const float *a, const float *b, float *out, size_t count);
+
+/* Copies `channels` channels from channel `first` on of `pixels` pixels of in_channels. */
+void srpi_ref_slice(const float *in, uint32_t in_channels, uint32_t first, float *out,
+                    uint32_t channels, size_t pixels);
+
 /* Copies `pixels` pixels of `channels` to channel `offset` of a tensor with out_channels. */
 void srpi_ref_concat(const float *in, uint32_t channels, float *out, uint32_t out_channels,
                      uint32_t offset, size_t pixels);

@@ -47,7 +47,8 @@ struct draft {
     size_t input_count;
 };
 
-static const char *const op_words[] = {"conv2d", "add", "concat", "depth_to_space", "resize", NULL};
+static const char *const op_words[] = {"conv2d", "add", "concat", "depth_to_space",
+                                       "resize", "mul", "slice",  NULL};
 static const char *const activation_words[] = {"none",  "relu", "leaky_relu", "prelu",
                                                "clip", "tanh", "sigmoid",    NULL};
 static const char *const mode_words[] = {"nearest", "bilinear", "bicubic", NULL};
@@ -142,6 +143,7 @@ static enum srp_err read_attributes(const struct srpi_at *at, struct draft_node 
         rc = read_conv2d(at, draft, channels, err);
         return rc != SRP_OK ? rc : read_activation(at, node, err);
     case SRPI_OP_ADD:
+    case SRPI_OP_MUL:
         return read_activation(at, node, err);
     case SRPI_OP_CONCAT:
         return SRP_OK;
@@ -159,6 +161,11 @@ static enum srp_err read_attributes(const struct srpi_at *at, struct draft_node 
             node->mode = (enum srpi_resize_mode)word;
         }
         return rc;
+    case SRPI_OP_SLICE:
+        rc = srpi_get_u32(at, "first", 0, SRP_MAX_CHANNELS - 1, &node->first, err);
+        return rc != SRP_OK
+                   ? rc
+                   : srpi_get_u32(at, "channels", 1, SRP_MAX_CHANNELS, channels, err);
     }
     return srpi_at_fail(at, err, SRP_ERR_UNSUPPORTED, "unknown operator");
 }
@@ -199,7 +206,8 @@ static enum srp_err read_node(struct draft *d, const struct srpi_at *at, uint32_
         rc = srpi_get_name(at, "output", SRP_MAX_NAME, "", &draft->output, err);
     }
     if (rc == SRP_OK) {
-        bool several = draft->node.op == SRPI_OP_ADD || draft->node.op == SRPI_OP_CONCAT;
+        bool several = draft->node.op == SRPI_OP_ADD || draft->node.op == SRPI_OP_MUL ||
+                       draft->node.op == SRPI_OP_CONCAT;
         rc = srpi_get_list(at, "inputs", several ? 2 : 1, several ? SRP_MAX_INPUTS : 1,
                            &draft->inputs, &count, err);
     }
@@ -441,7 +449,7 @@ static enum srp_err infer_join(const struct srpi_graph *g, const struct srpi_nod
     return SRP_OK;
 }
 
-/* Shape of the node's output; `channels` of a conv2d is there already. */
+/* Shape of the node's output; `channels` of a conv2d or slice is there already. */
 static enum srp_err infer_shape(const struct srpi_graph *g, const struct srpi_node *node,
                                 const char *file, struct srp_error *err)
 {
@@ -454,6 +462,7 @@ static enum srp_err infer_shape(const struct srpi_graph *g, const struct srpi_no
         out->factor = in->factor;
         break;
     case SRPI_OP_ADD:
+    case SRPI_OP_MUL:
     case SRPI_OP_CONCAT:
         rc = infer_join(g, node, file, err);
         break;
@@ -470,6 +479,17 @@ static enum srp_err infer_shape(const struct srpi_graph *g, const struct srpi_no
     case SRPI_OP_RESIZE:
         out->channels = in->channels;
         out->factor = in->factor * node->scale;
+        break;
+    case SRPI_OP_SLICE:
+        /* Both are at most SRP_MAX_CHANNELS: the sum does not wrap. */
+        if (node->first + out->channels > in->channels) {
+            return srpi_fail(err, SRP_ERR_GRAPH,
+                             "%s: node '%s': channels %" PRIu32 "..%" PRIu32 " of '%s', which has "
+                             "%" PRIu32,
+                             file, node->name, node->first, node->first + out->channels - 1,
+                             in->name, in->channels);
+        }
+        out->factor = in->factor;
         break;
     }
     if (rc == SRP_OK && out->channels > SRP_MAX_CHANNELS) {

@@ -18,6 +18,8 @@ enum srpi_op {
     SRPI_OP_CONCAT,
     SRPI_OP_DEPTH_TO_SPACE,
     SRPI_OP_RESIZE,
+    SRPI_OP_MUL,
+    SRPI_OP_SLICE,
 };
 
 enum srpi_activation {
@@ -56,11 +58,11 @@ struct srpi_tensor {
 struct srpi_node {
     enum srpi_op op;
     const char *name;
-    uint32_t input_count;   /* conv2d, depth_to_space, resize: 1; add, concat: 2..SRP_MAX_INPUTS */
+    uint32_t input_count;   /* add, mul, concat: 2..SRP_MAX_INPUTS; the others: 1 */
     const uint32_t *inputs; /* tensor indices; one tensor may stand there twice */
     uint32_t output;        /* tensor index, always 1 + the node's own index */
 
-    enum srpi_activation activation; /* conv2d and add; NONE for the others */
+    enum srpi_activation activation; /* conv2d, add and mul; NONE for the others */
     float alpha;                     /* LEAKY_RELU, finite */
     float min, max;                  /* CLIP, finite, min <= max */
 
@@ -69,6 +71,7 @@ struct srpi_node {
     enum srpi_block_order order;          /* DEPTH_TO_SPACE */
     uint32_t scale;                       /* RESIZE: 1..4 */
     enum srpi_resize_mode mode;           /* RESIZE */
+    uint32_t first;                       /* SLICE: the input's channel that becomes channel 0 */
 
     /* CONV2D: owned by the model, finite; NULL in a graph whose parameters are not bound (as for
      * the other operators). */

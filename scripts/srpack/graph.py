@@ -188,11 +188,13 @@ class GraphModule(torch.nn.Module):
             return node["channels"], first
         if any(factor[t] != first for t in node["inputs"]):
             raise ValueError(f"node {node['name']}: inputs of different size")
-        if node["op"] == "add" and len(set(inputs)) == 1 and len(inputs) > 1:
+        if node["op"] in ("add", "mul") and len(set(inputs)) == 1 and len(inputs) > 1:
             _activation(node)
             return inputs[0], first
         if node["op"] == "concat":
             return sum(inputs), first
+        if node["op"] == "slice" and node["first"] + node["channels"] <= inputs[0]:
+            return node["channels"], first
         if node["op"] == "depth_to_space" and inputs[0] % node["block"] ** 2 == 0:
             return inputs[0] // node["block"] ** 2, first * node["block"]
         if node["op"] == "resize":
@@ -207,6 +209,10 @@ class GraphModule(torch.nn.Module):
                 y = self.convolutions[node["name"]](inputs[0])
             elif node["op"] == "add":
                 y = _activation(node)(sum(inputs[1:], inputs[0]))
+            elif node["op"] == "mul":
+                y = _activation(node)(math.prod(inputs[1:], start=inputs[0]))
+            elif node["op"] == "slice":
+                y = inputs[0][:, node["first"] : node["first"] + node["channels"]]
             elif node["op"] == "concat":
                 y = torch.cat(inputs, 1)
             elif node["op"] == "depth_to_space":

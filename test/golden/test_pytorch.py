@@ -165,7 +165,10 @@ def graph_of(colour, scale):
             "input": "x", "output": "y", "nodes": [
                 {"op": "conv2d", "name": "a", "inputs": ["x"], "output": "h", "channels": 7, "kernel": [3, 3],
                  "activation": "relu"},
-                {"op": "conv2d", "name": "b", "inputs": ["h"], "output": "t", "channels": channels * scale**2,
+                {"op": "slice", "name": "p", "inputs": ["h"], "output": "p", "first": 2, "channels": 5},
+                {"op": "slice", "name": "q", "inputs": ["h"], "output": "q", "first": 0, "channels": 5},
+                {"op": "mul", "name": "g", "inputs": ["p", "q", "p"], "output": "g", "activation": "sigmoid"},
+                {"op": "conv2d", "name": "b", "inputs": ["g"], "output": "t", "channels": channels * scale**2,
                  "kernel": [3, 3]},
                 {"op": "depth_to_space", "name": "s", "inputs": ["t"], "output": "d", "block": scale},
                 {"op": "resize", "name": "r", "inputs": ["x"], "output": "b", "scale": scale, "mode": "bicubic"},

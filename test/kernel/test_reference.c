@@ -178,6 +178,34 @@ static void test_add(void **state)
     assert_near(a, expected, 37, 0.0);
 }
 
+static void test_mul(void **state)
+{
+    (void)state;
+    uint32_t seed = 4;
+    float a[37], b[37], out[37];
+    double expected[37];
+    noise_fill(a, 37, &seed);
+    noise_fill(b, 37, &seed);
+    for (size_t i = 0; i < 37; i++) {
+        expected[i] = (double)(a[i] * b[i]);
+    }
+    srpi_ref_mul(a, b, out, 37);
+    assert_near(out, expected, 37, 0.0);
+    srpi_ref_mul(a, b, b, 37); /* in place */
+    assert_near(b, expected, 37, 0.0);
+}
+
+static void test_slice(void **state)
+{
+    (void)state;
+    const float in[] = {1, 2, 3, 4, 5, 10, 20, 30, 40, 50};
+    const double expected[] = {2, 3, 4, 20, 30, 40};
+    float out[7] = {0, 0, 0, 0, 0, 0, 77};
+    srpi_ref_slice(in, 5, 1, out, 3, 2);
+    assert_near(out, expected, 6, 0.0);
+    assert_true(out[6] == 77.0f);
+}
+
 static void test_concat(void **state)
 {
     (void)state;
@@ -290,7 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolution),    cmocka_unit_test(test_add),
         cmocka_unit_test(test_concat),         cmocka_unit_test(test_depth_to_space),
-        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_resize),         cmocka_unit_test(test_mul),
+        cmocka_unit_test(test_slice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

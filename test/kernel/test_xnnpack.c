@@ -77,7 +77,7 @@ static void draw(struct sketch *s, uint32_t seed)
     uint32_t last = put_conv(s, 0, 1 + noise(&s->seed) % 20);
     const uint32_t steps = 1 + noise(&s->seed) % 6;
     for (uint32_t i = 0; i < steps; i++) {
-        const uint32_t kind = noise(&s->seed) % 4;
+        const uint32_t kind = noise(&s->seed) % 5;
         const uint32_t other = noise(&s->seed) % (s->count + 1); /* any tensor so far */
         if (kind < 2) {
             last = put_conv(s, last, 1 + noise(&s->seed) % 34);
@@ -85,11 +85,21 @@ static void draw(struct sketch *s, uint32_t seed)
             const uint32_t a = put_conv(s, other, s->channels[last]), to = ++s->count;
             const bool third = s->channels[1] == s->channels[last] && noise(&s->seed) % 2 == 0;
             put(s,
-                "{\"op\":\"add\",\"name\":\"a%u\",\"inputs\":[\"t%u\",\"t%u\"%s],\"output\":\"t%u\","
+                "{\"op\":\"%s\",\"name\":\"a%u\",\"inputs\":[\"t%u\",\"t%u\"%s],\"output\":\"t%u\","
                 "\"activation\":%s},",
-                to, last, a, third ? ",\"t1\"" : "", to, random_activation(s, false));
+                noise(&s->seed) % 2 ? "add" : "mul", to, last, a, third ? ",\"t1\"" : "", to,
+                random_activation(s, false));
             s->read[last] = s->read[a] = true;
             s->channels[to] = s->channels[last];
+            last = to;
+        } else if (kind == 3) {
+            const uint32_t first = noise(&s->seed) % s->channels[last], to = ++s->count;
+            s->channels[to] = 1 + noise(&s->seed) % (s->channels[last] - first);
+            put(s,
+                "{\"op\":\"slice\",\"name\":\"i%u\",\"inputs\":[\"t%u\"],\"output\":\"t%u\","
+                "\"first\":%u,\"channels\":%u},",
+                to, last, to, first, s->channels[to]);
+            s->read[last] = true;
             last = to;
         } else {
             const uint32_t to = ++s->count;
@@ -269,9 +279,10 @@ static void test_plan(void **state)
             for (uint32_t b = a + 1; b < graph->tensor_count; b++) {
                 const bool apart = plan.offset[a] + plan.size[a] <= plan.offset[b] ||
                                    plan.offset[b] + plan.size[b] <= plan.offset[a];
-                /* b is written by node b - 1; an operand of an in-place sum may end there. */
-                const bool sum =
-                    graph->nodes[b - 1].op == SRPI_OP_ADD && plan.root[a] == plan.root[b];
+                /* b is written by node b - 1; an operand of an in-place join may end there. */
+                const enum srpi_op op = graph->nodes[b - 1].op;
+                const bool sum = (op == SRPI_OP_ADD || op == SRPI_OP_MUL) &&
+                                 plan.root[a] == plan.root[b];
                 if (!apart && !(sum ? a_end <= b - 1 : a_end < b - 1)) {
                     fail_msg("tensors %u and %u overlap\n%s", a, b, sketch.json);
                 }

@@ -185,6 +185,21 @@ def test_depth_to_space_and_concat_and_add(order):
                         assert abs(y[c, h * 2 + i, w * 2 + j] - wanted) < 1e-6
 
 
+def test_mul_and_slice():
+    nodes = [
+        {"op": "concat", "name": "cat", "inputs": ["x", "x"], "output": "q"},
+        {"op": "slice", "name": "s", "inputs": ["q"], "output": "s", "first": 2, "channels": 3},
+        {"op": "mul", "name": "m", "inputs": ["x", "s", "x"], "output": "y", "activation": "tanh"},
+    ]
+    value = {**one_conv(), "mean": 0, "nodes": nodes}
+    x = GENERATOR.normal(size=(3, 4, 3)).astype(np.float32)
+    y = graph.load_module(value)(torch.from_numpy(x)[None])[0].numpy()
+    assert np.allclose(y, np.tanh(x * x * x[[2, 0, 1]]), atol=1e-6)
+    nodes[1]["first"] = 4
+    with pytest.raises(ValueError, match="cannot run 'slice'"):
+        graph.load_module(value)
+
+
 @pytest.mark.parametrize("name", ["edge16-x1", "edge16-x4", "edge8-x3", "wdsr2-x2", "wdsr4-x4"])
 def test_initial_picture_is_bicubic(name):
     module = graph.load_module(models.all_models()[name])

@@ -73,15 +73,14 @@ static void reads_every_operator_and_attribute(void **state)
     assert_int_equal(g.colour, SRP_COLOUR_Y);
     assert_int_equal(g.channels, 1);
     assert_true(g.mean == 0.5f);
-    assert_int_equal(g.node_count, 14);
+    assert_int_equal(g.node_count, 16);
     assert_int_equal(g.parameter_count, 3316);
     assert_int_equal(g.macs_per_pixel, 3704);
     assert_int_equal(g.halo, 5);
     assert_string_equal(g.tensors[g.output].name, "y");
     /* "out" stands first and needs everything: it has moved to the end. */
-    assert_string_equal(g.nodes[13].name, "out");
-    assert_int_equal(g.output, 14);
-    assert_int_equal(g.tensors[0].last_use, 12);
+    assert_string_equal(g.nodes[15].name, "out");
+    assert_int_equal(g.output, 16);
 
     const struct srpi_node *n = find_node(&g, "head");
     assert_int_equal(n->op, SRPI_OP_CONV2D);
@@ -128,6 +127,17 @@ static void reads_every_operator_and_attribute(void **state)
     n = find_node(&g, "base");
     assert_int_equal(n->mode, SRPI_RESIZE_BICUBIC);
     assert_int_equal(n->scale, 4);
+    assert_int_equal(g.tensors[0].last_use, n->output - 1);
+    n = find_node(&g, "part");
+    assert_int_equal(n->op, SRPI_OP_SLICE);
+    assert_int_equal(n->first, 1);
+    assert_int_equal(g.tensors[n->output].channels, 1);
+    assert_int_equal(g.tensors[n->output].factor, 2);
+    n = find_node(&g, "gate");
+    assert_int_equal(n->op, SRPI_OP_MUL);
+    assert_int_equal(n->input_count, 2);
+    assert_int_equal(n->activation, SRPI_ACT_SIGMOID);
+    assert_int_equal(g.tensors[n->output].factor, 2);
     srpi_graph_free(&g);
     assert_null(g.memory);
 }
@@ -291,6 +301,18 @@ static void refuses_bad_nodes(void **state)
         {", \"mode\": \"bicubic\"", "", SRP_ERR_FORMAT, "nodes[13].mode: missing"},
         {"\"scale\": 4, \"mode\"", "\"scale\": 5, \"mode\"", SRP_ERR_LIMIT, "nodes[13].scale: 5"},
         {"\"scale\": 4, \"mode\"", "\"mode\"", SRP_ERR_FORMAT, "nodes[13].scale: missing"},
+        {"\"first\": 1, ", "", SRP_ERR_FORMAT, "nodes[14].first: missing"},
+        {"\"first\": 1,", "\"first\": -1,", SRP_ERR_FORMAT, "nodes[14].first: negative"},
+        {"\"first\": 1,", "\"first\": 512,", SRP_ERR_LIMIT, "nodes[14].first: 512"},
+        {"\"channels\": 1}", "\"channels\": 0}", SRP_ERR_FORMAT, "nodes[14].channels: 0"},
+        {"\"channels\": 1}", "\"channels\": 513}", SRP_ERR_LIMIT, "nodes[14].channels: 513"},
+        {", \"channels\": 1}", "}", SRP_ERR_FORMAT, "nodes[14].channels: missing"},
+        {"\"inputs\": [\"d\"]", "\"inputs\": [\"d\", \"d\"]", SRP_ERR_FORMAT,
+         "nodes[14].inputs: 2 items"},
+        {"\"inputs\": [\"v\", \"n2\"]", "\"inputs\": [\"v\"]", SRP_ERR_FORMAT,
+         "nodes[15].inputs: 1 items, fewer"},
+        {"\"sigmoid\"}\n", "\"prelu\"}\n", SRP_ERR_FORMAT,
+         "nodes[15].activation: prelu is for conv2d"},
     };
     CHECK_BAD(cases);
 }
@@ -325,7 +347,13 @@ static void refuses_impossible_graphs(void **state)
          "\"channels\": 9, \"kernel\": [3, 3]", SRP_ERR_GRAPH,
          "node 'shuffle': 9 channels do not divide into blocks of 2 x 2"},
         {"\"scale\": 2, \"mode\": \"nearest\"", "\"scale\": 3, \"mode\": \"nearest\"",
-         SRP_ERR_GRAPH, "node 'cat2': 'd' is 2 times the input's size, 'n2' is 3 times"},
+         SRP_ERR_GRAPH, "node 'gate': 'v' is 2 times the input's size, 'n2' is 3 times"},
+        {"\"first\": 1,", "\"first\": 2,", SRP_ERR_GRAPH,
+         "node 'part': channels 2..2 of 'd', which has 2"},
+        {"\"first\": 1, \"channels\": 1", "\"first\": 511, \"channels\": 512", SRP_ERR_GRAPH,
+         "node 'part': channels 511..1022 of 'd', which has 2"},
+        {"\"inputs\": [\"v\", \"n2\"]", "\"inputs\": [\"v\", \"n2\", \"d\"]", SRP_ERR_GRAPH,
+         "node 'gate': 'v' has 1 channels, 'd' has 2"},
         {"\"scale\": 4, \"colour\"", "\"scale\": 3, \"colour\"", SRP_ERR_GRAPH,
          "enlarges to 4 times the input's size in a graph of scale 3"},
         {"\"channels\": 4, \"kernel\": [3, 3]", "\"channels\": 8, \"kernel\": [3, 3]",
@@ -514,7 +542,7 @@ static void binds_parameters_in_order(void **state)
     assert_int_equal(info.parameter_count, 3316);
     assert_int_equal(info.macs_per_pixel, 3704);
     assert_int_equal(info.halo, 5);
-    assert_int_equal(info.node_count, 14);
+    assert_int_equal(info.node_count, 16);
 
     struct srp_model *second = srp_model_ref(model);
     assert_ptr_equal(second, model);

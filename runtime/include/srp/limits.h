@@ -10,7 +10,7 @@
 #define SRP_MAX_NODES 512u
 #define SRP_MAX_CHANNELS 512u
 #define SRP_MAX_KERNEL 11u                /* convolution kernel height or width */
-#define SRP_MAX_INPUTS 64u                /* inputs of one node (add, concat) */
+#define SRP_MAX_INPUTS 64u                /* inputs of one node (add, mul, concat) */
 #define SRP_MAX_NAME 64u                  /* bytes of a node, tensor or model name */
 #define SRP_MAX_PARAMETERS (16u << 20)    /* weights of one model */
 #define SRP_MAX_MACS_PER_PIXEL (4u << 20) /* multiply-accumulates per input pixel */
