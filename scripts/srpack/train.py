@@ -376,7 +376,8 @@ def default_options(module):
     """Smaller batches for dear networks: many steps matter more than many pixels per step."""
     options = Options()
     if module.macs_per_pixel > 50000:
-        options.batch, options.patch, options.rate = 8, 32, 2e-3
+        options.batch = 8
+        options.rate = 4e-3 if module.macs_per_pixel < 500000 else 2e-3
     return options
 
 
