@@ -380,8 +380,8 @@ Frames are cropped to a multiple of 24 first.
 ## Recipe
 
 - Data: {photos} photographs of the Debian packages {packages},
-  halved by bicubic, cut into crops of {crop[0]}x{crop[1]} and panned by 4x2 pixels a frame for {pan} frames; clips
-  {clips}.
+  halved by bicubic, cut into crops of {crop[0]}x{crop[1]} and panned by 4x2 pixels a
+  frame for {pan} frames; clips {clips}.
   {photo_share:.0%} of the patches come from photographs. Low-resolution side: bicubic,
   {clean_share:.0%} clean, the rest coded by x264 at crf {qualities} and decoded.
 - Training: `srpack.train` (SOAP optimiser, cosine schedule, squared error; {first}: L1 turning into

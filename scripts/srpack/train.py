@@ -124,8 +124,9 @@ class Sampler:
             self.weights[number] = (np.array(chosen), np.cumsum(weights, 1), (rows, columns))
 
     def draw(self, rng, count):
-        """x [count][c][p][p] and wanted t [count][c][p*s][p*s], float in code / 255."""
-        xs, ts = [], []
+        """x [count][c][p][p] and wanted t [count][c][p*s][p*s], float in code / 255, and for
+        each patch whether its top, left, bottom, right edge is the frame's."""
+        xs, ts, edges = [], [], []
         p, s = self.options.patch, self.scale
         for _ in range(count):
             number = int(np.searchsorted(self.shares, rng.random(), side="right"))
@@ -146,14 +147,16 @@ class Sampler:
             top, left = int(top), int(left)
             if self.space != "y":
                 top, left = top & ~1, left & ~1
+            edges.append((top == 0, left == 0, top + ph >= h, left + pw >= w))
             xs.append(self._cut(source, source.lr, index, (top, left, ph, pw)))
             ts.append(self._cut(source, source.hr, index, (top * s, left * s, ph * s, pw * s)))
         if self.space == "y":
             return (
                 torch.from_numpy(np.stack(xs)).unsqueeze(1).float().div_(PEAK),
                 torch.from_numpy(np.stack(ts)).unsqueeze(1).float().div_(PEAK),
+                edges,
             )
-        return torch.stack(xs), torch.stack(ts)
+        return torch.stack(xs), torch.stack(ts), edges
 
     def _cut(self, source, frames, index, area):
         if self.space == "y":
@@ -173,6 +176,17 @@ def _loss(kind, y, t, fraction):
     if kind == "mixed":  # from robust to what PSNR counts
         return (1 - fraction) * d.abs().mean() + fraction * 16 * d.square().mean()
     raise ValueError(f"unknown loss {kind!r}")
+
+
+def _scored(edges, size, margin):
+    """[n][1][h][w]: 0 where a patch lacks the neighbours that the frame has, else 1. At the edge
+    of the frame nothing is lacking: there the network sees the zeros that it will always see."""
+    mask = torch.zeros(len(edges), 1, *size)
+    for one, (top, left, bottom, right) in zip(mask, edges):
+        rows = slice(0 if top else margin, size[0] if bottom else size[0] - margin)
+        columns = slice(0 if left else margin, size[1] if right else size[1] - margin)
+        one[:, rows, columns] = 1
+    return mask
 
 
 def evaluate(module, frames, sources, device="cpu"):
@@ -236,9 +250,10 @@ class Trainer:
         self.refused = 0  # steps in a row whose gradient was not finite
         self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
         with torch.no_grad():
-            x, self.wanted = self.sampler.draw(np.random.default_rng([seed, len(self.rngs)]), 16)
+            x, self.wanted, _ = self.sampler.draw(np.random.default_rng([seed, len(self.rngs)]), 16)
             self.probe = x.to(device)
-            self.bicubic = float((graphs.resize(x, self.module.scale) - self.wanted).square().mean())
+            base = graphs.resize(x, self.module.scale)
+            self.bicubic = float((base - self.wanted).square().mean())
         self.best, self.safe = math.inf, self.copy()
 
     def part(self, number, fraction):
@@ -247,13 +262,17 @@ class Trainer:
         count = o.batch // len(self.rngs) + (number < o.batch % len(self.rngs))
         if count == 0:
             return 0.0
-        x, t = self.sampler.draw(self.rngs[number], count)
+        x, t, edges = self.sampler.draw(self.rngs[number], count)
         x, t = x.to(self.device, non_blocking=True), t.to(self.device, non_blocking=True)
         y = self.replicas[number](x)
-        m = o.margin * s
+        m, weight = o.margin * s, count / o.batch
         if m and min(y.shape[2:]) > 4 * m:
-            y, t = y[..., m:-m, m:-m], t[..., m:-m, m:-m]
-        loss = _loss(o.loss, y, t, fraction) * (count / o.batch)
+            if any(map(any, edges)):
+                mask = _scored(edges, y.shape[2:], m).to(self.device)
+                y, t, weight = y * mask, t * mask, weight * mask.numel() / float(mask.sum())
+            else:
+                y, t = y[..., m:-m, m:-m], t[..., m:-m, m:-m]
+        loss = _loss(o.loss, y, t, fraction) * weight
         loss.backward()
         return float(loss.detach())
 
@@ -306,7 +325,8 @@ class Trainer:
         """Goes back to the best weights seen, at half the rate, when nearly all of the gain over
         bicubic is lost: a step that kills all ReLUs gives finite numbers and is never repaired."""
         loss = float((self.module(self.probe).cpu() - self.wanted).square().mean())
-        lost = self.best < 0.98 * self.bicubic and loss > self.best + 0.9 * (self.bicubic - self.best)
+        gain = self.bicubic - self.best
+        lost = gain > 0.02 * self.bicubic and loss > self.best + 0.9 * gain
         if loss < self.best:
             self.best, self.safe = loss, self.copy()
         elif lost or not math.isfinite(loss):

@@ -124,11 +124,25 @@ def test_half_a_pixel_is_seen():
     lr, hr = video()
     sampler = train.Sampler([train.Source(lr, hr)], "y", 2, SMALL, {})
     sampler.weigh()
-    x, t = sampler.draw(np.random.default_rng(0), 40)
+    x, t, edges = sampler.draw(np.random.default_rng(0), 40)
     aligned = (graph.resize(x, 2) - t).square().mean()
     shifted = (graph.resize(x, 2)[..., 1:] - t[..., :-1]).square().mean()
     assert aligned < 0.5 * shifted
     assert x.shape == (40, 1, 24, 24) and t.shape == (40, 1, 48, 48)
+    # Edges are told truly: a patch at the top of the frame begins with the frame's first row.
+    rows = {lr.y[n, 0, c : c + 24].tobytes() for n in range(len(lr)) for c in range(120 - 23)}
+    for patch, (top, _, _, _) in zip(x, edges):
+        first = (patch[0, 0] * 255).round().to(torch.uint8).numpy().tobytes()
+        assert first in rows or not top
+    assert {sides[0] for sides in edges} == {True, False}
+
+
+def test_what_the_loss_sees():
+    mask = train._scored([(True, False, False, True), (False,) * 4], (10, 12), 3)
+    wanted = torch.zeros(2, 1, 10, 12)
+    wanted[0, :, 0:7, 3:12] = 1
+    wanted[1, :, 3:7, 3:9] = 1
+    assert torch.equal(mask, wanted)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
