@@ -8,13 +8,65 @@
 #include "exec/cpu.h"
 #include "model/error.h"
 #include "kernels/conv.h"
+#include "kernels/winograd.h"
 
 #define ROWS 2u
 
 struct native {
     struct srpi_conv *conv; /* one per node; `packed` is NULL for other nodes */
     float *memory;          /* packed weights, biases and slopes of all */
+    float *scratch;         /* scratch_size floats for each thread; NULL: no layer needs it */
+    size_t scratch_size;
 };
+
+/* By the shape alone: what is computed does not depend on the machine's mood. */
+static bool by_winograd(const struct srpi_conv *conv)
+{
+    return srpi_winograd_suits(conv->in_channels, conv->out_channels, conv->kernel_height,
+                               conv->kernel_width);
+}
+
+static size_t packed_size(const struct srpi_conv *conv)
+{
+    return by_winograd(conv)
+               ? srpi_winograd_packed_size(conv->in_channels, conv->out_channels)
+               : srpi_conv_packed_size(conv->in_channels, conv->out_channels,
+                                       conv->kernel_height, conv->kernel_width);
+}
+
+static struct srpi_conv conv_of(const struct srpi_graph *graph, const struct srpi_node *node)
+{
+    return (struct srpi_conv){.in_channels = graph->tensors[node->inputs[0]].channels,
+                              .out_channels = graph->tensors[node->output].channels,
+                              .kernel_height = node->kernel_height,
+                              .kernel_width = node->kernel_width,
+                              .activation = node->activation,
+                              .alpha = node->alpha,
+                              .min = node->min,
+                              .max = node->max};
+}
+
+/* Packs the node's parameters at `next` and returns the place after them. */
+static float *pack(struct srpi_conv *conv, const struct srpi_node *node, float *next)
+{
+    const uint32_t padded = srpi_conv_padded(conv->out_channels);
+    if (by_winograd(conv)) {
+        srpi_winograd_pack(next, node->weight, conv->in_channels, conv->out_channels);
+    } else {
+        srpi_conv_pack(next, node->weight, conv->in_channels, conv->out_channels,
+                       conv->kernel_height, conv->kernel_width);
+    }
+    conv->packed = next;
+    next += packed_size(conv);
+    memcpy(next, node->bias, conv->out_channels * sizeof(float));
+    conv->bias = next;
+    next += padded;
+    if (node->slope != NULL) {
+        memcpy(next, node->slope, conv->out_channels * sizeof(float));
+    }
+    conv->slope = next;
+    return next + padded;
+}
 
 static void native_destroy(void *state)
 {
@@ -22,6 +74,7 @@ static void native_destroy(void *state)
     if (self != NULL) {
         free(self->conv);
         free(self->memory);
+        free(self->scratch);
         free(self);
     }
 }
@@ -29,16 +82,18 @@ static void native_destroy(void *state)
 static enum srp_err native_create(void **out, const struct srpi_graph *graph, uint32_t threads,
                                   struct srp_error *err)
 {
-    (void)threads;
-    size_t floats = 0;
+    size_t floats = 0, scratch = 0;
     for (uint32_t i = 0; i < graph->node_count; i++) {
         const struct srpi_node *node = &graph->nodes[i];
         if (node->op == SRPI_OP_CONV2D) {
             /* SRP_MAX_PARAMETERS bounds the whole. */
-            const uint32_t channels = graph->tensors[node->output].channels;
-            floats += srpi_conv_packed_size(graph->tensors[node->inputs[0]].channels, channels,
-                                            node->kernel_height, node->kernel_width) +
-                      2 * (size_t)srpi_conv_padded(channels);
+            const struct srpi_conv conv = conv_of(graph, node);
+            floats += packed_size(&conv) + 2 * (size_t)srpi_conv_padded(conv.out_channels);
+            if (by_winograd(&conv)) {
+                const size_t need = srpi_winograd_scratch_size(conv.in_channels,
+                                                               conv.out_channels);
+                scratch = need > scratch ? need : scratch;
+            }
         }
     }
     struct native *self = calloc(1, sizeof(*self));
@@ -51,35 +106,21 @@ static enum srp_err native_create(void **out, const struct srpi_graph *graph, ui
         goto fail;
     }
     memset(self->memory, 0, floats * sizeof(float));
+    if (scratch != 0) {
+        self->scratch_size = scratch;
+        self->scratch = aligned_alloc(64, threads * scratch * sizeof(float));
+        if (self->scratch == NULL) {
+            goto fail;
+        }
+        memset(self->scratch, 0, threads * scratch * sizeof(float)); /* no page fault in a frame */
+    }
     float *next = self->memory;
     for (uint32_t i = 0; i < graph->node_count; i++) {
         const struct srpi_node *node = &graph->nodes[i];
-        if (node->op != SRPI_OP_CONV2D) {
-            continue;
+        if (node->op == SRPI_OP_CONV2D) {
+            self->conv[i] = conv_of(graph, node);
+            next = pack(&self->conv[i], node, next);
         }
-        struct srpi_conv *conv = &self->conv[i];
-        conv->in_channels = graph->tensors[node->inputs[0]].channels;
-        conv->out_channels = graph->tensors[node->output].channels;
-        conv->kernel_height = node->kernel_height;
-        conv->kernel_width = node->kernel_width;
-        conv->activation = node->activation;
-        conv->alpha = node->alpha;
-        conv->min = node->min;
-        conv->max = node->max;
-        const uint32_t padded = srpi_conv_padded(conv->out_channels);
-        srpi_conv_pack(next, node->weight, conv->in_channels, conv->out_channels,
-                       conv->kernel_height, conv->kernel_width);
-        conv->packed = next;
-        next += srpi_conv_packed_size(conv->in_channels, conv->out_channels, conv->kernel_height,
-                                      conv->kernel_width);
-        memcpy(next, node->bias, conv->out_channels * sizeof(float));
-        conv->bias = next;
-        next += padded;
-        if (node->slope != NULL) {
-            memcpy(next, node->slope, conv->out_channels * sizeof(float));
-        }
-        conv->slope = next;
-        next += padded;
     }
     *out = self;
     return SRP_OK;
@@ -93,6 +134,8 @@ struct conv_job {
     struct srpi_conv conv;
     const float *in;
     float *out;
+    float *scratch;
+    size_t scratch_size;
 };
 
 static void conv_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
@@ -100,6 +143,13 @@ static void conv_rows(void *context, uint32_t begin, uint32_t end, uint32_t work
     (void)worker;
     const struct conv_job *job = context;
     srpi_conv_avx2(&job->conv, job->in, job->out, begin, end);
+}
+
+static void winograd_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    const struct conv_job *job = context;
+    srpi_winograd_avx2(&job->conv, job->in, job->out, job->scratch + worker * job->scratch_size,
+                       begin, end);
 }
 
 static enum srp_err native_convolve(void *state, const struct srpi_run *run, uint32_t index,
@@ -113,10 +163,17 @@ static enum srp_err native_convolve(void *state, const struct srpi_run *run, uin
         .conv = self->conv[index],
         .in = run->tensor[node->inputs[0]],
         .out = run->tensor[node->output],
+        .scratch = self->scratch,
+        .scratch_size = self->scratch_size,
     };
     job.conv.height = run->height * in->factor;
     job.conv.width = run->width * in->factor;
-    srpi_pool_for(run->pool, conv_rows, &job, job.conv.height, ROWS);
+    if (by_winograd(&job.conv)) {
+        const uint32_t tiles = (job.conv.height + SRPI_WINOGRAD_TILE - 1) / SRPI_WINOGRAD_TILE;
+        srpi_pool_for(run->pool, winograd_rows, &job, tiles, 1);
+    } else {
+        srpi_pool_for(run->pool, conv_rows, &job, job.conv.height, ROWS);
+    }
     return SRP_OK;
 }
 

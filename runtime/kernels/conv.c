@@ -44,33 +44,7 @@ void srpi_conv_pack(float *packed, const float *weight, uint32_t in_channels,
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-
-#define AVX2 __attribute__((target("avx2,fma")))
-#define INLINE static inline __attribute__((always_inline))
-/* Before a loop over the pixels of a tile: without it the sums would live in memory. */
-#ifdef __clang__
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
-AVX2 INLINE __m256 activate8(__m256 x, const struct srpi_conv *conv, uint32_t channel)
-{
-    switch (conv->activation) {
-    case SRPI_ACT_RELU:
-        return _mm256_max_ps(x, _mm256_setzero_ps());
-    case SRPI_ACT_CLIP:
-        x = _mm256_max_ps(x, _mm256_set1_ps(conv->min));
-        return _mm256_min_ps(x, _mm256_set1_ps(conv->max));
-    case SRPI_ACT_LEAKY_RELU:
-        return _mm256_blendv_ps(x, _mm256_mul_ps(x, _mm256_set1_ps(conv->alpha)), x);
-    case SRPI_ACT_PRELU:
-        return _mm256_blendv_ps(x, _mm256_mul_ps(x, _mm256_loadu_ps(conv->slope + channel)), x);
-    default:
-        return x; /* tanh and sigmoid: afterwards, row by row */
-    }
-}
+#include "kernels/avx2.h"
 
 /* The kernel rows that meet the picture at one output row, and the floats of each that do. */
 struct span {
@@ -79,19 +53,6 @@ struct span {
     uint32_t rows, count; /* kernel rows; floats in each */
     size_t in_step, weight_step; /* floats from one kernel row to the next */
 };
-
-AVX2 INLINE void store8(float *out, __m256 value, uint32_t channels)
-{
-    if (channels >= 8) {
-        _mm256_storeu_ps(out, value);
-        return;
-    }
-    float some[8];
-    _mm256_storeu_ps(some, value);
-    for (uint32_t i = 0; i < channels; i++) {
-        out[i] = some[i];
-    }
-}
 
 /* `pixels` neighbours x 16 channels; pixels is a constant at each call, so that sums stay in
  * registers. */
@@ -122,8 +83,8 @@ AVX2 INLINE void tile16(const struct srpi_conv *conv, const struct span *span, f
     const uint32_t left = conv->out_channels - first;
     UNROLL for (uint32_t p = 0; p < pixels; p++) {
         float *to = out + (size_t)p * conv->out_channels + first;
-        store8(to, activate8(sum[p][0], conv, first), 8);
-        store8(to + 8, activate8(sum[p][1], conv, first + 8), left - 8);
+        store8(to, activate8(sum[p][0], conv, conv->activation, first), 8);
+        store8(to + 8, activate8(sum[p][1], conv, conv->activation, first + 8), left - 8);
     }
 }
 
@@ -150,7 +111,8 @@ AVX2 INLINE void tile8(const struct srpi_conv *conv, const struct span *span, fl
     }
     const uint32_t left = conv->out_channels - first;
     UNROLL for (uint32_t p = 0; p < pixels; p++) {
-        store8(out + (size_t)p * conv->out_channels + first, activate8(sum[p], conv, first), left);
+        store8(out + (size_t)p * conv->out_channels + first,
+               activate8(sum[p], conv, conv->activation, first), left);
     }
 }
 
