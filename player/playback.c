@@ -17,6 +17,7 @@ static const double starved_after = 0.25;
 /* seconds to wait for sound before starting without it */
 static const double preroll_patience = 5.0;
 static const double idle_wait = 0.1;
+static const unsigned drops_allowed = 7; /* overdue pictures in a row */
 
 struct player {
     const struct sp_playback_params *params;
@@ -33,7 +34,9 @@ struct player {
     bool untimed, lossless;
 
     struct sp_frame *shown; /* the picture on the screen */
-    double show_cost;       /* seconds that showing it took */
+    double show_cost;       /* seconds that showing takes, of the last pictures; 0: not known */
+    unsigned shows;         /* pictures shown */
+    unsigned drops_in_row;  /* by the rule for overdue pictures */
     double anchor;          /* where the clock goes on when it stands */
     bool need_first;        /* show the next picture at once: start, seek */
     bool buffering;         /* the clock stands until pictures and sound are there */
@@ -158,7 +161,11 @@ static void show(struct player *pl, struct sp_frame *f, double clock)
     if (pl->output || pl->ui) {
         sp_meter_stage(pl->meter, SP_STAGE_PRESENT, now - begun);
     }
-    pl->show_cost = now - begun;
+    /* The first picture also sets up textures and shaders: it says nothing about the others. */
+    if (pl->shows++ > 0) {
+        double cost = now - begun;
+        pl->show_cost = pl->show_cost > 0 ? (pl->show_cost + cost) / 2 : cost;
+    }
     sp_meter_shown(pl->meter, now, clock - f->meta.pts, f->reason, f->meta.duration);
 }
 
@@ -220,12 +227,15 @@ static void play_due(struct player *pl, const struct sp_pipeline_state *st, doub
     }
     const struct sp_frame *after = sp_pipeline_peek(pl->pipeline, 1);
     struct sp_frame *f = sp_pipeline_take(pl->pipeline);
-    /* Overdue, and the next one too: shown all the same when that leaves time to catch up. */
+    /* Overdue, and the next one too: shown all the same when that leaves time to catch up, and now
+     * and then in any case, so that the picture moves and the estimate of the cost stays true. */
     bool hopeless = after && clock + pl->show_cost - after->meta.pts > f->meta.duration;
-    if (hopeless && !pl->lossless) {
+    if (hopeless && !pl->lossless && pl->drops_in_row < drops_allowed) {
+        pl->drops_in_row++;
         sp_meter_dropped(pl->meter, f->meta.duration);
         sp_pipeline_release(pl->pipeline, &f);
     } else {
+        pl->drops_in_row = 0;
         show(pl, f, clock);
     }
     *wake_at = now;

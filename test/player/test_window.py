@@ -297,3 +297,16 @@ def test_sound_is_whole(play, package, tmp_path):
                   environment={"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": tmp_path / "mute.raw"})
     player.child.communicate(timeout=PATIENCE)
     assert not np.fromfile(tmp_path / "mute.raw", np.float32).any()
+
+
+def test_a_slow_screen_never_freezes_the_picture(build, screen, tmp_path):
+    """The first picture's set-up (shaders, textures) must not count as what each picture costs, and
+    however slow the screen, one picture in eight is shown."""
+    stats = tmp_path / "stats.json"
+    slow = {k: v for k, v in screen.items() if k != "SDL_RENDER_DRIVER"}  # OpenGL in software
+    demo = pathlib.Path(__file__).resolve().parents[2] / "models/demo/manifest.json"
+    subprocess.run([build / "srplay", "-q", "--no-cache", "--fs", "--stats", stats, demo],
+                   env=slow, check=True, timeout=60)
+    seen = json.loads(stats.read_text())
+    assert seen["frames"] == 96
+    assert seen["frames"] - seen["dropped"] >= 96 // 8
