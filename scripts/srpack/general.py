@@ -73,7 +73,7 @@ BICUBIC = (
     "flags=bicubic+accurate_rnd+full_chroma_int:in_h_chr_pos=0:out_h_chr_pos=0:"
     "in_v_chr_pos=128:out_v_chr_pos=128"
 )
-STEPS = {"edge16-x4": 6000}  # the others are shorter: they begin with the features of the first
+STEPS = {"edge16-x4": 6000, "edge16-x1": 1500}  # the others begin with the features of the first
 OTHER_STEPS = 2500
 FIRST = "edge16-x4"
 # Complete, so that what is tuned for overfitting does not change these weights.
@@ -89,6 +89,7 @@ RECIPE = train.Options(
     optimiser="soap",
     clip=1.0,
 )
+REFINE_RECIPE = dataclasses.replace(RECIPE, rate=1.5e-3)
 FIRST_RECIPE = dataclasses.replace(RECIPE, rate=3e-3, loss="mixed")
 
 
@@ -307,8 +308,9 @@ def borrow(graph, path, start):
     return start
 
 
-def make(name, build, clips, out, steps, threads, seed):
-    """Trains and measures one model; writes its weights and its row of figures."""
+def make(name, build, clips, out, steps, threads, seed, refine=None):
+    """Trains and measures one model; writes its weights and its row of figures. With `refine` it
+    goes on from its own weights for so many steps."""
     graph = models.all_models()[name]
     begin = time.time()
     found = sources(graph["scale"], build, clips)
@@ -318,11 +320,16 @@ def make(name, build, clips, out, steps, threads, seed):
         flush=True,
     )
     steps = steps or STEPS.get(name, OTHER_STEPS)
-    start = (
-        borrow(graph, out / f"{FIRST}.safetensors", build / f"{name}-start.safetensors")
-        if name != FIRST
-        else None
-    )
+    start, came_from, before = None, "random", ""
+    options = FIRST_RECIPE
+    if refine is not None:
+        steps, options, start = refine, REFINE_RECIPE, out / f"{name}.safetensors"
+        old = json.loads((build / f"{name}.json").read_text(encoding="utf-8"))
+        came_from, before = old["start"], f"{old['steps']} + "
+    elif name != FIRST:
+        start = borrow(graph, out / f"{FIRST}.safetensors", build / f"{name}-start.safetensors")
+        if start is not None:
+            options, came_from = RECIPE, FIRST
     shown = [0.0]
 
     def progress(fraction, loss, psnr):
@@ -330,7 +337,6 @@ def make(name, build, clips, out, steps, threads, seed):
             shown[0] = time.time()
             print(f"{name}: {100 * fraction:.1f} % loss {loss:.5f} PSNR {psnr:.3f}", flush=True)
 
-    options = RECIPE if start else FIRST_RECIPE
     result = train.train(
         graph,
         found,
@@ -345,11 +351,11 @@ def make(name, build, clips, out, steps, threads, seed):
     figures = measure(result.module, build, clips)
     graphs.export(result.module, out / f"{name}.safetensors")
     record = {
-        "steps": result.steps,
+        "steps": f"{before}{result.steps}",
         "threads": threads,
         "seed": seed,
         "batch": options.batch,
-        "start": FIRST if start else "random",
+        "start": came_from,
         "seconds": round(result.seconds),
         "figures": figures,
     }
@@ -387,7 +393,7 @@ Frames are cropped to a multiple of 24 first.
 - Training: `srpack.train` (SOAP optimiser, cosine schedule, squared error; {first}: L1 turning into
   squared error), patches of 48x48 low-resolution pixels, drawn more often where bicubic is wrong;
   luma only, float32, weights rounded to f16. The others start with the features of {first}.
-
+{refined}
 | model | steps | start | batch | threads | seed | seconds | SHA-256 of the weights |
 |---|---|---|---|---|---|---|---|
 {runs}
@@ -402,6 +408,11 @@ Nothing of it is in this repository; the weights are the project's.
 | file | licence |
 |---|---|
 {data}
+"""
+
+
+REFINED = """- The first term of `steps` was trained before the loss saw the edges of the frame, the second
+  (`--refine`, at a lower rate) with the trainer as it is now.
 """
 
 
@@ -447,6 +458,7 @@ def write_readme(build, out):
         packages=", ".join(PACKAGES),
         crop=CROP,
         first=FIRST,
+        refined=REFINED if any("+" in str(r["steps"]) for r in records.values()) else "",
         pan=PAN,
         clips=", ".join(TRAINING_CLIPS),
         photo_share=PHOTO_SHARE,
@@ -459,7 +471,7 @@ def write_readme(build, out):
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="srpack.general", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3"], help="which models"
+        "names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1"], help="which models"
     )
     parser.add_argument(
         "--build", type=pathlib.Path, default=ROOT / "build/general", help="where data are made"
@@ -476,11 +488,16 @@ def main(argv=None):
         "--threads", type=int, default=2, help="part of what makes a run reproducible"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--refine", type=int, metavar="N", help="go on from the present weights for N steps"
+    )
     args = parser.parse_args(argv)
     args.build.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names:
-        make(name, args.build, args.clips, args.out, args.steps, args.threads, args.seed)
+        make(
+            name, args.build, args.clips, args.out, args.steps, args.threads, args.seed, args.refine
+        )
         write_readme(args.build, args.out)
     return 0
 
