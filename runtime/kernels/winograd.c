@@ -216,24 +216,47 @@ AVX2 INLINE void transform_row(const struct group *g, uint32_t r, const size_t c
     }
 }
 
+/* Begins (`begin`) or continues the sums over eight channels of the input. */
+AVX2 INLINE void sum16(__m256 sum[6][2], const float *terms, const float *w, const bool begin,
+                       const size_t channels, const uint32_t tiles)
+{
+    UNROLL for (uint32_t k = 0; k < 8; k++) {
+        const __m256 w0 = _mm256_loadu_ps(w + k * 16), w1 = _mm256_loadu_ps(w + k * 16 + 8);
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            const __m256 value = _mm256_broadcast_ss(terms + t * channels + k);
+            if (begin && k == 0) {
+                sum[t][0] = _mm256_mul_ps(value, w0);
+                sum[t][1] = _mm256_mul_ps(value, w1);
+            } else {
+                sum[t][0] = _mm256_fmadd_ps(value, w0, sum[t][0]);
+                sum[t][1] = _mm256_fmadd_ps(value, w1, sum[t][1]);
+            }
+        }
+    }
+}
+
+AVX2 INLINE void sum8(__m256 sum[8], const float *terms, const float *w, const bool begin,
+                      const size_t channels, const uint32_t tiles)
+{
+    UNROLL for (uint32_t k = 0; k < 8; k++) {
+        const __m256 w0 = _mm256_loadu_ps(w + k * 8);
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            const __m256 value = _mm256_broadcast_ss(terms + t * channels + k);
+            sum[t] = begin && k == 0 ? _mm256_mul_ps(value, w0)
+                                     : _mm256_fmadd_ps(value, w0, sum[t]);
+        }
+    }
+}
+
 /* tiles x channels times channels x 16; `tiles` is a constant at each call, so that sums stay in
- * registers. */
+ * registers. Written without a short loop: the wrong guess at its end costs a fifth of the time. */
 AVX2 INLINE void multiply16(const float *terms, const float *w, float *products, size_t step,
                             const size_t channels, const uint32_t tiles)
 {
     __m256 sum[6][2];
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        sum[t][0] = _mm256_setzero_ps();
-        sum[t][1] = _mm256_setzero_ps();
-    }
-    for (size_t k = 0; k < channels; k++) {
-        const __m256 w0 = _mm256_loadu_ps(w), w1 = _mm256_loadu_ps(w + 8);
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
-            const __m256 value = _mm256_broadcast_ss(terms + t * channels + k);
-            sum[t][0] = _mm256_fmadd_ps(value, w0, sum[t][0]);
-            sum[t][1] = _mm256_fmadd_ps(value, w1, sum[t][1]);
-        }
-        w += 16;
+    sum16(sum, terms, w, true, channels, tiles);
+    for (size_t k = 8; k < channels; k += 8) {
+        sum16(sum, terms + k, w + k * 16, false, channels, tiles);
     }
     UNROLL for (uint32_t t = 0; t < tiles; t++) {
         _mm256_storeu_ps(products + t * step, sum[t][0]);
@@ -245,15 +268,9 @@ AVX2 INLINE void multiply8(const float *terms, const float *w, float *products, 
                            const size_t channels, const uint32_t tiles)
 {
     __m256 sum[8];
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        sum[t] = _mm256_setzero_ps();
-    }
-    for (size_t k = 0; k < channels; k++) {
-        const __m256 w0 = _mm256_loadu_ps(w);
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
-            sum[t] = _mm256_fmadd_ps(_mm256_broadcast_ss(terms + t * channels + k), w0, sum[t]);
-        }
-        w += 8;
+    sum8(sum, terms, w, true, channels, tiles);
+    for (size_t k = 8; k < channels; k += 8) {
+        sum8(sum, terms + k, w + k * 8, false, channels, tiles);
     }
     UNROLL for (uint32_t t = 0; t < tiles; t++) {
         _mm256_storeu_ps(products + t * step, sum[t]);
@@ -419,6 +436,11 @@ AVX2 static void run_rows16(const struct group *g, const float *in, float *out)
     run_rows(g, in, out, 16);
 }
 
+AVX2 static void run_rows8(const struct group *g, const float *in, float *out)
+{
+    run_rows(g, in, out, 8);
+}
+
 AVX2 static void run_rows_any(const struct group *g, const float *in, float *out)
 {
     run_rows(g, in, out, g->conv->in_channels);
@@ -447,6 +469,8 @@ void srpi_winograd_avx2(const struct srpi_conv *conv, const float *in, float *ou
             transform_columns(&g, in);
             if (conv->in_channels == 16) {
                 run_rows16(&g, in, out);
+            } else if (conv->in_channels == 8) {
+                run_rows8(&g, in, out);
             } else {
                 run_rows_any(&g, in, out);
             }
