@@ -249,7 +249,7 @@ AVX2 INLINE void sum8(__m256 sum[8], const float *terms, const float *w, const b
 }
 
 /* tiles x channels times channels x 16; `tiles` is a constant at each call, so that sums stay in
- * registers. Written without a short loop: the wrong guess at its end costs a fifth of the time. */
+ * registers. No loop over 8 or 16 channels, and no zeros to begin with: a fifth faster with gcc. */
 AVX2 INLINE void multiply16(const float *terms, const float *w, float *products, size_t step,
                             const size_t channels, const uint32_t tiles)
 {
