@@ -286,6 +286,12 @@ def measure(module, build, clips):
     return result
 
 
+def records(out):
+    """What make() recorded of each model, by name."""
+    path = out / "records.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def borrow(graph, path, start):
     """Writes start weights: those of the model at `path` wherever a convolution has the same
     name and shape and is not the last one. None when nothing fits or there is no such model."""
@@ -324,7 +330,7 @@ def make(name, build, clips, out, steps, threads, seed, refine=None):
     options = FIRST_RECIPE
     if refine is not None:
         steps, options, start = refine, REFINE_RECIPE, out / f"{name}.safetensors"
-        old = json.loads((build / f"{name}.json").read_text(encoding="utf-8"))
+        old = records(out)[name]
         came_from, before = old["start"], f"{old['steps']} + "
     elif name != FIRST:
         start = borrow(graph, out / f"{FIRST}.safetensors", build / f"{name}-start.safetensors")
@@ -359,7 +365,9 @@ def make(name, build, clips, out, steps, threads, seed, refine=None):
         "seconds": round(result.seconds),
         "figures": figures,
     }
-    (build / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    everything = dict(sorted({**records(out), name: record}.items()))
+    text = json.dumps(everything, indent=1) + "\n"
+    graphs.write_atomically(out / "records.json", text.encode())
     for clip, kinds in figures.items():
         for kind, (bicubic, model) in kinds.items():
             print(
@@ -379,7 +387,7 @@ uses for a plain video file. Written by `make general-models` (`scripts/srpack/g
 Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was trained on, nothing
 shaved, after rounding to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic
 reduction; `crf 20`: the same coded by x264 (preset medium) and decoded, which is what a player has.
-Frames are cropped to a multiple of 24 first.
+Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the decoded picture itself.
 
 {table}
 
@@ -394,7 +402,7 @@ Frames are cropped to a multiple of 24 first.
   squared error), patches of 48x48 low-resolution pixels, drawn more often where bicubic is wrong;
   luma only, float32, weights rounded to f16. The others start with the features of {first}.
 {refined}
-| model | steps | start | batch | threads | seed | seconds | SHA-256 of the weights |
+| model | steps | start | batch | threads | seed | seconds of the last term | SHA-256 of the weights |
 |---|---|---|---|---|---|---|---|
 {runs}
 
@@ -411,22 +419,18 @@ Nothing of it is in this repository; the weights are the project's.
 """
 
 
-REFINED = """- The first term of `steps` was trained before the loss saw the edges of the frame, the second
-  (`--refine`, at a lower rate) with the trainer as it is now.
+REFINED = """- The first term of `steps` was trained before the loss saw the edges of the frame, the
+  second (`--refine`, at a lower rate) with the trainer as it is now.
 """
 
 
-def write_readme(build, out):
+def write_readme(out):
     """The page of the models in `out`, from what make() recorded."""
-    records = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(build.glob("*.json"))
-        if (out / f"{path.stem}.safetensors").exists()
-    }
+    known = records(out)
     columns = sorted(
         {
             (clip, kind)
-            for r in records.values()
+            for r in known.values()
             for clip, kinds in r["figures"].items()
             for kind in kinds
         }
@@ -436,7 +440,7 @@ def write_readme(build, out):
         "|---" * (len(columns) + 1) + "|",
     ]
     runs = []
-    for name, record in records.items():
+    for name, record in known.items():
         cells = []
         for clip, kind in columns:
             pair = record["figures"].get(clip, {}).get(kind)
@@ -458,7 +462,7 @@ def write_readme(build, out):
         packages=", ".join(PACKAGES),
         crop=CROP,
         first=FIRST,
-        refined=REFINED if any("+" in str(r["steps"]) for r in records.values()) else "",
+        refined=REFINED if any("+" in str(r["steps"]) for r in known.values()) else "",
         pan=PAN,
         clips=", ".join(TRAINING_CLIPS),
         photo_share=PHOTO_SHARE,
@@ -471,7 +475,10 @@ def write_readme(build, out):
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="srpack.general", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1"], help="which models"
+        "names",
+        nargs="*",
+        default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1"],
+        help="which models",
     )
     parser.add_argument(
         "--build", type=pathlib.Path, default=ROOT / "build/general", help="where data are made"
@@ -498,7 +505,7 @@ def main(argv=None):
         make(
             name, args.build, args.clips, args.out, args.steps, args.threads, args.seed, args.refine
         )
-        write_readme(args.build, args.out)
+        write_readme(args.out)
     return 0
 
 
