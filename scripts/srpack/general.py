@@ -387,7 +387,7 @@ uses for a plain video file. Written by `make general-models` (`scripts/srpack/g
 Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was trained on, nothing
 shaved, after rounding to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic
 reduction; `crf 20`: the same coded by x264 (preset medium) and decoded, which is what a player has.
-Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the decoded picture itself.
+Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the decoded picture.
 
 {table}
 
@@ -402,7 +402,7 @@ Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the
   squared error), patches of 48x48 low-resolution pixels, drawn more often where bicubic is wrong;
   luma only, float32, weights rounded to f16. The others start with the features of {first}.
 {refined}
-| model | steps | start | batch | threads | seed | seconds of the last term | SHA-256 of the weights |
+| model | steps | start | batch | threads | seed | last term, s | SHA-256 of the weights |
 |---|---|---|---|---|---|---|---|
 {runs}
 
