@@ -10,6 +10,15 @@ steps by one step of power iteration and a QR. Sides above `largest` keep the id
 import torch
 
 
+def _basis(matrix):
+    """Eigenvectors of a symmetric matrix, the largest first. A flat picture's gradients may be so
+    small that LAPACK gives up: then the identity, which the refreshes turn into a basis."""
+    try:
+        return torch.linalg.eigh(matrix)[1].flip(1)
+    except torch.linalg.LinAlgError:
+        return torch.eye(len(matrix)).to(matrix)
+
+
 class Soap(torch.optim.Optimizer):
     """Parameters below two dimensions are left to plain Adam."""
 
@@ -53,7 +62,7 @@ class Soap(torch.optim.Optimizer):
         if first:
             for side in ("l", "r"):
                 if side in state:
-                    state["q" + side] = torch.linalg.eigh(state[side])[1].flip(1)
+                    state["q" + side] = _basis(state[side])
             if "ql" in state or "qr" in state:
                 return  # the first gradient only sets the bases
         t = state["step"]

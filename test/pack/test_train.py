@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from srpack import colour, graph, models, train
+from srpack import colour, graph, models, optimiser, train
 
 BICUBIC = "flags=bicubic+accurate_rnd"
 GRAPH = models.all_models()["edge8-x2"]
@@ -291,6 +291,21 @@ def test_other_families_train(name):
         start = graph.load_module(module)
         graph.initialise(start, 0)
         assert result.psnr > train.evaluate(start, [(0, 6)], [train.Source(lr, hr)])[0] + 3
+
+
+def test_a_basis_that_cannot_be_found_is_the_identity():
+    broken = torch.full((24, 24), math.nan)  # LAPACK gives up here as with sums of denormals
+    with pytest.raises(torch.linalg.LinAlgError):
+        torch.linalg.eigh(broken)
+    assert torch.equal(optimiser._basis(broken), torch.eye(24))
+
+
+@pytest.mark.parametrize("level", [0, 16, 128, 255])
+def test_flat_video_trains_without_harm(level):
+    lr = colour.Frames(np.full((10, 48, 64), level, np.uint8))
+    hr = colour.Frames(np.full((10, 96, 128), level, np.uint8))
+    result = train.overfit(models.all_models()["edge16-x2"], lr, hr, steps=3, options=SMALL)
+    assert not result.better
 
 
 def test_refusals():
