@@ -7,18 +7,7 @@
 
 #include "exec/pool.h"
 #include "model/graph.h"
-
-/* The end of a network that the upscaler does itself while it stores the picture:
- * output = depth_to_space(tensor) [+ resize(input)]. */
-struct srpi_tail {
-    bool fused;      /* false: `tensor` is the graph's output */
-    uint32_t tensor; /* the tensor at which the executor stops */
-    bool has_base;
-    enum srpi_resize_mode mode; /* of the base */
-};
-
-/* Finds such an end from the graph's structure. */
-void srpi_tail_find(struct srpi_tail *tail, const struct srpi_graph *graph);
+#include "plan/program.h"
 
 /* Computes `wanted` alone, and leaves the input unharmed with `keep_input`. The pool is the
  * caller's and outlives the executor. Errors as
