@@ -13,14 +13,14 @@ static size_t aligned(size_t bytes)
 
 static size_t row_floats(uint32_t width)
 {
-    return aligned(width + SRPI_ROW_SLACK);
+    return aligned(width + SRPI_SAMPLE_SLACK);
 }
 
 /* All widths are at most SRP_MAX_DIMENSION * SRP_MAX_SCALE: no overflow. */
 size_t srpi_scratch_size(uint32_t source_width, uint32_t out_width)
 {
     const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
-    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_SAMPLE_SLACK);
     const size_t floats = 4 * (SRPI_RING_ROWS * row + padded) + 4 * row + 8 * half;
     return floats * sizeof(float) + 3 * row;
 }
@@ -29,7 +29,7 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
                        uint32_t out_width)
 {
     const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
-    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_SAMPLE_SLACK);
     float *next = memory;
     for (uint32_t i = 0; i < 4; i++) {
         scratch->ring[i].rows = next;
@@ -58,7 +58,6 @@ void srpi_scratch_reset(struct srpi_scratch *scratch)
 
 struct job {
     const struct srpi_pipe *pipe;
-    struct srpi_scratch *scratch;
     const struct srpi_resample_kernels *kernels;
 };
 
@@ -72,8 +71,8 @@ static void add_tail(const struct job *job, uint32_t channel, uint32_t y, float 
     const struct srpi_pipe *pipe = job->pipe;
     const uint32_t block = pipe->block, cell = block * block;
     const uint32_t channels = pipe->tail_channels * cell;
-    const float *pixel = pipe->tail + (size_t)(y / block) * pipe->tail_width * channels +
-                         channel * cell + y % block * block;
+    const char *line = pipe->tail + y / block % pipe->tail_ring * pipe->tail_stride;
+    const float *pixel = (const float *)(const void *)line + channel * cell + y % block * block;
     const uint32_t width = pipe->out->width, whole = width / block;
     job->kernels->add_shuffled(row, pixel, whole, block, channels, 255.0f);
     pixel += (size_t)whole * channels;
@@ -236,26 +235,37 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
     }
 }
 
+void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch, uint32_t begin,
+                    uint32_t end)
+{
+    const struct job job = {.pipe = pipe, .kernels = srpi_resample_kernels()};
+    const enum srp_format format = pipe->out->format;
+    if (!pipe->full) {
+        planes_band(&job, scratch, begin, end);
+    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
+        packed_band(&job, scratch, begin, end);
+    } else {
+        halved_band(&job, scratch, begin, end);
+    }
+}
+
+struct bands {
+    const struct srpi_pipe *pipe;
+    struct srpi_scratch *scratch;
+};
+
 static void band(void *context, uint32_t begin, uint32_t end, uint32_t worker)
 {
-    const struct job *job = context;
-    struct srpi_scratch *scratch = &job->scratch[worker];
-    const enum srp_format format = job->pipe->out->format;
-    if (!job->pipe->full) {
-        planes_band(job, scratch, begin, end);
-    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
-        packed_band(job, scratch, begin, end);
-    } else {
-        halved_band(job, scratch, begin, end);
-    }
+    const struct bands *bands = context;
+    srpi_pipe_rows(bands->pipe, &bands->scratch[worker], begin, end);
 }
 
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
                    struct srpi_scratch *scratch)
 {
-    struct job job = {.pipe = pipe, .scratch = scratch, .kernels = srpi_resample_kernels()};
+    struct bands bands = {.pipe = pipe, .scratch = scratch};
     for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
         srpi_scratch_reset(&scratch[i]);
     }
-    srpi_pool_for(pool, band, &job, pipe->out->height, BAND);
+    srpi_pool_for(pool, band, &bands, pipe->out->height, BAND);
 }

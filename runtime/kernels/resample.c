@@ -114,27 +114,47 @@ void srpi_ring_reset(struct srpi_ring *ring)
     }
 }
 
+/* A sample of the rarer kinds. */
+static float sample_at(const struct srpi_view *view, const void *row, size_t at)
+{
+    if (view->sample == SRPI_SAMPLE_U16) {
+        return (float)((const uint16_t *)row)[at];
+    }
+    if (view->sample == SRPI_SAMPLE_S8) {
+        return (float)(((const uint8_t *)row)[at] ^ 0x80);
+    }
+    const uint32_t bits = (uint32_t)((const uint16_t *)row)[at] << 16; /* BF16 */
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value * view->multiply + view->add;
+}
+
 /* Row y of the view as floats. */
 static void load_row(const struct srpi_view *view, uint32_t y, uint32_t count, float *out)
 {
-    const ptrdiff_t line = (ptrdiff_t)(view->paired ? y / 2 : y);
-    const unsigned char *row = (const unsigned char *)view->data + line * view->stride;
+    uint32_t line = view->paired ? y / 2 : y;
+    line = view->ring != 0 ? line % view->ring : line;
+    const unsigned char *row = (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
     const size_t step = view->step;
     if (view->paired) {
         const float *in = (const float *)(const void *)row + y % 2 * 2;
         for (uint32_t x = 0; x < count; x++) {
             out[x] = in[x / 2 * step + x % 2] * view->multiply + view->add;
         }
-    } else if (view->is_float) {
+    } else if (view->sample == SRPI_SAMPLE_U8 && step == 1) {
+        srpi_resample_kernels()->widen(row, out, count);
+    } else if (view->sample == SRPI_SAMPLE_U8) {
+        for (uint32_t x = 0; x < count; x++) {
+            out[x] = (float)row[x * step];
+        }
+    } else if (view->sample == SRPI_SAMPLE_F32) {
         const float *in = (const float *)(const void *)row;
         for (uint32_t x = 0; x < count; x++) {
             out[x] = in[x * step] * view->multiply + view->add;
         }
-    } else if (step == 1) {
-        srpi_resample_kernels()->widen(row, out, count);
     } else {
         for (uint32_t x = 0; x < count; x++) {
-            out[x] = (float)row[x * step];
+            out[x] = sample_at(view, row, x * step);
         }
     }
 }
@@ -150,9 +170,9 @@ static const float *ring_row(const struct srpi_source *source, struct srpi_ring 
     if (source->h->identity) {
         load_row(view, y, source->out_width, row);
     } else {
-        float *samples = ring->padded + SRPI_ROW_SLACK;
+        float *samples = ring->padded + SRPI_SAMPLE_SLACK;
         load_row(view, y, view->width, samples);
-        for (uint32_t i = 0; i < SRPI_ROW_SLACK; i++) {
+        for (uint32_t i = 0; i < SRPI_SAMPLE_SLACK; i++) {
             ring->padded[i] = samples[0];
             samples[view->width + i] = samples[view->width - 1];
         }

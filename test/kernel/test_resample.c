@@ -25,7 +25,7 @@ static const uint32_t axes[][3] = {{1, 2, 2}, {2, 2, 2}, {3, 2, 2}, {4, 2, 2}, {
 #define AXES (sizeof(axes) / sizeof(axes[0]))
 
 struct bench {
-    float padded[64 + 2 * SRPI_ROW_SLACK], rows[SRPI_RING_ROWS * 1024], out[1024];
+    float padded[64 + 2 * SRPI_SAMPLE_SLACK], rows[SRPI_RING_ROWS * 1024], out[1024];
     struct srpi_ring ring;
 };
 
@@ -165,8 +165,8 @@ static void test_variants(void **state)
             for (enum srpi_filter f = SRPI_FILTER_LINEAR; f <= SRPI_FILTER_LANCZOS; f++) {
                 struct srpi_axis axis;
                 srpi_axis_init(&axis, f, axes[i][0], axes[i][1], axes[i][2]);
-                srpi_resample_scalar.horizontal(&axis, in[0] + SRPI_ROW_SLACK, a, count);
-                srpi_resample_avx2->horizontal(&axis, in[0] + SRPI_ROW_SLACK, b, count);
+                srpi_resample_scalar.horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, a, count);
+                srpi_resample_avx2->horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, b, count);
                 assert_memory_equal(a, b, count * sizeof(float));
                 const float *rows[SRPI_MAX_TAPS] = {in[0], in[1], in[2], in[3], in[4], in[5]};
                 srpi_resample_scalar.vertical(rows, axis.tap[0], axis.taps, a, count);
