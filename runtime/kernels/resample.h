@@ -99,11 +99,25 @@ void srpi_ring_reset(struct srpi_ring *ring);
 const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                              float *out);
 
+/* Instead of one finished row, what it is made of: the rows and taps of the vertical pass. The rows
+ * stay valid until the next call for this ring. Returns the number of taps. */
+uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                          const float **rows, const float **taps);
+
+/* A row of bytes: sum of tap[k] * rows[k][x] (`flat` without taps) + gain * tail[x]. */
+struct srpi_blend {
+    const float *const *rows;
+    const float *tap;
+    uint32_t taps;
+    float flat;
+    const float *tail; /* NULL: none */
+    float gain;
+};
+
 /* The vector parts, in plain C and as the machine allows; see resample.c. */
 struct srpi_resample_kernels {
     /* out[j] for j < count from a row with at least SRPI_SAMPLE_SLACK replicated samples on both
-     * sides;
-     * may write up to 23 more. */
+     * sides; may write up to 23 more. */
     void (*horizontal)(const struct srpi_axis *axis, const float *in, float *out, uint32_t count);
     /* out[x] = sum of tap[k] * rows[k][x]; may write up to 7 more. */
     void (*vertical)(const float *const *rows, const float *tap, uint32_t taps, float *out,
@@ -112,9 +126,16 @@ struct srpi_resample_kernels {
     void (*widen)(const uint8_t *in, float *out, uint32_t count);
     /* Rounds to the nearest even code, clips to 0..255. */
     void (*narrow)(const float *in, uint8_t *out, uint32_t count);
-    /* row[x * block + j] += gain * pixel[x * channels + j] for j < block. */
-    void (*add_shuffled)(float *row, const float *pixel, uint32_t width, uint32_t block,
-                         uint32_t channels, float gain);
+    /* out[x * block + j] = pixel[x * channels + j] for j < block <= 4; may read up to 3 values more
+     * than it uses and write up to 3 more. */
+    void (*spread)(const float *pixel, float *out, uint32_t width, uint32_t block,
+                   uint32_t channels);
+    /* Rounded and clipped as `narrow`; may read up to 31 more. */
+    void (*blend)(const struct srpi_blend *blend, uint8_t *out, uint32_t count);
+    /* Interleaved bytes of flat + gain * rows[c][x]: 3 for a pixel, or 4 with a last byte of 255;
+     * channel c goes to byte order[c]. May read up to 7 more. */
+    void (*interleave)(const float *const *rows, float flat, float gain, const uint8_t *order,
+                       uint32_t step, uint8_t *out, uint32_t count);
 };
 extern const struct srpi_resample_kernels srpi_resample_scalar;
 /* NULL where this was compiled without them; only for machines with AVX2. */
