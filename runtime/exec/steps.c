@@ -182,7 +182,7 @@ struct simple {
     uint32_t out;
     struct srpi_span columns;
     struct srpi_codec codec;
-    float *work[2]; /* rows of the output */
+    float *work[3]; /* rows of the output */
 };
 
 /* A row of the output as f32, with room for what enlarging reads around. */
@@ -203,6 +203,7 @@ static struct simple simple_of(const struct srpi_block *block, const struct srpi
         work_floats(block->region->picture_width, &graph_of(block)->tensors[s.out]);
     s.work[0] = (float *)(void *)(block->scratch + block->stream->layers->scratch_size);
     s.work[1] = s.work[0] + floats;
+    s.work[2] = s.work[1] + floats;
     return s;
 }
 
@@ -218,7 +219,7 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
                            layer->post != SRPI_ACT_NONE;
         most = needs && floats > most ? floats : most;
     }
-    return 2 * most * sizeof(float);
+    return 3 * most * sizeof(float);
 }
 
 /* Operand i's row y at the output's first column. */
@@ -290,30 +291,22 @@ static void slice_row(const struct simple *s, uint32_t y, char *row, uint32_t pi
 /* Row y of the output is row y / block of the input, block row y % block of each pixel. */
 static void shuffle_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
 {
-    const struct srpi_node *node = s->node;
-    const uint32_t t = node->inputs[0], b = node->block;
-    const struct srpi_stream_tensor *in = tensor_of(s->block, t);
+    const uint32_t t = s->node->inputs[0];
     const struct srpi_codec codec = srpi_layers_codec(s->block->stream->layers, t);
-    const uint32_t channels = tensor_of(s->block, s->out)->channels, i = y % b;
-    const char *from = row_at(s->block, t, y / b);
-    const uint32_t first = columns_of(s->block, t).begin;
-    for (uint32_t x = 0; x < pixels; x++) {
-        const uint32_t column = s->columns.begin + x, j = column % b;
-        struct srpi_channels one = {.from = from + (column / b - first) * pixel_bytes(in),
-                                    .to = row + (size_t)x * channels * s->codec.element,
-                                    .pixels = 1};
-        if (node->order == SRPI_ORDER_DCR) {
-            one.from_first = (i * b + j) * channels;
-            one.count = channels;
-            move_channels(s, &codec, &one);
-            continue;
-        }
-        for (uint32_t c = 0; c < channels; c++) {
-            one.from_first = (c * b + i) * b + j;
-            one.to_first = c;
-            one.count = 1;
-            move_channels(s, &codec, &one);
-        }
+    const bool same = srpi_codec_equal(&codec, &s->codec);
+    const struct srpi_row_shuffle shuffle = {.from = row_at(s->block, t, y / s->node->block),
+                                             .to = same ? row : (char *)s->work[1],
+                                             .first_in = columns_of(s->block, t).begin,
+                                             .first_out = s->columns.begin,
+                                             .pixels = pixels,
+                                             .channels = tensor_of(s->block, s->out)->channels,
+                                             .block = s->node->block,
+                                             .row = y % s->node->block,
+                                             .order = s->node->order};
+    srpi_row_shuffle(&shuffle, codec.element);
+    if (!same) {
+        srpi_row_load(&codec, s->work[1], s->work[0], (size_t)pixels * shuffle.channels);
+        srpi_row_store(&s->codec, s->work[0], row, (size_t)pixels * shuffle.channels);
     }
 }
 
@@ -338,7 +331,7 @@ static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t p
         const int64_t from = (int64_t)(y / node->scale) + k - 2;
         resize.rows[k] = row_at(s->block, t, (uint32_t)(from < 0 ? 0 : from > last ? last : from));
     }
-    srpi_row_resize(&resize, &codec, s->work[0], s->work[1]);
+    srpi_row_resize(&resize, &codec, s->work[0], s->work[1], s->work[2]);
     srpi_row_store(&s->codec, s->work[0], row, pixels * in->channels);
 }
 

@@ -9,6 +9,12 @@
 #include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
+/* Loops whose counts are constants: kept in registers only when they are unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 AVX2 static void horizontal_avx2(const struct srpi_axis *axis, const float *in, float *out,
                                  uint32_t count)
@@ -89,14 +95,42 @@ AVX2 static void narrow_avx2(const float *in, uint8_t *out, uint32_t count)
     srpi_resample_scalar.narrow(in + x, out + x, count - x);
 }
 
-/* Each store covers what the one before wrote too much. */
-AVX2 static void spread_avx2(const float *pixel, float *out, uint32_t width, uint32_t block,
-                             uint32_t channels)
+/* Each store covers what the one before wrote too much. `block` is a constant at each call. */
+AVX2 static inline __attribute__((always_inline)) void
+spread_block(const float *pixel, float *out, uint32_t width, const uint32_t block,
+             uint32_t channels)
 {
-    for (uint32_t x = 0; x < width; x++) {
+    uint32_t x = 0;
+    for (; x + 4 <= width; x += 4) {
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            _mm_storeu_ps(out + i * block, _mm_loadu_ps(pixel + (size_t)i * channels));
+        }
+        out += 4 * block;
+        pixel += 4 * (size_t)channels;
+    }
+    for (; x < width; x++) {
         _mm_storeu_ps(out, _mm_loadu_ps(pixel));
         out += block;
         pixel += channels;
+    }
+}
+
+AVX2 static void spread_avx2(const float *pixel, float *out, uint32_t width, uint32_t block,
+                             uint32_t channels)
+{
+    switch (block) {
+    case 4:
+        spread_block(pixel, out, width, 4, channels);
+        break;
+    case 3:
+        spread_block(pixel, out, width, 3, channels);
+        break;
+    case 2:
+        spread_block(pixel, out, width, 2, channels);
+        break;
+    default:
+        spread_block(pixel, out, width, 1, channels);
+        break;
     }
 }
 
@@ -106,32 +140,33 @@ AVX2 static __m256i codes_of(__m256 value)
     return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0f)));
 }
 
-AVX2 static inline __m256 blended(const struct srpi_blend *blend, uint32_t x, uint32_t taps,
-                                  bool has_tail)
-{
-    __m256 sum = _mm256_set1_ps(blend->flat);
-    for (uint32_t k = 0; k < taps; k++) {
-        const __m256 part = _mm256_mul_ps(_mm256_set1_ps(blend->tap[k]),
-                                          _mm256_loadu_ps(blend->rows[k] + x));
-        sum = k == 0 ? part : _mm256_add_ps(sum, part);
-    }
-    if (has_tail) {
-        sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(blend->gain),
-                                               _mm256_loadu_ps(blend->tail + x)));
-    }
-    return sum;
-}
-
-/* `taps` and `has_tail` are constants at each call. */
+/* `taps` and `has_tail` are constants at each call. Rows and taps are copied: bytes that are stored
+ * might be theirs, as far as the compiler knows. */
 AVX2 static inline __attribute__((always_inline)) void
 blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const uint32_t taps,
           const bool has_tail)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 flat = _mm256_set1_ps(blend->flat), gain = _mm256_set1_ps(blend->gain);
+    const float *const tail = blend->tail;
+    const float *rows[SRPI_MAX_TAPS] = {NULL};
+    __m256 tap[SRPI_MAX_TAPS];
+    UNROLL for (uint32_t k = 0; k < taps; k++) {
+        rows[k] = blend->rows[k];
+        tap[k] = _mm256_set1_ps(blend->tap[k]);
+    }
     for (uint32_t x = 0; x < count; x += 32) {
         __m256i codes[4];
-        for (uint32_t i = 0; i < 4; i++) {
-            codes[i] = codes_of(blended(blend, x + 8 * i, taps, has_tail));
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            __m256 sum = flat;
+            UNROLL for (uint32_t k = 0; k < taps; k++) {
+                const __m256 part = _mm256_mul_ps(tap[k], _mm256_loadu_ps(rows[k] + x + 8 * i));
+                sum = k == 0 ? part : _mm256_add_ps(sum, part);
+            }
+            if (has_tail) {
+                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, _mm256_loadu_ps(tail + x + 8 * i)));
+            }
+            codes[i] = codes_of(sum);
         }
         const __m256i low = _mm256_packus_epi32(codes[0], codes[1]);
         const __m256i high = _mm256_packus_epi32(codes[2], codes[3]);
@@ -149,15 +184,22 @@ blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const ui
 
 AVX2 static void blend_avx2(const struct srpi_blend *blend, uint8_t *out, uint32_t count)
 {
-    if (blend->taps == 4 && blend->tail != NULL) {
-        blend_row(blend, out, count, 4, true);
-    } else if (blend->taps == 4) {
-        blend_row(blend, out, count, 4, false);
-    } else if (blend->tail != NULL) {
-        blend_row(blend, out, count, blend->taps, true);
-    } else {
-        blend_row(blend, out, count, blend->taps, false);
+    const bool tail = blend->tail != NULL;
+#define CASE(n)                                                                                    \
+    case n:                                                                                        \
+        tail ? blend_row(blend, out, count, n, true) : blend_row(blend, out, count, n, false);     \
+        break
+    switch (blend->taps) {
+        CASE(0);
+        CASE(1);
+        CASE(2);
+        CASE(4);
+        CASE(6);
+    default:
+        srpi_resample_scalar.blend(blend, out, count);
+        break;
     }
+#undef CASE
 }
 
 AVX2 static void interleave_avx2(const float *const *rows, float flat, float gain,
@@ -171,7 +213,7 @@ AVX2 static void interleave_avx2(const float *const *rows, float flat, float gai
     /* The last pixels one by one: sixteen bytes are stored for twelve. */
     for (; x + 10 <= count; x += 8) {
         __m256i pixels = step == 4 ? _mm256_set1_epi32((int)0xff000000u) : _mm256_setzero_si256();
-        for (uint32_t c = 0; c < 3; c++) {
+        UNROLL for (uint32_t c = 0; c < 3; c++) {
             const __m256 value =
                 _mm256_add_ps(offset, _mm256_mul_ps(factor, _mm256_loadu_ps(rows[c] + x)));
             pixels = _mm256_or_si256(

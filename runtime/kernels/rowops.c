@@ -182,35 +182,81 @@ void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_co
 
 /* ---- enlarging ------------------------------------------------------------------------------- */
 
+INLINE void shuffle_values(const struct srpi_row_shuffle *s, const uint32_t element)
+{
+    const uint32_t channels = s->channels, block = s->block;
+    const uint32_t step_c = s->order == SRPI_ORDER_CRD ? block * block : 1;
+    const uint32_t step_j = s->order == SRPI_ORDER_CRD ? 1 : channels;
+    const size_t pixel = (size_t)channels * block * block * element;
+    uint32_t j = s->first_out % block;
+    const char *from = (const char *)s->from + (s->first_out / block - s->first_in) * pixel;
+    char *to = s->to;
+    for (uint32_t x = 0; x < s->pixels; x++) {
+        const char *first = from + (size_t)(s->row * block + j) * step_j * element;
+        for (uint32_t c = 0; c < channels; c++) {
+            memcpy(to, first + (size_t)c * step_c * element, element);
+            to += element;
+        }
+        if (++j == block) {
+            j = 0;
+            from += pixel;
+        }
+    }
+}
+
+void srpi_row_shuffle(const struct srpi_row_shuffle *shuffle, uint32_t element)
+{
+    switch (element) { /* constants: copies become moves */
+    case 1:
+        shuffle_values(shuffle, 1);
+        break;
+    case 2:
+        shuffle_values(shuffle, 2);
+        break;
+    default:
+        shuffle_values(shuffle, 4);
+        break;
+    }
+}
+
+/* Columns first..last of the operand blended downwards; those beyond the picture repeat its edge. */
+static void blend_rows(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
+                       const float *down, int64_t first, int64_t last, float *work, float *spare)
+{
+    const uint32_t channels = resize->channels;
+    const int64_t edge = (int64_t)resize->width - 1;
+    const int64_t begin = first < 0 ? 0 : first, end = last > edge ? edge : last;
+    const size_t count = (size_t)(end - begin + 1) * channels;
+    float *inner = work + (size_t)(begin - first) * channels;
+    memset(inner, 0, count * sizeof(float));
+    for (uint32_t k = 0; k < SRPI_REF_WINDOW; k++) {
+        const size_t at = (size_t)(begin - (int64_t)resize->first_in) * channels * codec->element;
+        srpi_row_load(codec, (const char *)resize->rows[k] + at, spare, count);
+        for (size_t i = 0; i < count; i++) {
+            inner[i] = inner[i] + down[k] * spare[i];
+        }
+    }
+    for (int64_t x = first; x < begin; x++) {
+        memcpy(work + (size_t)(x - first) * channels, inner, channels * sizeof(float));
+    }
+    for (int64_t x = end + 1; x <= last; x++) {
+        memcpy(work + (size_t)(x - first) * channels, inner + count - channels,
+               channels * sizeof(float));
+    }
+}
+
 void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
-                     float *out, float *work)
+                     float *out, float *work, float *spare)
 {
     float weight[SRP_MAX_SCALE][SRPI_REF_WINDOW];
     for (uint32_t phase = 0; phase < resize->scale; phase++) {
         srpi_ref_resize_taps(resize->mode, resize->scale, phase, weight[phase]);
     }
     const uint32_t channels = resize->channels, scale = resize->scale;
-    const float *down = weight[resize->y % scale];
     const int64_t first = (int64_t)(resize->first_out / scale) - 2;
     const int64_t last = (int64_t)((resize->first_out + resize->pixels - 1) / scale) + 2;
-    const int64_t edge = (int64_t)resize->width - 1;
-    /* Columns blended downwards, then neighbours along the row: the reference's order. */
-    float *column = work;
-    for (int64_t x = first; x <= last; x++) {
-        const int64_t at = (x < 0 ? 0 : x > edge ? edge : x) - (int64_t)resize->first_in;
-        for (uint32_t c = 0; c < channels; c++) {
-            float sum = 0.0f;
-            for (uint32_t k = 0; k < SRPI_REF_WINDOW; k++) {
-                float value = 0.0f;
-                srpi_row_load(codec,
-                              (const char *)resize->rows[k] +
-                                  ((size_t)at * channels + c) * codec->element,
-                              &value, 1);
-                sum += down[k] * value;
-            }
-            *column++ = sum;
-        }
-    }
+    /* Columns downwards, then neighbours along the row: the reference's order. */
+    blend_rows(resize, codec, weight[resize->y % scale], first, last, work, spare);
     for (uint32_t x = 0; x < resize->pixels; x++) {
         const uint32_t at = resize->first_out + x;
         const float *across = weight[at % scale];

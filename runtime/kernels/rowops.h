@@ -43,6 +43,17 @@ void srpi_row_copy(const struct srpi_channels *channels, uint32_t element);
 void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_codec *from,
                       const struct srpi_codec *to, float *work);
 
+/* depth_to_space: one row of the output. */
+struct srpi_row_shuffle {
+    const void *from;             /* the row of the operand */
+    void *to;
+    uint32_t first_in, first_out; /* columns at which they begin */
+    uint32_t pixels, channels;    /* of the output */
+    uint32_t block, row;          /* row: 0 .. block - 1 */
+    enum srpi_block_order order;
+};
+void srpi_row_shuffle(const struct srpi_row_shuffle *shuffle, uint32_t element);
+
 /* One row of an enlarged tensor. */
 struct srpi_row_resize {
     uint32_t scale;
@@ -54,8 +65,8 @@ struct srpi_row_resize {
     uint32_t y;                   /* row of the result */
     const void *rows[5];          /* operand's rows y / scale - 2 .. + 2, edges replicated */
 };
-/* `out` has pixels * channels values; `work` as many and 5 pixels more. */
+/* `out` has pixels * channels values; `work` and `spare` as many and 5 pixels more. */
 void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
-                     float *out, float *work);
+                     float *out, float *work, float *spare);
 
 #endif

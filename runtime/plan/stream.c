@@ -152,11 +152,8 @@ static bool place(struct srpi_stream_plan *plan, const struct srpi_stream_params
         if (!tensor->used) {
             continue;
         }
-        /* Not more than there are: small pictures need no more. */
-        const uint64_t rows = (uint64_t)tensor->ring +
-                              (uint64_t)tensor->factor * plan->block * plan->workers;
-        const uint64_t most = (uint64_t)tensor->factor * params->height + 2 * tensor->halo;
-        tensor->ring = (uint32_t)(rows < most ? rows : most);
+        /* What readers look back at, and what the blocks under way write. */
+        tensor->ring += tensor->factor * plan->block * plan->workers;
         if (!take(plan, tensor->ring, tensor->pitch, &tensor->offset) ||
             !take(plan, 1, tensor->pitch, &tensor->padding)) {
             return false;
