@@ -10,7 +10,6 @@ from . import native
 from .errors import PackError, one_line
 
 SIZES = ((17, 23), (32, 40), (45, 30))  # height, width
-MAX_PIXELS = 1 << 21  # of a size that the file fixes
 
 
 class Original:
@@ -34,9 +33,11 @@ class Original:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 2
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session = onnxruntime.InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+                proto.SerializeToString(), options, providers=["CPUExecutionProvider"],
+                enable_fallback=0)  # the fallback prints
         except Exception as error:
             raise PackError(f"onnxruntime does not load it: {one_line(error)}") from None
 

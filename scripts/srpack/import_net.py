@@ -14,6 +14,7 @@ import numpy as np
 
 MAX_CHANNELS = 4096      # while folding: a block may be wide before its convolutions are merged
 MAX_WEIGHTS = 16 << 20   # of one convolution, written out densely
+MAX_ELEMENTS = 64 << 20  # of all of them, and of all constants: memory, whatever the file says
 MAX_INPUTS = 64          # of an add, mul or concat
 MAX_REAL = 1e6           # constants of activations, as in docs/format.md
 
@@ -63,6 +64,7 @@ class Net:
         self.input = self.new("input", [], channels, "input")
         self.output = None
         self.mean = 0.0
+        self.elements = 0
 
     def new(self, op, inputs, channels, name, **fields):
         node = Node(op, list(inputs), channels, name, **fields)
@@ -72,6 +74,9 @@ class Net:
         return node
 
     def conv(self, source, weight, bias, name, pads=(0, 0, 0, 0), act=None):
+        self.elements += weight.size
+        if self.elements > MAX_ELEMENTS:
+            raise Refused(f"more than {MAX_ELEMENTS} weights, written out, before this one")
         return self.new("conv2d", [source], len(weight), name, weight=weight, bias=bias, pads=pads,
                         act=act)
 

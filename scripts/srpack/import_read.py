@@ -12,7 +12,7 @@ import onnx.numpy_helper
 import onnx.reference
 
 from .errors import PackError, one_line
-from .import_net import MAX_WEIGHTS, Refused
+from .import_net import MAX_ELEMENTS, Refused
 
 MAX_FILE_BYTES = 256 << 20
 MAX_NODES = 4096
@@ -46,14 +46,16 @@ def attributes(node):
 
 def title(node):
     """How messages call a node: its name, else the name of what it writes."""
-    return node.name or (node.output[0] if node.output else "without a name")
+    text = node.name or (node.output[0] if node.output else "without a name")
+    return text if isinstance(text, str) else text.decode(errors="replace")  # not UTF-8
 
 
 def tensor(proto):
     """The numpy array of a TensorProto, after a look at how large it says it is."""
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
-        raise Refused(f"'{proto.name}' lies in another file: save the model as one file")
-    if any(d < 0 for d in proto.dims) or math.prod(proto.dims) > 4 * MAX_WEIGHTS:
+        raise Refused(f"'{proto.name}' lies in another file: save the model as one "
+                      "(torch.onnx.export(..., external_data=False))")
+    if any(d < 0 for d in proto.dims) or math.prod(proto.dims) > MAX_ELEMENTS:
         raise Refused(f"'{proto.name}' says its size is {list(proto.dims)}")
     try:
         return onnx.numpy_helper.to_array(proto)
@@ -93,7 +95,8 @@ def _ends(graph, constants):
         raise Refused(f"has {len(inputs)} inputs and {len(graph.output)} outputs, not one of each")
     kind = inputs[0].type.tensor_type
     if kind.elem_type not in FLOATS:
-        name = onnx.TensorProto.DataType.Name(kind.elem_type)
+        types = dict(zip(onnx.TensorProto.DataType.values(), onnx.TensorProto.DataType.keys()))
+        name = types.get(kind.elem_type, kind.elem_type)
         raise Refused(f"the input '{inputs[0].name}' is of type {name}, not of floating point")
     if not kind.HasField("shape") or len(kind.shape.dim) != 4:
         raise Refused(f"the input '{inputs[0].name}' is not [batch][channels][height][width]")
@@ -198,7 +201,7 @@ def evaluate(node, attrs, inputs, opset):
     """The outputs of a node all of whose inputs are constants (None: left out)."""
     if "sparse_value" in attrs:
         raise Refused("has a sparse value")
-    if _size_of_result(node.op_type, attrs, inputs) > 4 * MAX_WEIGHTS:
+    if _size_of_result(node.op_type, attrs, inputs) > MAX_ELEMENTS:
         raise Refused("makes a constant that is too large")
     feeds = {name: np.asarray(value) for name, value in zip(node.input, inputs) if name}
     graph = onnx.helper.make_graph(

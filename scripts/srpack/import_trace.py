@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .errors import one_line
-from .import_net import MAX_CHANNELS, MAX_REAL, MAX_WEIGHTS, Net, Refused
+from .import_net import MAX_CHANNELS, MAX_ELEMENTS, MAX_REAL, MAX_WEIGHTS, Net, Refused
 from .import_read import CONSTANT_OPS, attributes, evaluate, title
 from .import_view import View, gather
 
@@ -30,6 +30,7 @@ class _Trace:
         self.values = dict(model.constants)
         self.values[model.input] = View(self.net, self.net.input, height, width)
         self.values[""] = None
+        self.elements = 0  # in constants
 
     def run(self):
         for node in self.model.nodes:
@@ -42,7 +43,7 @@ class _Trace:
                     ValueError) as error:
                 raise Refused(f"cannot be read: {one_line(error) or type(error).__name__}",
                               node) from error
-        output = self.values[self.model.output]
+        output = self.values.get(self.model.output)
         if not isinstance(output, View):
             raise Refused("the output does not depend on the input")
         output = output.settle("output")
@@ -55,11 +56,14 @@ class _Trace:
         attrs = attributes(node)
         constant = not any(isinstance(value, View) for value in inputs)
         if op in ("Shape", "Size") and not constant:
-            inputs, constant = [np.empty(inputs[0].shape, np.int8)], True
+            inputs, constant = [np.broadcast_to(np.int8(0), inputs[0].shape)], True
         if constant:
             if op not in CONSTANT_OPS:
                 raise Refused("the operator is not evaluated for constants")
             results = evaluate(node, attrs, inputs, self.opset)
+            self.elements += sum(np.size(result) for result in results)
+            if self.elements > MAX_ELEMENTS:
+                raise Refused(f"more than {MAX_ELEMENTS} numbers in constants, with this one")
         else:
             method = getattr(self, "op_" + op, None)
             if method is None:
@@ -515,7 +519,13 @@ class _Trace:
         if shape.count(-1) == 1:
             rest = math.prod(n for n in shape if n != -1)
             shape[shape.index(-1)] = math.prod(x.shape) // rest if rest > 0 else 0
-        return x.reshape(shape)
+        try:
+            return x.reshape(shape)
+        except Refused as error:  # channels that were shuffled before: a plain tensor may divide
+            try:
+                return self.tensor(x, name).reshape(shape)
+            except Refused:
+                raise error from None
 
     def op_Unsqueeze(self, name, inputs, attrs):
         x, axes = inputs[0], self.numbers(inputs, 1, attrs, "axes")

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from .errors import Interrupted, PackError, UsageError, one_line
-from .import_net import Refused
+from .import_net import Node, Refused
 from .options import Parser
 
 EPILOG = """examples:
@@ -22,6 +22,7 @@ EPILOG = """examples:
 
 exit status: 0 imported, 1 usage, 2 could not be imported, 4 interrupted
 """
+MAX_FIXED_PIXELS = 1 << 20  # of a size that the file fixes: it is run at it
 TRACES = ((37, 29), (22, 46))  # height, width: not of equal shape, nor multiples of each other
 
 
@@ -132,6 +133,9 @@ def _trace(model):
     batch, channels, height, width = model.dims
     if batch not in (None, 1):
         raise Refused(f"the input holds {batch} pictures at once, not 1")
+    if channels not in (1, 3) and width in (1, 3):
+        raise Refused(f"the input is [batch][height][width][{width}]: export it with channels "
+                      "first (tf2onnx: --inputs-as-nchw and --outputs-as-nchw)")
     if channels not in (1, 3):
         raise Refused(f"the input has {channels or 'any number of'} channels: 1 (luma) or 3 (RGB) "
                       "can be imported")
@@ -142,7 +146,7 @@ def _trace(model):
         problem = Refused("computes something else at another size of the picture")
     except Refused as error:
         problem = error
-    if height is None or width is None or height * width > 1 << 21:
+    if height is None or width is None or height * width > MAX_FIXED_PIXELS:
         raise problem
     return trace(model, channels, height, width), (height, width)
 
@@ -170,10 +174,12 @@ def convert(path, name, sample_range=None, mean=None) -> Converted:
     except Refused as error:
         node = error.node
         if node is None:
-            raise PackError(f"{path}: {error}") from error
-        label, op = ((node.name, node.op) if not hasattr(node, "op_type") else
-                     (title(node), node.op_type))
-        raise PackError(f"{path}: node '{label}' ({op}): {error}") from error
+            raise PackError(one_line(f"{path}: {error}")) from error
+        if isinstance(node, Node):  # of the network; the user knows the file's
+            label, op = node.name, {title(n): n.op_type for n in model.nodes}.get(node.name, node.op)
+        else:
+            label, op = title(node), node.op_type
+        raise PackError(one_line(f"{path}: node '{label}' ({op}): {error}")) from error
     except (RecursionError, MemoryError) as error:
         raise PackError(f"{path}: too large a network to be folded") from error
     return Converted(graph, parameters, model, size, *sample_range, found)
@@ -229,7 +235,8 @@ def _import(options, folder, name):
     if made.found:
         say(f"note: samples 0..255: {made.found}")
     if made.size:
-        say(f"note: the file is for {made.size[1]}x{made.size[0]} alone: only that size is checked")
+        say(f"note: the file holds for {made.size[1]}x{made.size[0]} alone, the graph for any size: "
+            "compared at that one")
     import safetensors.torch
     import torch
     from . import graph as graphs
@@ -242,7 +249,9 @@ def _import(options, folder, name):
         if not torch.isfinite(value).all():
             raise PackError(f"{options.source}: {key} is not finite in {options.dtype}")
     data, text = safetensors.torch.save(tensors), dump(made.graph).encode()
-    sizes = SIZES if made.size is None else [made.size] * 3
+    sizes = SIZES
+    if made.size is not None:
+        sizes = [made.size] * (3 if math.prod(made.size) <= 1 << 16 else 1)
     try:
         original = Original(made.model, made.size, made.low, made.high, options.mean or [0.0])
         found = compare(original, made.graph, tensors, data, text, sizes)
