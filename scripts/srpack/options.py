@@ -108,7 +108,8 @@ def parse(argv) -> argparse.Namespace:
         "--model",
         default="edge16",
         metavar="NAME",
-        help="a graph of models/, like edge16 or wdsr2; a graph file; or none (default: edge16)")
+        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or wdsr2; a graph file; or none "
+        "(default: edge16)")
     parser.add_argument("--budget",
                         type=_positive,
                         metavar="TIME",

@@ -27,6 +27,7 @@ BUILD = pathlib.Path(os.environ.get("SRP_BUILD", "build"))
 SIZES = ((17, 23), (32, 40), (29, 26))
 # f32 against f32, in samples 0..1 of networks with outputs around 1: sums in another order.
 TOLERANCE = 1e-5
+torch.set_num_threads(1)  # for pictures this small, threads cost more than they do
 
 
 def export(net, path, channels, free=True, size=(20, 24), **more):
@@ -56,7 +57,7 @@ def both_outputs(target, x):
                           target.with_suffix(".safetensors").read_bytes())
     try:
         for backend in (native.REFERENCE, native.AUTO):
-            y = engine.run(x[0].numpy().transpose(1, 2, 0), module.scale, backend)
+            y = engine.run(x[0].numpy().transpose(1, 2, 0), module.scale, backend, 1)
             yield y.transpose(2, 0, 1)[None]
     finally:
         engine.close()
@@ -205,6 +206,32 @@ def test_a_graph_that_differs_is_refused(small, tmp_path, monkeypatch):
     with pytest.raises(PackError, match="differs from onnxruntime by"):
         importer.run([str(small), "-o", str(tmp_path / "a")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_become_those_of_the_format(tmp_path):
+    torch.manual_seed(1)
+    path = export(nets.espcn(2), tmp_path / "net.onnx", 1)
+    proto = onnx.load(path)
+    names = ["/a b/\u00e9", "/a b/\u00e8", "x", "", "n" * 200, "///"]
+    for node, name in zip([n for n in proto.graph.node if n.op_type != "Constant"], names):
+        node.name = name
+    onnx.save(proto, path)
+    graph, _, _ = imported(path)
+    found = [node["name"] for node in graph["nodes"]]
+    assert len(set(found)) == 4 and all(re.fullmatch(r"[A-Za-z0-9_.]{1,64}", n) for n in found)
+    assert found[0] == "a_b" and "x" not in found
+
+
+def test_memory_is_bounded(tmp_path, monkeypatch):
+    from srpack import import_net, import_trace
+    path = onnx_case(tmp_path, CONV, SHUFFLE, weights={"w": W["w"]})
+    importer.convert(path, "net")
+    monkeypatch.setattr(import_net, "MAX_ELEMENTS", 30)
+    assert "(Conv): more than 30 weights" in refused(path)
+    path = onnx_case(tmp_path, ("Mul", ["v", "v"], {}), ("Mul", ["in", "-"], {}), CONV, SHUFFLE,
+                     weights={"w": W["w"], "v": np.ones((1, 1, 1, 1), np.float32)})
+    monkeypatch.setattr(import_trace, "MAX_ELEMENTS", 0)
+    assert "(Mul): more than 0 numbers" in refused(path)
 
 
 # ---- range and mean ------------------------------------------------------------------------------
