@@ -234,6 +234,27 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     assert "(Mul): more than 0 numbers" in refused(path)
 
 
+@pytest.mark.parametrize("name, sizes", [("espcn", 3), ("abpn", 1)])
+def test_fixed_sizes_become_free(tmp_path, capsys, name, sizes):
+    """ABPN's Reshape has the size built in: compared at that one alone, right at the others too."""
+    build, channels, scale, _, span, _ = NETS[name]
+    torch.manual_seed(2)
+    net = build()
+    _, target, result = imported(export(net, tmp_path / "net.onnx", channels, free=False))
+    assert len(result["sizes"]) == sizes
+    assert ("holds for 24x20 alone" in capsys.readouterr().err) == (sizes == 1)
+    x = torch.rand(1, channels, 21, 15)
+    with torch.no_grad():
+        expected = net(x * span).numpy() / span
+    for found in both_outputs(target, x):
+        assert np.abs(found - expected).max() < TOLERANCE
+
+
+def test_channels_last_are_refused(tmp_path):
+    path = onnx_case(tmp_path, CONV, SHUFFLE, weights={"w": W["w"]}, channels=20, dims=(24, 3))
+    assert "--inputs-as-nchw" in refused(path)
+
+
 # ---- range and mean ------------------------------------------------------------------------------
 
 def check(net, path, channels, *args, low=0.0, high=1.0, mean=0.0):
