@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Latency of one picture through one model: 4:2:0 bytes in, 4:2:0 bytes out, or (--tensor) the
- * network alone. */
+/* Latency of one picture through one model: 8-bit pixels in, 8-bit pixels out (--format), or
+ * (--tensor) the network alone. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <srp/limits.h>
 #include <srp/upscaler.h>
@@ -20,6 +21,8 @@ struct engine_options {
     const char *graph, *parameters;
     uint32_t width, height, threads;
     enum srp_backend backend;
+    enum srp_dtype dtype;
+    enum srp_format format; /* 0: RGB for RGB networks, else YUV420 */
     uint64_t runs; /* 0: as many as fit into `seconds` */
     double seconds;
     bool tensor, json;
@@ -35,6 +38,22 @@ struct engine {
     uint32_t tensor_width, tensor_height;
 };
 
+static const char *const format_names[] = {[SRP_FORMAT_YUV420] = "yuv420",
+                                           [SRP_FORMAT_NV12] = "nv12",
+                                           [SRP_FORMAT_RGB] = "rgb",
+                                           [SRP_FORMAT_BGRA] = "bgra"};
+
+static bool format_from_name(enum srp_format *format, const char *name)
+{
+    for (int i = SRP_FORMAT_YUV420; i <= SRP_FORMAT_BGRA; i++) {
+        if (strcmp(name, format_names[i]) == 0) {
+            *format = (enum srp_format)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int parse(struct engine_options *o, int argc, char **argv)
 {
     static const struct option options[] = {{"graph", required_argument, NULL, 'g'},
@@ -43,6 +62,7 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                             {"threads", required_argument, NULL, 't'},
                                             {"backend", required_argument, NULL, 'b'},
                                             {"dtype", required_argument, NULL, 'd'},
+                                            {"format", required_argument, NULL, 'f'},
                                             {"runs", required_argument, NULL, 'r'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {"tensor", no_argument, NULL, 'T'},
@@ -88,7 +108,10 @@ static int parse(struct engine_options *o, int argc, char **argv)
                       : "no such backend in this build:";
             break;
         case 'd':
-            why = strcmp(optarg, "f32") == 0 ? NULL : "the only dtype of this build is f32, not";
+            why = srp_dtype_from_name(&o->dtype, optarg) == SRP_OK ? NULL : "no such dtype:";
+            break;
+        case 'f':
+            why = format_from_name(&o->format, optarg) ? NULL : "no such format:";
             break;
         default:
             return sp_bench_usage("engine", NULL, argv[optind - 1]);
@@ -149,28 +172,29 @@ static uint8_t sample(uint32_t x, uint32_t y, uint32_t plane)
     return (uint8_t)(40u + edges + (noise * 747796405u >> 28));
 }
 
-/* A 4:2:0 picture whose planes follow one another at *memory, which the caller frees. */
-static bool make_picture(struct srp_picture *p, uint32_t width, uint32_t height)
+/* A picture whose planes follow one another from data[0] on, which the caller frees. */
+static bool make_picture(struct srp_picture *p, enum srp_format format, uint32_t width,
+                         uint32_t height)
 {
-    size_t cw = ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
-    size_t luma = (size_t)width * height; /* both at most SRP_MAX_DIMENSION * SRP_MAX_SCALE */
-    uint8_t *memory = malloc(luma + 2 * cw * ch);
+    const size_t step = format == SRP_FORMAT_RGB ? 3 : format == SRP_FORMAT_BGRA ? 4 : 1;
+    const size_t cw = ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
+    const size_t first = (size_t)width * height * step; /* SRP_MAX_PICTURE_PIXELS bounds it */
+    uint8_t *memory = malloc(first + 2 * cw * ch);
     if (!memory) {
         return false;
     }
-    *p = (struct srp_picture){.format = SRP_FORMAT_YUV420, .width = width, .height = height};
+    *p = (struct srp_picture){.format = format, .width = width, .height = height};
     p->data[0] = memory;
-    p->data[1] = memory + luma;
+    p->data[1] = memory + first;
     p->data[2] = p->data[1] + cw * ch;
-    p->stride[0] = (ptrdiff_t)width;
-    p->stride[1] = p->stride[2] = (ptrdiff_t)cw;
-    for (uint32_t plane = 0; plane < 3; plane++) {
-        uint32_t w = plane ? (uint32_t)cw : width, h = plane ? (uint32_t)ch : height;
-        for (uint32_t y = 0; y < h; y++) {
-            for (uint32_t x = 0; x < w; x++) {
-                p->data[plane][(size_t)y * w + x] = sample(x, y, plane);
-            }
-        }
+    p->stride[0] = (ptrdiff_t)(width * step);
+    p->stride[1] = (ptrdiff_t)(format == SRP_FORMAT_NV12 ? 2 * cw : cw);
+    p->stride[2] = (ptrdiff_t)cw;
+    for (size_t i = 0; i < first + 2 * cw * ch; i++) {
+        const uint32_t plane = step > 1 ? (uint32_t)(i % step) : i >= first;
+        const size_t at = step > 1 ? i / step : i >= first ? i - first : i;
+        const size_t row = step == 1 && i >= first ? cw : width;
+        memory[i] = sample((uint32_t)(at % row), (uint32_t)(at / row), plane);
     }
     return true;
 }
@@ -187,7 +211,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
     }
     if (o->tensor) {
         struct srp_executor_params params = {
-            .model = e->model, .backend = o->backend, .threads = o->threads};
+            .model = e->model, .backend = o->backend, .threads = o->threads, .dtype = o->dtype};
         size_t n = (size_t)e->tensor_width * e->tensor_height * e->model_info.channels;
         e->tensor_in = malloc(n * sizeof(float));
         e->tensor_out = malloc(n * scale * scale * sizeof(float));
@@ -205,9 +229,12 @@ static int prepare(struct engine *e, const struct engine_options *o)
         return SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
-        .model = e->model, .backend = o->backend, .threads = o->threads};
-    if (!make_picture(&e->in, o->width, o->height) ||
-        !make_picture(&e->out, o->width * scale, o->height * scale)) {
+        .model = e->model, .backend = o->backend, .threads = o->threads, .dtype = o->dtype};
+    const enum srp_format format = o->format != 0 ? o->format
+                                   : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
+                                                                            : SRP_FORMAT_YUV420;
+    if (!make_picture(&e->in, format, o->width, o->height) ||
+        !make_picture(&e->out, format, o->width * scale, o->height * scale)) {
         sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
         return SP_EXIT_FAILED;
     }
@@ -223,7 +250,9 @@ static enum srp_err run_once(struct engine *e, struct srp_error *err)
     return srp_upscaler_process(e->upscaler, SRP_METHOD_SR, &e->in, &e->out, err);
 }
 
-static int report(const struct engine *e, const struct engine_options *o, double *ms, size_t runs)
+/* cpu_ms: processor time of all threads for each run. */
+static int report(const struct engine *e, const struct engine_options *o, double *ms, size_t runs,
+                  double cpu_ms)
 {
     struct srp_executor_info info = {.dtype = "", .isa = ""};
     if (e->executor) {
@@ -241,19 +270,29 @@ static int report(const struct engine *e, const struct engine_options *o, double
                srp_backend_name(info.backend), info.dtype, info.isa, info.threads,
                info.threads == 1 ? "" : "s", runs);
         printf("latency   %.3f ms (min %.3f, max %.3f)\n", p50, ms[0], ms[runs - 1]);
+        printf("processor %.3f ms\n", cpu_ms);
         printf("work      %.1f MMAC, %.1f Gop/s\n", (double)macs * 1e-6, ops * 1e-9);
         printf("arena     %s\n", sp_tool_bytes(arena, sizeof arena, (double)info.arena_bytes));
         return SP_EXIT_OK;
     }
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
-        json_pack("{s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s}", "ms_p50",
-                  p50, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs", (json_int_t)macs,
+        json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s}",
+                  "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs", (json_int_t)macs,
                   "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes, "backend",
                   srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa, "threads",
                   (json_int_t)info.threads, "runs", (json_int_t)runs, "model", e->model_info.name,
                   "width", (json_int_t)o->width, "height", (json_int_t)o->height, "scale",
-                  (json_int_t)e->model_info.scale, "path", e->executor ? "tensor" : "picture"));
+                  (json_int_t)e->model_info.scale, "path", e->executor ? "tensor" : "picture", "format",
+                  e->executor ? "" : format_names[e->in.format]));
+}
+
+/* Milliseconds of all threads of this process. */
+static double cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 int sp_bench_engine(int argc, char **argv)
@@ -285,6 +324,7 @@ int sp_bench_engine(int argc, char **argv)
         goto done;
     }
     begin = sp_tool_now();
+    const double cpu_begin = cpu_now();
     while (runs < most) {
         uint64_t t = sp_tool_now();
         if (!o.runs && runs >= LEAST_RUNS && (double)(t - begin) * 1e-9 >= o.seconds) {
@@ -296,7 +336,7 @@ int sp_bench_engine(int argc, char **argv)
         }
         ms[runs++] = (double)(sp_tool_now() - t) * 1e-6;
     }
-    status = report(&e, &o, ms, runs);
+    status = report(&e, &o, ms, runs, (cpu_now() - cpu_begin) / (double)runs);
 done:
     free(ms);
     free(e.in.data[0]);

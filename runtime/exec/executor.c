@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <srp/limits.h>
+
 #include "backends/backend.h"
 #include "exec/plan.h"
 #include "model/error.h"
@@ -18,16 +20,24 @@ struct srp_executor {
     struct srp_model *model;
     const struct srpi_graph *graph;
     const struct srpi_backend *backend;
-    void *state; /* the backend's */
     struct srpi_pool *pool;
     bool own_pool;
     uint32_t wanted; /* the tensor to compute */
+    uint32_t width, height; /* reserved; 0: none */
+    char *arena;
+    size_t arena_size, arena_bytes; /* mapped; needed by the plan */
 
+    /* NATIVE */
+    bool streams;
+    struct srpi_program program;
+    struct srpi_layers layers;
+    struct srpi_stream stream;
+
+    /* The others */
+    void *state; /* the backend's */
+    uint32_t store_align;
     struct srpi_plan plan;
     float **tensor; /* graph->tensor_count */
-    uint32_t width, height; /* of the current plan; 0: none */
-    char *arena;
-    size_t arena_size;
 };
 
 /* ---- backends -------------------------------------------------------------------------------- */
@@ -84,17 +94,85 @@ enum srp_err srp_backend_from_name(enum srp_backend *out, const char *name)
     return SRP_ERR_USAGE;
 }
 
+/* ---- dtypes ---------------------------------------------------------------------------------- */
+
+static const struct {
+    enum srp_dtype dtype;
+    const char *name;
+    enum srpi_dtype kernels;
+} dtypes[] = {
+    {SRP_DTYPE_AUTO, "auto", SRPI_F32},
+    {SRP_DTYPE_F32, "f32", SRPI_F32},
+    {SRP_DTYPE_INT8, "int8", SRPI_Q8},
+    {SRP_DTYPE_BF16, "bf16", SRPI_BF16},
+};
+#define DTYPE_COUNT (sizeof(dtypes) / sizeof(dtypes[0]))
+
+const char *srp_dtype_name(enum srp_dtype dtype)
+{
+    return (size_t)dtype < DTYPE_COUNT ? dtypes[dtype].name : "unknown";
+}
+
+enum srp_err srp_dtype_from_name(enum srp_dtype *out, const char *name)
+{
+    for (size_t i = 0; name != NULL && i < DTYPE_COUNT; i++) {
+        if (strcmp(dtypes[i].name, name) == 0) {
+            *out = dtypes[i].dtype;
+            return SRP_OK;
+        }
+    }
+    return SRP_ERR_USAGE;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static enum srp_err create_whole(struct srp_executor *ex, enum srp_dtype dtype,
+                                 const struct srpi_sink *sink, struct srp_error *err)
+{
+    if (dtype != SRP_DTYPE_AUTO && dtype != SRP_DTYPE_F32) {
+        return srpi_fail(err, SRP_ERR_UNSUPPORTED, "backend '%s' computes in f32 alone, not %s",
+                         srp_backend_name(ex->backend->id), srp_dtype_name(dtype));
+    }
+    const uint32_t kept[2] = {ex->wanted, ex->graph->input};
+    ex->store_align = sink->align > 1 ? sink->align : 1;
+    enum srp_err code =
+        srpi_plan_create(&ex->plan, ex->graph, kept, sink->reads_input ? 2 : 1, err);
+    if (code != SRP_OK) {
+        return code;
+    }
+    ex->tensor = calloc(ex->graph->tensor_count, sizeof(ex->tensor[0]));
+    if (ex->tensor == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
+    }
+    return ex->backend->create(&ex->state, ex->graph, srpi_pool_threads(ex->pool), err);
+}
+
+static enum srp_err create_stream(struct srp_executor *ex, enum srp_dtype dtype,
+                                  const struct srpi_sink *sink, struct srp_error *err)
+{
+    ex->streams = true;
+    enum srp_err code = srpi_program_create(&ex->program, ex->graph, ex->wanted, true, err);
+    if (code == SRP_OK) {
+        code = srpi_layers_create(&ex->layers, &ex->program, srpi_kernels_best(),
+                                  dtypes[dtype].kernels, err);
+    }
+    return code == SRP_OK ? srpi_stream_create(&ex->stream, &ex->layers, ex->pool, sink, err)
+                          : code;
+}
+
 enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *model,
-                                  enum srp_backend backend, struct srpi_pool *pool,
-                                  uint32_t wanted, bool keep_input, struct srp_error *err)
+                                  enum srp_backend backend, enum srp_dtype dtype,
+                                  struct srpi_pool *pool, uint32_t wanted,
+                                  const struct srpi_sink *sink, struct srp_error *err)
 {
     const struct srpi_backend *found = srpi_backend_find(backend);
     if (found == NULL) {
         return srpi_fail(err, SRP_ERR_UNSUPPORTED,
                          "backend '%s' is not in this build or not for this machine",
                          srp_backend_name(backend));
+    }
+    if ((size_t)dtype >= DTYPE_COUNT) {
+        return srpi_fail(err, SRP_ERR_USAGE, "%d is not a dtype", (int)dtype);
     }
     struct srp_executor *ex = calloc(1, sizeof(*ex));
     if (ex == NULL) {
@@ -105,25 +183,15 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
     ex->backend = found;
     ex->pool = pool;
     ex->wanted = wanted;
-    const uint32_t kept[2] = {wanted, ex->graph->input};
-    enum srp_err code = srpi_plan_create(&ex->plan, ex->graph, kept, keep_input ? 2 : 1, err);
+    const enum srp_err code = found->id == SRP_BACKEND_NATIVE
+                                  ? create_stream(ex, dtype, sink, err)
+                                  : create_whole(ex, dtype, sink, err);
     if (code != SRP_OK) {
-        goto fail;
-    }
-    ex->tensor = calloc(ex->graph->tensor_count, sizeof(ex->tensor[0]));
-    if (ex->tensor == NULL) {
-        code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
-        goto fail;
-    }
-    code = found->create(&ex->state, ex->graph, srpi_pool_threads(pool), err);
-    if (code != SRP_OK) {
-        goto fail;
+        srp_executor_destroy(&ex);
+        return code;
     }
     *out = ex;
     return SRP_OK;
-fail:
-    srp_executor_destroy(&ex);
-    return code;
 }
 
 enum srp_err srp_executor_create(struct srp_executor **out,
@@ -138,8 +206,9 @@ enum srp_err srp_executor_create(struct srp_executor **out,
         return code;
     }
     struct srp_executor *ex = NULL;
-    code = srpi_executor_create(&ex, params->model, params->backend, pool,
-                                srpi_model_graph(params->model)->output, false, err);
+    const struct srpi_sink sink = {0};
+    code = srpi_executor_create(&ex, params->model, params->backend, params->dtype, pool,
+                                srpi_model_graph(params->model)->output, &sink, err);
     if (code != SRP_OK) {
         srpi_pool_destroy(&pool);
         return code;
@@ -156,6 +225,13 @@ void srp_executor_destroy(struct srp_executor **pointer)
     }
     struct srp_executor *ex = *pointer;
     *pointer = NULL;
+    if (ex->streams) {
+        srpi_stream_destroy(&ex->stream);
+        if (ex->layers.program != NULL) {
+            srpi_layers_destroy(&ex->layers);
+        }
+        srpi_program_destroy(&ex->program);
+    }
     if (ex->state != NULL) {
         ex->backend->destroy(ex->state);
     }
@@ -230,6 +306,41 @@ static struct srpi_run current_run(const struct srp_executor *ex)
                              .height = ex->height};
 }
 
+static enum srp_err reserve_stream(struct srp_executor *ex, uint32_t width, uint32_t height,
+                                   struct srp_error *err)
+{
+    enum srp_err code = srpi_stream_reserve(&ex->stream, width, height, width, height, err);
+    if (code == SRP_OK) {
+        ex->arena_bytes = ex->stream.plan.arena_bytes;
+        code = grow_arena(ex, ex->arena_bytes, err);
+    }
+    if (code == SRP_OK) {
+        srpi_stream_attach(&ex->stream, ex->arena);
+    }
+    return code;
+}
+
+static enum srp_err reserve_whole(struct srp_executor *ex, uint32_t width, uint32_t height,
+                                  struct srp_error *err)
+{
+    enum srp_err code = srpi_plan_place(&ex->plan, width, height, err);
+    if (code == SRP_OK) {
+        ex->arena_bytes = ex->plan.arena_bytes;
+        code = grow_arena(ex, ex->arena_bytes, err);
+    }
+    for (uint32_t t = 0; code == SRP_OK && t < ex->graph->tensor_count; t++) {
+        const size_t offset = ex->plan.offset[t];
+        ex->tensor[t] = offset == SRPI_NOT_PLACED ? NULL : (float *)(void *)(ex->arena + offset);
+    }
+    if (code == SRP_OK && ex->backend->resize != NULL) {
+        struct srpi_run run = current_run(ex);
+        run.width = width;
+        run.height = height;
+        code = ex->backend->resize(ex->state, &run, err);
+    }
+    return code;
+}
+
 enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
                                   struct srp_error *err)
 {
@@ -239,44 +350,60 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
     if (width == ex->width && height == ex->height) {
         return SRP_OK;
     }
+    const uint64_t pixels = (uint64_t)width * height;
+    if (pixels * ex->graph->scale * ex->graph->scale > SRP_MAX_PICTURE_PIXELS) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%ux%u times %u is more than %u pixels", width, height,
+                         ex->graph->scale, SRP_MAX_PICTURE_PIXELS);
+    }
     ex->width = ex->height = 0;
-    enum srp_err code = srpi_plan_place(&ex->plan, width, height, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    code = grow_arena(ex, ex->plan.arena_bytes, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    for (uint32_t t = 0; t < ex->graph->tensor_count; t++) {
-        const size_t offset = ex->plan.offset[t];
-        ex->tensor[t] = offset == SRPI_NOT_PLACED ? NULL : (float *)(void *)(ex->arena + offset);
-    }
-    ex->width = width;
-    ex->height = height;
-    if (ex->backend->resize != NULL) {
-        const struct srpi_run run = current_run(ex);
-        code = ex->backend->resize(ex->state, &run, err);
-        if (code != SRP_OK) {
-            ex->width = ex->height = 0;
-        }
+    const enum srp_err code = ex->streams ? reserve_stream(ex, width, height, err)
+                                          : reserve_whole(ex, width, height, err);
+    if (code == SRP_OK) {
+        ex->width = width;
+        ex->height = height;
     }
     return code;
 }
 
+struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex)
+{
+    return ex->streams ? srpi_layers_codec(&ex->layers, ex->graph->input)
+                       : (struct srpi_codec){.dtype = SRPI_F32,
+                                             .element = sizeof(float),
+                                             .scale = 1.0f,
+                                             .inverse = 1.0f};
+}
+
+static struct srpi_rows rows_of(const struct srp_executor *ex, uint32_t t)
+{
+    if (ex->streams) {
+        const struct srpi_stream_tensor *tensor = &ex->stream.plan.tensors[t];
+        return (struct srpi_rows){
+            .data = ex->arena + tensor->offset +
+                    (size_t)tensor->pad * tensor->channels * tensor->element,
+            .pitch = tensor->pitch,
+            .ring = tensor->ring};
+    }
+    const struct srpi_tensor *tensor = &ex->graph->tensors[t];
+    return (struct srpi_rows){
+        .data = (const char *)ex->tensor[t],
+        .pitch = (size_t)ex->width * tensor->factor * tensor->channels * sizeof(float),
+        .ring = ex->height * tensor->factor};
+}
+
+struct srpi_rows srpi_executor_input_rows(const struct srp_executor *ex)
+{
+    return rows_of(ex, ex->graph->input);
+}
+
+struct srpi_rows srpi_executor_wanted_rows(const struct srp_executor *ex)
+{
+    return rows_of(ex, ex->wanted);
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
-float *srpi_executor_input(const struct srp_executor *ex)
-{
-    return ex->tensor[ex->graph->input];
-}
-
-const float *srpi_executor_output(const struct srp_executor *ex)
-{
-    return ex->tensor[ex->wanted];
-}
-
-enum srp_err srpi_executor_compute(struct srp_executor *ex, struct srp_error *err)
+static enum srp_err compute_whole(struct srp_executor *ex, struct srp_error *err)
 {
     const struct srpi_run run = current_run(ex);
     for (uint32_t n = 0; n < ex->graph->node_count; n++) {
@@ -296,57 +423,198 @@ enum srp_err srpi_executor_compute(struct srp_executor *ex, struct srp_error *er
     return SRP_OK;
 }
 
-struct shift {
-    const float *in;
-    float *out;
-    size_t row;
-    float add;
+struct whole_job {
+    const struct srp_executor *ex;
+    const struct srpi_stream_io *io;
+    const struct srpi_region *region;
+    uint32_t begin; /* first row of the wanted tensor in the region */
 };
 
-static void shift_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+static void load_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    const struct whole_job *job = context;
+    const struct srpi_rows rows = srpi_executor_input_rows(job->ex);
+    const struct srpi_span columns = {.begin = 0, .end = job->ex->width};
+    for (uint32_t y = begin; y < end; y++) {
+        job->io->load(job->io->context, worker, y, columns,
+                      (char *)job->ex->tensor[job->ex->graph->input] + y * rows.pitch);
+    }
+}
+
+static void store_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    const struct whole_job *job = context;
+    const struct srpi_rows wanted = srpi_executor_wanted_rows(job->ex);
+    const struct srpi_rows input = srpi_executor_input_rows(job->ex);
+    const struct srpi_span rows = {.begin = job->begin + begin, .end = job->begin + end};
+    job->io->store(job->io->context, worker, job->region, rows, &wanted, &input);
+}
+
+static enum srp_err process_whole(struct srp_executor *ex, const struct srpi_region *regions,
+                                  uint32_t count, const struct srpi_stream_io *io,
+                                  struct srp_error *err)
+{
+    struct whole_job job = {.ex = ex, .io = io};
+    const uint32_t factor = ex->graph->tensors[ex->wanted].factor;
+    srpi_pool_for(ex->pool, load_rows, &job, ex->height, 16);
+    const enum srp_err code = compute_whole(ex, err);
+    for (uint32_t r = 0; code == SRP_OK && r < count; r++) {
+        job.region = &regions[r];
+        job.begin = regions[r].y.begin * factor;
+        srpi_pool_for(ex->pool, store_rows, &job,
+                      (regions[r].y.end - regions[r].y.begin) * factor, 8 * ex->store_align);
+    }
+    return code;
+}
+
+enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_region *regions,
+                                   uint32_t count, const struct srpi_stream_io *io,
+                                   struct srp_error *err)
+{
+    if (ex->streams) {
+        srpi_stream_run(&ex->stream, regions, count, io);
+        return SRP_OK;
+    }
+    return process_whole(ex, regions, count, io, err);
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+struct tensors {
+    const float *in;
+    float *out;
+    size_t in_row, out_row; /* values */
+    uint32_t channels, factor;
+    float mean;
+    struct srpi_codec codec;
+};
+
+static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
+                        void *row)
 {
     (void)worker;
-    const struct shift *shift = context;
-    const size_t last = end * shift->row;
-    for (size_t i = begin * shift->row; i < last; i++) {
-        shift->out[i] = shift->in[i] + shift->add;
+    const struct tensors *t = context;
+    const float *in = t->in + y * t->in_row + (size_t)columns.begin * t->channels;
+    size_t left = (size_t)(columns.end - columns.begin) * t->channels;
+    struct srpi_codec codec = t->codec;
+    codec.inverse = 255.0f;
+    codec.zero = 0;
+    const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
+    char *to = row;
+    while (left > 0) {
+        float values[256];
+        const size_t count = left < 256 ? left : 256;
+        for (size_t i = 0; i < count; i++) {
+            values[i] = in[i] - mean;
+        }
+        srpi_row_store(&codec, values, to, count);
+        in += count;
+        to += count * codec.element;
+        left -= count;
     }
+}
+
+static void store_tensor(void *context, uint32_t worker, const struct srpi_region *region,
+                         struct srpi_span rows, const struct srpi_rows *wanted,
+                         const struct srpi_rows *input)
+{
+    (void)worker;
+    (void)input;
+    const struct tensors *t = context;
+    const size_t first = (size_t)region->x.begin * t->factor * t->channels;
+    const size_t count = (size_t)(region->x.end - region->x.begin) * t->factor * t->channels;
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        const float *from = (const float *)srpi_rows_at(wanted, y) +
+                            (first - (size_t)wanted->column * t->channels);
+        float *to = t->out + y * t->out_row + first;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = from[i] + t->mean;
+        }
+    }
+}
+
+static enum srp_err check_regions(const struct srp_region *regions, uint32_t count, uint32_t width,
+                                  uint32_t height, struct srp_error *err)
+{
+    if (count > SRP_MAX_REGIONS) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%u regions are more than %u", count,
+                         SRP_MAX_REGIONS);
+    }
+    for (uint32_t r = 0; r < count; r++) {
+        const struct srp_region *region = &regions[r];
+        if (region->width == 0 || region->height == 0 || region->x > width ||
+            region->y > height || region->width > width - region->x ||
+            region->height > height - region->y) {
+            return srpi_fail(err, SRP_ERR_USAGE, "region %u, %ux%u at (%u, %u), is not in %ux%u", r,
+                             region->width, region->height, region->x, region->y, width, height);
+        }
+    }
+    return SRP_OK;
+}
+
+enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, uint32_t width,
+                                      uint32_t height, const struct srp_region *regions,
+                                      uint32_t count, float *out, struct srp_error *err)
+{
+    if (ex == NULL || in == NULL || out == NULL || (regions == NULL && count > 0)) {
+        return srpi_fail(err, SRP_ERR_USAGE, "running needs an executor, an input and an output");
+    }
+    enum srp_err code = check_regions(regions, count, width, height, err);
+    if (code == SRP_OK) {
+        code = srp_executor_reserve(ex, width, height, err);
+    }
+    if (code != SRP_OK) {
+        return code;
+    }
+    const struct srpi_graph *graph = ex->graph;
+    struct tensors tensors = {.in = in,
+                              .out = out,
+                              .in_row = (size_t)width * graph->channels,
+                              .out_row = (size_t)width * graph->scale * graph->channels,
+                              .channels = graph->channels,
+                              .factor = graph->scale,
+                              .mean = graph->mean,
+                              .codec = srpi_executor_input_codec(ex)};
+    const struct srpi_stream_io io = {
+        .load = load_tensor, .store = store_tensor, .context = &tensors};
+    struct srpi_region some[64]; /* few at a time: no allocation per frame */
+    for (uint32_t first = 0; code == SRP_OK && first < count;) {
+        uint32_t n = 0;
+        for (; n < 64 && first + n < count; n++) {
+            const struct srp_region *r = &regions[first + n];
+            some[n] = (struct srpi_region){.x = {.begin = r->x, .end = r->x + r->width},
+                                           .y = {.begin = r->y, .end = r->y + r->height},
+                                           .picture_width = width,
+                                           .picture_height = height};
+        }
+        code = srpi_executor_process(ex, some, n, &io, err);
+        first += n;
+    }
+    return code;
 }
 
 enum srp_err srp_executor_run(struct srp_executor *ex, const float *in, uint32_t width,
                               uint32_t height, float *out, struct srp_error *err)
 {
-    if (ex == NULL || in == NULL || out == NULL) {
-        return srpi_fail(err, SRP_ERR_USAGE, "running needs an executor, an input and an output");
+    const struct srp_region whole = {.width = width, .height = height};
+    if (width == 0 || height == 0) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%ux%u is not a size from 1x1 to %ux%u", width,
+                         height, SRP_MAX_DIMENSION, SRP_MAX_DIMENSION);
     }
-    enum srp_err code = srp_executor_reserve(ex, width, height, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    const struct srpi_graph *graph = ex->graph;
-    struct shift shift = {.in = in,
-                          .out = srpi_executor_input(ex),
-                          .row = (size_t)width * graph->channels,
-                          .add = -graph->mean};
-    srpi_pool_for(ex->pool, shift_rows, &shift, height, 16);
-    code = srpi_executor_compute(ex, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    shift = (struct shift){.in = srpi_executor_output(ex),
-                           .out = out,
-                           .row = (size_t)width * graph->scale * graph->channels,
-                           .add = graph->mean};
-    srpi_pool_for(ex->pool, shift_rows, &shift, height * graph->scale, 16);
-    return SRP_OK;
+    return srp_executor_run_regions(ex, in, width, height, &whole, 1, out, err);
 }
 
 void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_info *info)
 {
-    const char *isa = ex->backend->isa != NULL ? ex->backend->isa() : NULL;
+    const char *isa = ex->streams                 ? ex->layers.kernels->name
+                      : ex->backend->isa != NULL ? ex->backend->isa()
+                                                  : NULL;
+    const enum srpi_dtype dtype = ex->streams ? ex->layers.dtype : SRPI_F32;
     *info = (struct srp_executor_info){.backend = ex->backend->id,
-                                       .dtype = "f32",
+                                       .dtype = dtype == SRPI_Q8     ? "int8"
+                                                : dtype == SRPI_BF16 ? "bf16"
+                                                                     : "f32",
                                        .isa = isa != NULL ? isa : "",
                                        .threads = srpi_pool_threads(ex->pool),
-                                       .arena_bytes = ex->width != 0 ? ex->plan.arena_bytes : 0};
+                                       .arena_bytes = ex->width != 0 ? ex->arena_bytes : 0};
 }

@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* executor.h - the inside of srp_executor, for the upscaler. */
+/* executor.h - the inside of srp_executor, for the upscaler.
+ *
+ * There are two ways to run: by streams (NATIVE; exec/stream.h), where rows come and go in rings,
+ * and by whole tensors (the other backends), where each tensor is one dense block of memory. The
+ * caller sees the same: rows are loaded and stored by its functions. */
 #ifndef SRPI_EXECUTOR_H
 #define SRPI_EXECUTOR_H
 
-#include <stdbool.h>
-
 #include "exec/pool.h"
-#include "model/graph.h"
+#include "exec/stream.h"
 #include "plan/program.h"
 
-/* Computes `wanted` alone, and leaves the input unharmed with `keep_input`. The pool is the
- * caller's and outlives the executor. Errors as
+/* Computes `wanted` alone. The pool is the caller's and outlives the executor. Errors as
  * srp_executor_create. */
 enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *model,
-                                  enum srp_backend backend, struct srpi_pool *pool,
-                                  uint32_t wanted, bool keep_input, struct srp_error *err);
+                                  enum srp_backend backend, enum srp_dtype dtype,
+                                  struct srpi_pool *pool, uint32_t wanted,
+                                  const struct srpi_sink *sink, struct srp_error *err);
 
-/* After a reserve: where the input (less mean) is to be written, and where the wanted tensor lies
- * after srpi_executor_compute. Both move with the next reserve. */
-float *srpi_executor_input(const struct srp_executor *ex);
-const float *srpi_executor_output(const struct srp_executor *ex);
+/* How the input's values are to be written. */
+struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex);
+/* After a reserve, for whole pictures: where rows of the input and of the wanted tensor lie while
+ * they are stored. They move with the next reserve. */
+struct srpi_rows srpi_executor_input_rows(const struct srp_executor *ex);
+struct srpi_rows srpi_executor_wanted_rows(const struct srp_executor *ex);
 /* Moves the memory of `from`, which is then to be destroyed, to a fresh executor: a new model
- * needs no
- * new pages. */
+ * needs no new pages. */
 void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from);
-/* Runs at the reserved size. Errors: DEVICE. */
-enum srp_err srpi_executor_compute(struct srp_executor *ex, struct srp_error *err);
+/* Runs regions of a picture of the reserved size. Errors: DEVICE. */
+enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_region *regions,
+                                   uint32_t count, const struct srpi_stream_io *io,
+                                   struct srp_error *err);
 
 #endif

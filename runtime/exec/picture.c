@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "exec/picture.h"
 
+#include <string.h>
+
 #include <stdlib.h>
 
 #include <srp/limits.h>
@@ -109,115 +111,116 @@ struct srpi_view srpi_picture_view(const struct srp_picture *picture, uint32_t c
     return view;
 }
 
-struct job {
-    struct srpi_source source[3];
-    uint32_t components;
-    enum srpi_convert convert;
-    struct srpi_colour colour;
-    uint32_t channels, width; /* of the tensor's rows */
-    float mean;
-    float *tensor;
-    struct srpi_scratch *scratch;
-    const struct srp_picture *picture;
-};
-
-#define TO_UNIT (1.0f / 255.0f)
-
-static void rows_to_tensor(void *context, uint32_t begin, uint32_t end, uint32_t worker)
-{
-    const struct job *job = context;
-    struct srpi_scratch *scratch = &job->scratch[worker];
-    for (uint32_t y = begin; y < end; y++) {
-        float *to = job->tensor + (size_t)y * job->width * job->channels;
-        for (uint32_t c = 0; c < job->components; c++) {
-            float *row = scratch->row[c];
-            const float *made = srpi_source_row(&job->source[c], &scratch->ring[c], y, row);
-            for (uint32_t x = 0; made != row && x < job->width; x++) {
-                row[x] = made[x];
-            }
-        }
-        if (job->convert == SRPI_TO_RGB) {
-            srpi_colour_to_rgb(&job->colour, scratch->row, job->width);
-        } else if (job->convert == SRPI_TO_YUV) {
-            srpi_colour_to_yuv(&job->colour, scratch->row, job->width);
-        }
-        for (uint32_t c = 0; c < job->channels; c++) {
-            const float *row = scratch->row[c];
-            for (uint32_t x = 0; x < job->width; x++) {
-                to[(size_t)x * job->channels + c] = row[x] * TO_UNIT - job->mean;
-            }
-        }
-    }
-}
-
-static void blocks_to_tensor(void *context, uint32_t begin, uint32_t end, uint32_t worker)
-{
-    (void)worker;
-    const struct job *job = context;
-    const struct srpi_view *luma = &job->source[0].view;
-    for (uint32_t y = begin; y < end; y++) {
-        float *to = job->tensor + (size_t)y * job->width * 6;
-        for (uint32_t x = 0; x < job->width; x++) {
-            for (uint32_t k = 0; k < 4; k++) {
-                uint32_t row = 2 * y + k / 2, column = 2 * x + k % 2;
-                row = row < luma->height ? row : luma->height - 1;
-                column = column < luma->width ? column : luma->width - 1;
-                const uint8_t *codes = (const uint8_t *)luma->data + (ptrdiff_t)row * luma->stride;
-                to[k] = (float)codes[column] * TO_UNIT - job->mean;
-            }
-            for (uint32_t c = 1; c < 3; c++) {
-                const struct srpi_view *view = &job->source[c].view;
-                const uint8_t *codes = (const uint8_t *)view->data + (ptrdiff_t)y * view->stride;
-                to[3 + c] = (float)codes[(size_t)x * view->step] * TO_UNIT - job->mean;
-            }
-            to += 6;
-        }
-    }
-}
-
-void srpi_picture_to_tensor(const struct srp_picture *picture, const struct srp_picture *like,
-                            enum srp_colour_space colour, float mean, float *tensor,
-                            struct srpi_pool *pool, struct srpi_scratch *scratch)
+void srpi_loader_init(struct srpi_loader *loader, const struct srp_picture *picture,
+                      const struct srp_picture *like, enum srp_colour_space colour, float mean)
 {
     const bool yuv = srpi_picture_is_yuv(picture);
-    struct srpi_axis one, chroma_x, chroma_y;
-    srpi_axis_init(&one, SRPI_FILTER_NEAREST, 1, 2, 2);
-    srpi_axis_init(&chroma_x, SRPI_FILTER_CUBIC, 2, 2,
+    memset(loader, 0, sizeof(*loader));
+    srpi_axis_init(&loader->one, SRPI_FILTER_NEAREST, 1, 2, 2);
+    srpi_axis_init(&loader->chroma_x, SRPI_FILTER_CUBIC, 2, 2,
                    picture->chroma == SRP_CHROMA_CENTER ? 2 : 1);
-    srpi_axis_init(&chroma_y, SRPI_FILTER_CUBIC, 2, 2,
+    srpi_axis_init(&loader->chroma_y, SRPI_FILTER_CUBIC, 2, 2,
                    picture->chroma == SRP_CHROMA_TOPLEFT ? 1 : 2);
-    struct job job = {.components = 3,
-                      .channels = colour == SRP_COLOUR_Y     ? 1
-                                  : colour == SRP_COLOUR_RGB ? 3
-                                                             : 6,
-                      .width = picture->width,
-                      .mean = mean,
-                      .tensor = tensor,
-                      .scratch = scratch,
-                      .picture = picture};
+    loader->mean = mean;
+    loader->components = 3;
+    loader->width = picture->width;
+    loader->channels = colour == SRP_COLOUR_Y ? 1 : colour == SRP_COLOUR_RGB ? 3 : 6;
     for (uint32_t c = 0; c < 3; c++) {
         const bool half = yuv && c > 0;
-        job.source[c] = (struct srpi_source){.view = srpi_picture_view(picture, c),
-                                             .h = half ? &chroma_x : &one,
-                                             .v = half ? &chroma_y : &one,
-                                             .out_width = picture->width};
+        loader->source[c] = (struct srpi_source){.view = srpi_picture_view(picture, c),
+                                                 .h = half ? &loader->chroma_x : &loader->one,
+                                                 .v = half ? &loader->chroma_y : &loader->one,
+                                                 .out_width = picture->width};
     }
     if (colour == SRP_COLOUR_YUV420) {
-        job.width = (picture->width + 1) / 2;
-        srpi_pool_for(pool, blocks_to_tensor, &job, (picture->height + 1) / 2, 8);
+        loader->blocks = true;
+        loader->width = (picture->width + 1) / 2;
+    } else if (colour == SRP_COLOUR_Y && yuv) {
+        loader->components = 1;
+    } else if (colour == SRP_COLOUR_Y) {
+        loader->convert = SRPI_TO_YUV;
+        srpi_colour_init(&loader->colour, like->matrix, like->range);
+    } else if (yuv) {
+        loader->convert = SRPI_TO_RGB;
+        srpi_colour_init(&loader->colour, picture->matrix, picture->range);
+    }
+}
+
+/* Rows of the components in units of codes, each of the tensor's width. */
+static void plane_rows(const struct srpi_loader *loader, struct srpi_scratch *scratch, uint32_t y,
+                       const float **rows)
+{
+    for (uint32_t c = 0; c < loader->components; c++) {
+        rows[c] = srpi_source_row(&loader->source[c], &scratch->ring[c], y, scratch->row[c]);
+        if (loader->convert != SRPI_KEEP && rows[c] != scratch->row[c]) {
+            memcpy(scratch->row[c], rows[c], loader->width * sizeof(float));
+            rows[c] = scratch->row[c]; /* converted in place below; a ring's row is not ours */
+        }
+    }
+    if (loader->convert == SRPI_TO_RGB) {
+        srpi_colour_to_rgb(&loader->colour, scratch->row, loader->width);
+    } else if (loader->convert == SRPI_TO_YUV) {
+        srpi_colour_to_yuv(&loader->colour, scratch->row, loader->width);
+    }
+}
+
+/* One pixel of a tensor whose pixels are 2x2 blocks of a 4:2:0 picture. */
+static void block_pixel(const struct srpi_loader *loader, uint32_t x, uint32_t y, float *codes)
+{
+    const struct srpi_view *luma = &loader->source[0].view;
+    for (uint32_t k = 0; k < 4; k++) {
+        uint32_t row = 2 * y + k / 2, column = 2 * x + k % 2;
+        row = row < luma->height ? row : luma->height - 1;
+        column = column < luma->width ? column : luma->width - 1;
+        const uint8_t *samples = (const uint8_t *)luma->data + (ptrdiff_t)row * luma->stride;
+        codes[k] = (float)samples[column];
+    }
+    for (uint32_t c = 1; c < 3; c++) {
+        const struct srpi_view *view = &loader->source[c].view;
+        const uint8_t *samples = (const uint8_t *)view->data + (ptrdiff_t)y * view->stride;
+        codes[3 + c] = (float)samples[(size_t)x * view->step];
+    }
+}
+
+#define TO_UNIT (1.0f / 255.0f)
+#define CHUNK 64u /* pixels */
+
+void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scratch, uint32_t y,
+                     struct srpi_span columns, const struct srpi_codec *codec, void *row)
+{
+    const uint32_t channels = loader->channels;
+    const struct srpi_view *view = &loader->source[0].view;
+    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && loader->components == 1 &&
+        view->step == 1) {
+        memcpy(row, (const uint8_t *)view->data + (ptrdiff_t)y * view->stride + columns.begin,
+               columns.end - columns.begin);
         return;
     }
-    if (colour == SRP_COLOUR_Y && yuv) {
-        job.components = 1;
-    } else if (colour == SRP_COLOUR_Y) {
-        job.convert = SRPI_TO_YUV;
-        srpi_colour_init(&job.colour, like->matrix, like->range);
-    } else if (yuv) {
-        job.convert = SRPI_TO_RGB;
-        srpi_colour_init(&job.colour, picture->matrix, picture->range);
+    const struct srpi_codec raw = {.dtype = codec->dtype, .storage = codec->storage,
+                                   .element = codec->element, .scale = 1.0f, .inverse = 1.0f};
+    const float gain = codec->dtype == SRPI_Q8 ? 1.0f : TO_UNIT;
+    const float mean = codec->dtype == SRPI_Q8 ? 0.0f : loader->mean;
+    const float *rows[3] = {NULL};
+    char *to = row;
+    if (!loader->blocks) {
+        plane_rows(loader, scratch, y, rows);
     }
-    for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
-        srpi_scratch_reset(&scratch[i]);
+    for (uint32_t begin = columns.begin; begin < columns.end; begin += CHUNK) {
+        const uint32_t end = columns.end - begin > CHUNK ? begin + CHUNK : columns.end;
+        float values[CHUNK * 6];
+        for (uint32_t x = begin; loader->blocks && x < end; x++) {
+            block_pixel(loader, x, y, values + (size_t)(x - begin) * 6);
+        }
+        for (uint32_t c = 0; !loader->blocks && c < channels; c++) {
+            for (uint32_t x = begin; x < end; x++) {
+                values[(size_t)(x - begin) * channels + c] = rows[c][x];
+            }
+        }
+        const uint32_t count = (end - begin) * channels;
+        for (uint32_t i = 0; i < count; i++) {
+            values[i] = values[i] * gain - mean;
+        }
+        srpi_row_store(&raw, values, to, count);
+        to += (size_t)count * codec->element;
     }
-    srpi_pool_for(pool, rows_to_tensor, &job, picture->height, 16);
 }

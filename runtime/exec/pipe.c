@@ -13,14 +13,14 @@ static size_t aligned(size_t bytes)
 
 static size_t row_floats(uint32_t width)
 {
-    return aligned(width + SRPI_ROW_SLACK);
+    return aligned(width + SRPI_SAMPLE_SLACK);
 }
 
 /* All widths are at most SRP_MAX_DIMENSION * SRP_MAX_SCALE: no overflow. */
 size_t srpi_scratch_size(uint32_t source_width, uint32_t out_width)
 {
     const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
-    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_SAMPLE_SLACK);
     const size_t floats = 4 * (SRPI_RING_ROWS * row + padded) + 4 * row + 8 * half;
     return floats * sizeof(float) + 3 * row;
 }
@@ -29,7 +29,7 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
                        uint32_t out_width)
 {
     const size_t row = row_floats(out_width), half = row_floats(out_width / 2 + 1);
-    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_ROW_SLACK);
+    const size_t padded = aligned(source_width + 2 * (size_t)SRPI_SAMPLE_SLACK);
     float *next = memory;
     for (uint32_t i = 0; i < 4; i++) {
         scratch->ring[i].rows = next;
@@ -58,7 +58,6 @@ void srpi_scratch_reset(struct srpi_scratch *scratch)
 
 struct job {
     const struct srpi_pipe *pipe;
-    struct srpi_scratch *scratch;
     const struct srpi_resample_kernels *kernels;
 };
 
@@ -67,18 +66,23 @@ static uint8_t *out_row(const struct srp_picture *picture, uint32_t plane, uint3
     return picture->data[plane] + (ptrdiff_t)y * picture->stride[plane];
 }
 
-static void add_tail(const struct job *job, uint32_t channel, uint32_t y, float *row)
+/* The tail's part of row y of a channel, pixel after pixel, in work memory. */
+static const float *tail_row(const struct job *job, uint32_t channel, uint32_t y, float *work)
 {
     const struct srpi_pipe *pipe = job->pipe;
     const uint32_t block = pipe->block, cell = block * block;
     const uint32_t channels = pipe->tail_channels * cell;
-    const float *pixel = pipe->tail + (size_t)(y / block) * pipe->tail_width * channels +
-                         channel * cell + y % block * block;
-    const uint32_t width = pipe->out->width, whole = width / block;
-    job->kernels->add_shuffled(row, pixel, whole, block, channels, 255.0f);
-    pixel += (size_t)whole * channels;
-    for (uint32_t j = 0; j < width % block; j++) {
-        row[whole * block + j] = row[whole * block + j] + 255.0f * pixel[j];
+    const char *line = pipe->tail + y / block % pipe->tail_ring * pipe->tail_stride;
+    const float *pixel = (const float *)(const void *)line + channel * cell + y % block * block;
+    job->kernels->spread(pixel, work, (pipe->out->width + block - 1) / block, block, channels);
+    return work;
+}
+
+static void add_tail(const struct job *job, uint32_t channel, uint32_t y, float *row, float *work)
+{
+    const float *tail = tail_row(job, channel, y, work);
+    for (uint32_t x = 0; x < job->pipe->out->width; x++) {
+        row[x] = row[x] + 255.0f * tail[x];
     }
 }
 
@@ -125,28 +129,42 @@ static void own_row(const struct srpi_source *source, struct srpi_ring *ring, ui
     }
 }
 
+/* Row y of a plane: the source's, or a flat one, and the tail's share. */
+static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
+                      uint32_t y, uint8_t *out, uint32_t count)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const float *rows[SRPI_MAX_TAPS];
+    struct srpi_blend blend = {.rows = rows, .flat = pipe->flat_value, .gain = 255.0f};
+    if (component > 0 || !pipe->flat) {
+        blend.taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y, rows,
+                                      &blend.tap);
+    }
+    if (component == 0 && pipe->tail != NULL) {
+        blend.tail = tail_row(job, 0, y, scratch->row[0]);
+    }
+    job->kernels->blend(&blend, out, count);
+}
+
 static void planes_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
                         uint32_t end)
 {
-    const struct srpi_pipe *pipe = job->pipe;
-    const struct srp_picture *out = pipe->out;
+    const struct srp_picture *out = job->pipe->out;
+    const uint32_t half = (out->width + 1) / 2;
     for (uint32_t y = begin; y < end; y++) {
-        float *row = scratch->row[0];
-        if (pipe->flat) {
-            fill_row(row, pipe->flat_value, out->width);
-        } else {
-            own_row(&pipe->source[0], &scratch->ring[0], y, row);
-        }
-        if (pipe->tail != NULL) {
-            add_tail(job, 0, y, row);
-        }
-        store_row(job, row, out_row(out, 0, y), 1, out->width, NULL);
+        plane_row(job, scratch, 0, y, out_row(out, 0, y), out->width);
     }
     for (uint32_t y = begin / 2; y < (end + 1) / 2; y++) {
         for (uint32_t c = 0; c < 2; c++) {
-            const float *row = srpi_source_row(&pipe->source[1 + c], &scratch->ring[1 + c], y,
-                                               scratch->row[1 + c]);
-            store_chroma(job, scratch, c, row, y);
+            if (out->format == SRP_FORMAT_NV12) {
+                plane_row(job, scratch, 1 + c, y, scratch->bytes[0], half);
+                uint8_t *to = out_row(out, 1, y) + c;
+                for (uint32_t x = 0; x < half; x++) {
+                    to[2 * (size_t)x] = scratch->bytes[0][x];
+                }
+            } else {
+                plane_row(job, scratch, 1 + c, y, out_row(out, 1 + c, y), half);
+            }
         }
     }
 }
@@ -177,7 +195,7 @@ static void full_rows(const struct job *job, struct srpi_scratch *scratch, uint3
         own_row(&pipe->luma, &scratch->ring[3], y, scratch->row[0]);
     }
     for (uint32_t c = 0; pipe->tail != NULL && c < pipe->tail_channels; c++) {
-        add_tail(job, c, y, scratch->row[c]);
+        add_tail(job, c, y, scratch->row[c], scratch->row[3]);
     }
     convert(pipe->second, &pipe->second_colour, scratch->row, width);
 }
@@ -185,19 +203,23 @@ static void full_rows(const struct job *job, struct srpi_scratch *scratch, uint3
 static void packed_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
                         uint32_t end)
 {
-    const struct srp_picture *out = job->pipe->out;
+    static const uint8_t orders[2][3] = {{0, 1, 2}, {2, 1, 0}};
+    const struct srpi_pipe *pipe = job->pipe;
+    const struct srp_picture *out = pipe->out;
+    const bool bgra = out->format == SRP_FORMAT_BGRA;
+    /* Nothing but the tail: straight from the network to bytes. */
+    const bool straight = pipe->flat && pipe->tail_channels == 3 && pipe->second == SRPI_KEEP;
     for (uint32_t y = begin; y < end; y++) {
-        full_rows(job, scratch, y);
-        for (uint32_t c = 0; c < 3; c++) {
-            job->kernels->narrow(scratch->row[c], scratch->bytes[c], out->width);
-        }
-        if (out->format == SRP_FORMAT_BGRA) {
-            srpi_pack_bgra(scratch->bytes[0], scratch->bytes[1], scratch->bytes[2],
-                           out_row(out, 0, y), out->width);
+        if (straight) {
+            for (uint32_t c = 0; c < 3; c++) {
+                tail_row(job, c, y, scratch->row[c]);
+            }
         } else {
-            srpi_pack_rgb(scratch->bytes[0], scratch->bytes[1], scratch->bytes[2],
-                          out_row(out, 0, y), out->width);
+            full_rows(job, scratch, y);
         }
+        job->kernels->interleave((const float *const *)scratch->row,
+                                 straight ? pipe->flat_value : 0.0f, straight ? 255.0f : 1.0f,
+                                 orders[bgra], bgra ? 4 : 3, out_row(out, 0, y), out->width);
     }
 }
 
@@ -236,26 +258,37 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
     }
 }
 
+void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch, uint32_t begin,
+                    uint32_t end)
+{
+    const struct job job = {.pipe = pipe, .kernels = srpi_resample_kernels()};
+    const enum srp_format format = pipe->out->format;
+    if (!pipe->full) {
+        planes_band(&job, scratch, begin, end);
+    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
+        packed_band(&job, scratch, begin, end);
+    } else {
+        halved_band(&job, scratch, begin, end);
+    }
+}
+
+struct bands {
+    const struct srpi_pipe *pipe;
+    struct srpi_scratch *scratch;
+};
+
 static void band(void *context, uint32_t begin, uint32_t end, uint32_t worker)
 {
-    const struct job *job = context;
-    struct srpi_scratch *scratch = &job->scratch[worker];
-    const enum srp_format format = job->pipe->out->format;
-    if (!job->pipe->full) {
-        planes_band(job, scratch, begin, end);
-    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
-        packed_band(job, scratch, begin, end);
-    } else {
-        halved_band(job, scratch, begin, end);
-    }
+    const struct bands *bands = context;
+    srpi_pipe_rows(bands->pipe, &bands->scratch[worker], begin, end);
 }
 
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
                    struct srpi_scratch *scratch)
 {
-    struct job job = {.pipe = pipe, .scratch = scratch, .kernels = srpi_resample_kernels()};
+    struct bands bands = {.pipe = pipe, .scratch = scratch};
     for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
         srpi_scratch_reset(&scratch[i]);
     }
-    srpi_pool_for(pool, band, &job, pipe->out->height, BAND);
+    srpi_pool_for(pool, band, &bands, pipe->out->height, BAND);
 }

@@ -22,17 +22,45 @@ struct srp_upscaler {
     struct srp_executor *executor;
     struct srpi_tail tail;
 
+    enum srp_dtype dtype;
+
     /* Work memory, grown to the largest pictures seen. */
-    struct srpi_scratch *scratch; /* one per worker */
+    struct srpi_scratch *scratch; /* one per worker, for the output */
+    struct srpi_scratch *loading; /* one per worker, for the input */
     void *memory;
     size_t memory_size;
     uint8_t *halved; /* an RGB input as 4:2:0, for networks that want that */
     size_t halved_size;
 
     struct srpi_pipe pipe;
+    struct srpi_loader loader;
+    struct srpi_codec codec; /* of the network's input */
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+/* Where the base is made of the network's own input. */
+static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph *graph)
+{
+    return tail->has_base &&
+           (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
+}
+
+/* What rows of the output picture need, whatever its format: with 4:2:0 they come in pairs, and
+ * chroma may need the row above a pair (with SRP_COLOUR_YUV420, two chroma rows around). */
+static struct srpi_sink make_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
+{
+    struct srpi_sink sink = {.wanted_radius = 1, .align = 2};
+    if (tail->fused) {
+        sink.align = graph->scale % 2 == 0 ? 1 : 2;
+        sink.reads_input = base_of_input(tail, graph);
+        sink.input_radius = 3; /* of the taps, and the row above */
+    } else if (graph->colour == SRP_COLOUR_YUV420) {
+        sink.align = 1;
+        sink.wanted_radius = 3;
+    }
+    return sink;
+}
 
 static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_model *model,
                                   struct srpi_tail *tail, struct srp_executor **out,
@@ -47,10 +75,9 @@ static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_mode
     if (up->unfused) {
         *tail = (struct srpi_tail){.tensor = graph->output};
     }
-    /* Where the base is made of the network's own input, that must survive. */
-    const bool keep = tail->has_base &&
-                      (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
-    return srpi_executor_create(out, model, up->backend, up->pool, tail->tensor, keep, err);
+    const struct srpi_sink sink = make_sink(tail, graph);
+    return srpi_executor_create(out, model, up->backend, up->dtype, up->pool, tail->tensor, &sink,
+                                err);
 }
 
 enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *model,
@@ -109,12 +136,14 @@ enum srp_err srp_upscaler_create(struct srp_upscaler **out,
     }
     up->scale = scale;
     up->backend = params->backend;
+    up->dtype = params->dtype;
     enum srp_err code = srpi_pool_create(&up->pool, params->threads, err);
     if (code != SRP_OK) {
         goto fail;
     }
     up->scratch = calloc(srpi_pool_threads(up->pool), sizeof(up->scratch[0]));
-    if (up->scratch == NULL) {
+    up->loading = calloc(srpi_pool_threads(up->pool), sizeof(up->loading[0]));
+    if (up->scratch == NULL || up->loading == NULL) {
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an upscaler");
         goto fail;
     }
@@ -140,6 +169,7 @@ void srp_upscaler_destroy(struct srp_upscaler **pointer)
     srp_model_unref(&up->model);
     srpi_pool_destroy(&up->pool);
     free(up->scratch);
+    free(up->loading);
     free(up->memory);
     free(up->halved);
     free(up);
@@ -156,11 +186,18 @@ void srp_upscaler_get_info(const struct srp_upscaler *up, struct srp_executor_in
 
 /* ---- work memory ----------------------------------------------------------------------------- */
 
+/* loading_width is that of the input's rows, or 0 where they are not loaded. */
 static enum srp_err reserve_scratch(struct srp_upscaler *up, uint32_t source_width,
-                                    uint32_t out_width, struct srp_error *err)
+                                    uint32_t out_width, uint32_t loading_width,
+                                    struct srp_error *err)
 {
     const uint32_t threads = srpi_pool_threads(up->pool);
-    const size_t each = (srpi_scratch_size(source_width, out_width) + 63) / 64 * 64;
+    const size_t store = (srpi_scratch_size(source_width, out_width) + 63) / 64 * 64;
+    const size_t load =
+        loading_width == 0
+            ? 0
+            : (srpi_scratch_size(loading_width, loading_width) + 63) / 64 * 64;
+    const size_t each = store + load;
     if (each * threads > up->memory_size) {
         free(up->memory);
         up->memory_size = 0;
@@ -171,7 +208,13 @@ static enum srp_err reserve_scratch(struct srp_upscaler *up, uint32_t source_wid
         up->memory_size = each * threads;
     }
     for (uint32_t i = 0; i < threads; i++) {
-        srpi_scratch_init(&up->scratch[i], (char *)up->memory + i * each, source_width, out_width);
+        char *memory = (char *)up->memory + i * each;
+        srpi_scratch_init(&up->scratch[i], memory, source_width, out_width);
+        srpi_scratch_reset(&up->scratch[i]);
+        if (loading_width != 0) {
+            srpi_scratch_init(&up->loading[i], memory + store, loading_width, loading_width);
+            srpi_scratch_reset(&up->loading[i]);
+        }
     }
     return SRP_OK;
 }
@@ -261,26 +304,53 @@ static void recipe_from_picture(struct srpi_pipe *pipe, const struct srp_picture
     }
 }
 
-/* Channel `channel` of a dense f32 tensor; `height` and `width` count samples of the view. */
-static struct srpi_view tensor_view(const float *data, uint32_t channel, uint32_t channels,
-                                    uint32_t width, uint32_t height, float mean)
+/* Channel `channel` of the wanted tensor (f32) as codes; `height` and `width` count samples of the
+ * view. */
+static struct srpi_view wanted_view(const struct srp_upscaler *up, uint32_t channel,
+                                    uint32_t channels, uint32_t width, uint32_t height, float mean)
 {
-    return (struct srpi_view){.data = data + channel,
-                              .stride = (ptrdiff_t)((size_t)width * channels * sizeof(float)),
+    const struct srpi_rows rows = srpi_executor_wanted_rows(up->executor);
+    return (struct srpi_view){.data = rows.data + channel * sizeof(float),
+                              .stride = (ptrdiff_t)rows.pitch,
+                              .ring = rows.ring,
                               .step = channels,
-                              .is_float = true,
+                              .sample = SRPI_SAMPLE_F32,
                               .multiply = 255.0f,
                               .add = 255.0f * mean,
                               .width = width,
                               .height = height};
 }
 
-static void use_tail(struct srp_upscaler *up, uint32_t channels, uint32_t width, float mean)
+/* Channel `channel` of the input tensor as codes. */
+static struct srpi_view input_view(const struct srp_upscaler *up, uint32_t channel,
+                                   uint32_t channels, uint32_t width, uint32_t height, float mean)
+{
+    static const enum srpi_sample samples[] = {[SRPI_Q8_U8] = SRPI_SAMPLE_U8,
+                                               [SRPI_Q8_U16] = SRPI_SAMPLE_U16,
+                                               [SRPI_Q8_S8] = SRPI_SAMPLE_S8};
+    const struct srpi_rows rows = srpi_executor_input_rows(up->executor);
+    const struct srpi_codec *codec = &up->codec;
+    return (struct srpi_view){.data = rows.data + channel * codec->element,
+                              .stride = (ptrdiff_t)rows.pitch,
+                              .ring = rows.ring,
+                              .step = channels,
+                              .sample = codec->dtype == SRPI_F32    ? SRPI_SAMPLE_F32
+                                        : codec->dtype == SRPI_BF16 ? SRPI_SAMPLE_BF16
+                                                                    : samples[codec->storage],
+                              .multiply = 255.0f,
+                              .add = 255.0f * mean,
+                              .width = width,
+                              .height = height};
+}
+
+static void use_tail(struct srp_upscaler *up, uint32_t channels, float mean)
 {
     struct srpi_pipe *pipe = &up->pipe;
-    pipe->tail = srpi_executor_output(up->executor);
+    const struct srpi_rows rows = srpi_executor_wanted_rows(up->executor);
+    pipe->tail = rows.data;
+    pipe->tail_stride = rows.pitch;
+    pipe->tail_ring = rows.ring;
     pipe->tail_channels = channels;
-    pipe->tail_width = width;
     pipe->block = up->scale;
     pipe->flat = !up->tail.has_base;
     pipe->flat_value = 255.0f * mean;
@@ -310,21 +380,19 @@ static void recipe_y(struct srp_upscaler *up, const struct srp_picture *in,
         pipe->second_colour = pipe->first_colour;
     }
     if (up->tail.fused) {
-        use_tail(up, 1, in->width, mean);
+        use_tail(up, 1, mean);
         if (!in_yuv && base != SRPI_FILTER_CUBIC) {
             /* Chroma is cubic and comes from R, G and B; luma has its own filter. */
             srpi_axis_init(&pipe->axis[AXIS_SPARE_X], base, up->scale, 2, 2);
             pipe->has_luma = true;
             pipe->luma = source(pipe,
-                                tensor_view(srpi_executor_input(up->executor), 0, 1, in->width,
-                                            in->height, mean),
+                                input_view(up, 0, 1, in->width, in->height, mean),
                                 AXIS_SPARE_X, AXIS_SPARE_X, out->width);
         }
         return;
     }
     const struct srpi_view view =
-        tensor_view(srpi_executor_output(up->executor), 0, 1, in->width * up->scale,
-                    in->height * up->scale, mean);
+        wanted_view(up, 0, 1, in->width * up->scale, in->height * up->scale, mean);
     if (in_yuv) {
         pipe->source[0] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
     } else {
@@ -347,17 +415,15 @@ static void recipe_rgb(struct srp_upscaler *up, const struct srp_picture *in,
         srpi_colour_init(&pipe->second_colour, out->matrix, out->range);
     }
     if (up->tail.fused) {
-        use_tail(up, 3, in->width, mean);
+        use_tail(up, 3, mean);
     }
     for (uint32_t c = 0; c < 3; c++) {
         if (up->tail.fused) {
-            const struct srpi_view view = tensor_view(srpi_executor_input(up->executor), c, 3,
-                                                      in->width, in->height, mean);
+            const struct srpi_view view = input_view(up, c, 3, in->width, in->height, mean);
             pipe->source[c] = source(pipe, view, AXIS_BASE, AXIS_BASE, out->width);
         } else {
             const struct srpi_view view =
-                tensor_view(srpi_executor_output(up->executor), c, 3, in->width * up->scale,
-                            in->height * up->scale, mean);
+                wanted_view(up, c, 3, in->width * up->scale, in->height * up->scale, mean);
             pipe->source[c] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
         }
     }
@@ -367,7 +433,6 @@ static void recipe_yuv420(struct srp_upscaler *up, const struct srp_picture *in,
                           const struct srp_picture *out, float mean)
 {
     struct srpi_pipe *pipe = &up->pipe;
-    const float *data = srpi_executor_output(up->executor);
     const struct srp_picture like = yuv_like(in, out);
     const uint32_t width = (in->width + 1) / 2 * up->scale;
     const uint32_t height = (in->height + 1) / 2 * up->scale;
@@ -376,14 +441,14 @@ static void recipe_yuv420(struct srp_upscaler *up, const struct srp_picture *in,
     srpi_axis_init(&pipe->axis[AXIS_ONE], SRPI_FILTER_NEAREST, 1, 2, 2);
     srpi_axis_init(&pipe->axis[AXIS_SPARE_X], SRPI_FILTER_CUBIC, 2, 2, offset_x(like.chroma));
     srpi_axis_init(&pipe->axis[AXIS_SPARE_Y], SRPI_FILTER_CUBIC, 2, 2, offset_y(like.chroma));
-    struct srpi_view luma = tensor_view(data, 0, 6, width, height, mean);
+    struct srpi_view luma = wanted_view(up, 0, 6, width, height, mean);
     luma.paired = true;
     luma.width *= 2;
     luma.height *= 2;
     pipe->source[0] = source(pipe, luma, AXIS_ONE, AXIS_ONE, out->width);
     pipe->full = !srpi_picture_is_yuv(out);
     for (uint32_t c = 1; c < 3; c++) {
-        const struct srpi_view view = tensor_view(data, 3 + c, 6, width, height, mean);
+        const struct srpi_view view = wanted_view(up, 3 + c, 6, width, height, mean);
         pipe->source[c] = pipe->full
                               ? source(pipe, view, AXIS_SPARE_X, AXIS_SPARE_Y, out->width)
                               : source(pipe, view, AXIS_ONE, AXIS_ONE, (out->width + 1) / 2);
@@ -422,7 +487,7 @@ static enum srp_err run_base(struct srp_upscaler *up, const struct srp_picture *
                              const struct srp_picture *out, uint32_t scale,
                              enum srpi_filter filter, struct srp_error *err)
 {
-    const enum srp_err code = reserve_scratch(up, in->width, out->width, err);
+    const enum srp_err code = reserve_scratch(up, in->width, out->width, 0, err);
     if (code == SRP_OK) {
         recipe_from_picture(&up->pipe, in, out, scale, filter, filter);
         srpi_pipe_run(&up->pipe, up->pool, up->scratch);
@@ -460,6 +525,32 @@ static enum srp_err halve_input(struct srp_upscaler *up, const struct srp_pictur
     return run_base(up, in, halved, 1, SRPI_FILTER_CUBIC, err);
 }
 
+static void load_row(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
+                     void *row)
+{
+    const struct srp_upscaler *up = context;
+    srpi_loader_row(&up->loader, &up->loading[worker], y, columns, &up->codec, row);
+}
+
+static void store_rows(void *context, uint32_t worker, const struct srpi_region *region,
+                       struct srpi_span rows, const struct srpi_rows *wanted,
+                       const struct srpi_rows *input)
+{
+    (void)region; /* the whole picture, so that the recipe knows where the rows are */
+    (void)wanted;
+    (void)input;
+    const struct srp_upscaler *up = context;
+    const enum srp_colour_space colour = srpi_model_graph(up->model)->colour;
+    const uint32_t each = up->tail.fused                ? up->scale
+                          : colour == SRP_COLOUR_YUV420 ? 2
+                                                        : 1;
+    const uint32_t height = up->pipe.out->height;
+    const uint32_t end = rows.end * each < height ? rows.end * each : height;
+    if (rows.begin * each < end) {
+        srpi_pipe_rows(&up->pipe, &up->scratch[worker], rows.begin * each, end);
+    }
+}
+
 static enum srp_err run_model(struct srp_upscaler *up, const struct srp_picture *in,
                               const struct srp_picture *out, struct srp_error *err)
 {
@@ -480,19 +571,13 @@ static enum srp_err run_model(struct srp_upscaler *up, const struct srp_picture 
     if (code != SRP_OK) {
         return code;
     }
-    /* Input rows and output rows use the same work memory, one after the other. */
-    const uint32_t widest = out->width > in->width ? out->width : in->width;
-    code = reserve_scratch(up, in->width, widest, err);
+    code = reserve_scratch(up, in->width, out->width, in->width, err);
     if (code != SRP_OK) {
         return code;
     }
     const struct srp_picture like = yuv_like(in, out);
-    srpi_picture_to_tensor(in, &like, graph->colour, graph->mean,
-                           srpi_executor_input(up->executor), up->pool, up->scratch);
-    code = srpi_executor_compute(up->executor, err);
-    if (code != SRP_OK) {
-        return code;
-    }
+    srpi_loader_init(&up->loader, in, &like, graph->colour, graph->mean);
+    up->codec = srpi_executor_input_codec(up->executor);
     switch (graph->colour) {
     case SRP_COLOUR_Y:
         recipe_y(up, in, out, graph->mean);
@@ -504,8 +589,12 @@ static enum srp_err run_model(struct srp_upscaler *up, const struct srp_picture 
         recipe_yuv420(up, in, out, graph->mean);
         break;
     }
-    srpi_pipe_run(&up->pipe, up->pool, up->scratch);
-    return SRP_OK;
+    const struct srpi_region whole = {.x = {.begin = 0, .end = width},
+                                      .y = {.begin = 0, .end = height},
+                                      .picture_width = width,
+                                      .picture_height = height};
+    const struct srpi_stream_io io = {.load = load_row, .store = store_rows, .context = up};
+    return srpi_executor_process(up->executor, &whole, 1, &io, err);
 }
 
 enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method method,

@@ -166,35 +166,3 @@ void srpi_rows_11(const float *a, const float *b, float *out, uint32_t count)
 {
     rows_11(a, b, out, count);
 }
-
-void srpi_pack_rgb(const uint8_t *r, const uint8_t *g, const uint8_t *b, uint8_t *out,
-                   uint32_t count)
-{
-    for (uint32_t x = 0; x < count; x++) {
-        out[0] = r[x];
-        out[1] = g[x];
-        out[2] = b[x];
-        out += 3;
-    }
-}
-
-INLINE void bgra_body(const uint8_t *restrict r, const uint8_t *restrict g,
-                      const uint8_t *restrict b, uint8_t *restrict out, uint32_t count)
-{
-    for (uint32_t x = 0; x < count; x++) {
-        out[4 * x] = b[x];
-        out[4 * x + 1] = g[x];
-        out[4 * x + 2] = r[x];
-        out[4 * x + 3] = 255;
-    }
-}
-VARIANTS(bgra,
-         (const uint8_t *restrict r, const uint8_t *restrict g, const uint8_t *restrict b,
-          uint8_t *restrict out, uint32_t count),
-         (r, g, b, out, count))
-
-void srpi_pack_bgra(const uint8_t *r, const uint8_t *g, const uint8_t *b, uint8_t *out,
-                    uint32_t count)
-{
-    bgra(r, g, b, out, count);
-}

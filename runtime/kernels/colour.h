@@ -31,10 +31,4 @@ void srpi_chroma_half(const float *in, float *out, uint32_t count, bool sited);
 void srpi_rows_121(const float *a, const float *b, const float *c, float *out, uint32_t count);
 void srpi_rows_11(const float *a, const float *b, float *out, uint32_t count);
 
-/* Interleaves byte rows. */
-void srpi_pack_rgb(const uint8_t *r, const uint8_t *g, const uint8_t *b, uint8_t *out,
-                   uint32_t count);
-void srpi_pack_bgra(const uint8_t *r, const uint8_t *g, const uint8_t *b, uint8_t *out,
-                    uint32_t count);
-
 #endif

@@ -193,11 +193,11 @@ void srpi_ref_depth_to_space(const float *in, float *out, uint32_t width, uint32
     }
 }
 
-/* Source samples -REACH .. REACH around a pixel bear on what it becomes, in all modes. */
 #define REACH 2
-#define WINDOW (2 * REACH + 1)
+#define WINDOW SRPI_REF_WINDOW
 
-static void phase_taps(enum srpi_resize_mode mode, uint32_t scale, uint32_t phase, float *weight)
+void srpi_ref_resize_taps(enum srpi_resize_mode mode, uint32_t scale, uint32_t phase,
+                          float *weight)
 {
     const enum srpi_filter filter = mode == SRPI_RESIZE_BICUBIC    ? SRPI_FILTER_CUBIC
                                     : mode == SRPI_RESIZE_BILINEAR ? SRPI_FILTER_LINEAR
@@ -232,7 +232,7 @@ void srpi_ref_resize(const float *in, float *out, uint32_t height, uint32_t widt
 {
     float weight[SRP_MAX_SCALE][WINDOW];
     for (uint32_t phase = 0; phase < scale; phase++) {
-        phase_taps(mode, scale, phase, weight[phase]);
+        srpi_ref_resize_taps(mode, scale, phase, weight[phase]);
     }
     const size_t in_row = (size_t)width * channels, out_row = in_row * scale;
     for (uint32_t y = row_begin; y < row_end; y++) {

@@ -61,6 +61,12 @@ void srpi_ref_depth_to_space(const float *in, float *out, uint32_t width, uint32
                              uint32_t block, enum srpi_block_order order, uint32_t row_begin,
                              uint32_t row_end);
 
+/* Source samples -2 .. 2 around a pixel bear on what it becomes, in all modes: their weights for
+ * the output sample `phase` of the `scale` that a source sample makes. */
+#define SRPI_REF_WINDOW 5u
+void srpi_ref_resize_taps(enum srpi_resize_mode mode, uint32_t scale, uint32_t phase,
+                          float *weight);
+
 /* Enlarges a height x width tensor by `scale`; rows of the output. */
 void srpi_ref_resize(const float *in, float *out, uint32_t height, uint32_t width,
                      uint32_t channels, uint32_t scale, enum srpi_resize_mode mode,

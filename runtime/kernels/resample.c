@@ -114,27 +114,47 @@ void srpi_ring_reset(struct srpi_ring *ring)
     }
 }
 
+/* A sample of the rarer kinds. */
+static float sample_at(const struct srpi_view *view, const void *row, size_t at)
+{
+    if (view->sample == SRPI_SAMPLE_U16) {
+        return (float)((const uint16_t *)row)[at];
+    }
+    if (view->sample == SRPI_SAMPLE_S8) {
+        return (float)(((const uint8_t *)row)[at] ^ 0x80);
+    }
+    const uint32_t bits = (uint32_t)((const uint16_t *)row)[at] << 16; /* BF16 */
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value * view->multiply + view->add;
+}
+
 /* Row y of the view as floats. */
 static void load_row(const struct srpi_view *view, uint32_t y, uint32_t count, float *out)
 {
-    const ptrdiff_t line = (ptrdiff_t)(view->paired ? y / 2 : y);
-    const unsigned char *row = (const unsigned char *)view->data + line * view->stride;
+    uint32_t line = view->paired ? y / 2 : y;
+    line = view->ring != 0 ? line % view->ring : line;
+    const unsigned char *row = (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
     const size_t step = view->step;
     if (view->paired) {
         const float *in = (const float *)(const void *)row + y % 2 * 2;
         for (uint32_t x = 0; x < count; x++) {
             out[x] = in[x / 2 * step + x % 2] * view->multiply + view->add;
         }
-    } else if (view->is_float) {
+    } else if (view->sample == SRPI_SAMPLE_U8 && step == 1) {
+        srpi_resample_kernels()->widen(row, out, count);
+    } else if (view->sample == SRPI_SAMPLE_U8) {
+        for (uint32_t x = 0; x < count; x++) {
+            out[x] = (float)row[x * step];
+        }
+    } else if (view->sample == SRPI_SAMPLE_F32) {
         const float *in = (const float *)(const void *)row;
         for (uint32_t x = 0; x < count; x++) {
             out[x] = in[x * step] * view->multiply + view->add;
         }
-    } else if (step == 1) {
-        srpi_resample_kernels()->widen(row, out, count);
     } else {
         for (uint32_t x = 0; x < count; x++) {
-            out[x] = (float)row[x * step];
+            out[x] = sample_at(view, row, x * step);
         }
     }
 }
@@ -150,9 +170,9 @@ static const float *ring_row(const struct srpi_source *source, struct srpi_ring 
     if (source->h->identity) {
         load_row(view, y, source->out_width, row);
     } else {
-        float *samples = ring->padded + SRPI_ROW_SLACK;
+        float *samples = ring->padded + SRPI_SAMPLE_SLACK;
         load_row(view, y, view->width, samples);
-        for (uint32_t i = 0; i < SRPI_ROW_SLACK; i++) {
+        for (uint32_t i = 0; i < SRPI_SAMPLE_SLACK; i++) {
             ring->padded[i] = samples[0];
             samples[view->width + i] = samples[view->width - 1];
         }
@@ -162,23 +182,37 @@ static const float *ring_row(const struct srpi_source *source, struct srpi_ring 
     return row;
 }
 
-const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
-                             float *out)
+uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                          const float **rows, const float **taps)
 {
+    static const float one = 1.0f;
     const struct srpi_axis *axis = source->v;
     const int64_t last = (int64_t)source->view.height - 1;
     if (axis->identity) {
-        return ring_row(source, ring, y);
+        rows[0] = ring_row(source, ring, y);
+        *taps = &one;
+        return 1;
     }
     const uint32_t phase = y % axis->factor;
     const int64_t first = (int64_t)(y / axis->factor) + axis->first[phase];
-    const float *rows[SRPI_MAX_TAPS];
     for (uint32_t k = 0; k < axis->taps; k++) {
         int64_t wanted = first + k;
         wanted = wanted < 0 ? 0 : wanted > last ? last : wanted;
         rows[k] = ring_row(source, ring, (uint32_t)wanted);
     }
-    srpi_resample_kernels()->vertical(rows, axis->tap[phase], axis->taps, out, source->out_width);
+    *taps = axis->tap[phase];
+    return axis->taps;
+}
+
+const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                             float *out)
+{
+    const float *rows[SRPI_MAX_TAPS], *taps;
+    const uint32_t count = srpi_source_taps(source, ring, y, rows, &taps);
+    if (source->v->identity) {
+        return rows[0];
+    }
+    srpi_resample_kernels()->vertical(rows, taps, count, out, source->out_width);
     return out;
 }
 
@@ -221,25 +255,58 @@ static void widen_scalar(const uint8_t *in, float *out, uint32_t count)
     }
 }
 
+/* Comparisons that are false for NaN, which thereby becomes 0. */
+static uint8_t code_of(float value)
+{
+    value = value > 0.0f ? value : 0.0f;
+    value = value < 255.0f ? value : 255.0f;
+    return (uint8_t)lrintf(value);
+}
+
 static void narrow_scalar(const float *in, uint8_t *out, uint32_t count)
 {
     for (uint32_t x = 0; x < count; x++) {
-        /* Comparisons that are false for NaN, which thereby becomes 0. */
-        float value = in[x] > 0.0f ? in[x] : 0.0f;
-        value = value < 255.0f ? value : 255.0f;
-        out[x] = (uint8_t)lrintf(value);
+        out[x] = code_of(in[x]);
     }
 }
 
-static void add_shuffled_scalar(float *row, const float *pixel, uint32_t width, uint32_t block,
-                                uint32_t channels, float gain)
+static void spread_scalar(const float *pixel, float *out, uint32_t width, uint32_t block,
+                          uint32_t channels)
 {
     for (uint32_t x = 0; x < width; x++) {
         for (uint32_t j = 0; j < block; j++) {
-            row[j] = row[j] + gain * pixel[j];
+            out[j] = pixel[j];
         }
-        row += block;
+        out += block;
         pixel += channels;
+    }
+}
+
+static void blend_scalar(const struct srpi_blend *blend, uint8_t *out, uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        float sum = blend->taps == 0 ? blend->flat : blend->tap[0] * blend->rows[0][x];
+        for (uint32_t k = 1; k < blend->taps; k++) {
+            sum = sum + blend->tap[k] * blend->rows[k][x];
+        }
+        if (blend->tail != NULL) {
+            sum = sum + blend->gain * blend->tail[x];
+        }
+        out[x] = code_of(sum);
+    }
+}
+
+static void interleave_scalar(const float *const *rows, float flat, float gain,
+                              const uint8_t *order, uint32_t step, uint8_t *out, uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        for (uint32_t c = 0; c < 3; c++) {
+            out[order[c]] = code_of(flat + gain * rows[c][x]);
+        }
+        if (step == 4) {
+            out[3] = 255;
+        }
+        out += step;
     }
 }
 
@@ -248,7 +315,9 @@ const struct srpi_resample_kernels srpi_resample_scalar = {
     .vertical = vertical_scalar,
     .widen = widen_scalar,
     .narrow = narrow_scalar,
-    .add_shuffled = add_shuffled_scalar,
+    .spread = spread_scalar,
+    .blend = blend_scalar,
+    .interleave = interleave_scalar,
 };
 
 const struct srpi_resample_kernels *srpi_resample_kernels(void)

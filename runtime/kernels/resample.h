@@ -53,13 +53,22 @@ struct srpi_axis {
 void srpi_axis_init(struct srpi_axis *axis, enum srpi_filter filter, uint32_t factor, uint32_t a4,
                     uint32_t b4);
 
+enum srpi_sample {
+    SRPI_SAMPLE_U8 = 0,
+    SRPI_SAMPLE_F32,
+    SRPI_SAMPLE_BF16,
+    SRPI_SAMPLE_U16, /* a code of 8 bits in 16 */
+    SRPI_SAMPLE_S8,  /* a code less 128 */
+};
+
 /* Samples of one channel in memory that someone else owns. */
 struct srpi_view {
     const void *data;
     ptrdiff_t stride;       /* bytes from row to row, may be negative */
+    uint32_t ring;          /* row y is at row y % ring of the memory; 0: at y */
     uint32_t step;          /* samples from one to the next */
-    bool is_float;          /* f32, else u8 */
-    float multiply, add;    /* value = sample * multiply + add, f32 only */
+    enum srpi_sample sample;
+    float multiply, add;    /* value = sample * multiply + add, F32 and BF16 only */
     bool paired;            /* f32 only: sample (y, x) is element (y % 2) * 2 + x % 2 of pixel
                                (y / 2, x / 2): four channels are the 2x2 block */
     uint32_t width, height; /* not 0 */
@@ -74,27 +83,41 @@ struct srpi_source {
 
 /* Work memory of one thread for one source: the last rows after the horizontal pass. */
 #define SRPI_RING_ROWS 8u
-#define SRPI_ROW_SLACK 48u /* floats that a row buffer is longer than its row */
+#define SRPI_SAMPLE_SLACK 48u /* floats that a row buffer is longer than its row */
 struct srpi_ring {
     float *rows;   /* SRPI_RING_ROWS of `pitch` floats */
-    size_t pitch;  /* at least out_width + SRPI_ROW_SLACK */
-    float *padded; /* view.width + 2 * SRPI_ROW_SLACK floats */
+    size_t pitch;  /* at least out_width + SRPI_SAMPLE_SLACK */
+    float *padded; /* view.width + 2 * SRPI_SAMPLE_SLACK floats */
     int64_t held[SRPI_RING_ROWS];
 };
 /* Forgets all rows: to be called when the source's pixels change. */
 void srpi_ring_reset(struct srpi_ring *ring);
 
-/* Output row y. Returns `out` (out_width + SRPI_ROW_SLACK floats), or a row inside the ring that
+/* Output row y. Returns `out` (out_width + SRPI_SAMPLE_SLACK floats), or a row inside the ring that
  * stays
  * valid until the next call for it. */
 const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                              float *out);
 
+/* Instead of one finished row, what it is made of: the rows and taps of the vertical pass. The rows
+ * stay valid until the next call for this ring. Returns the number of taps. */
+uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
+                          const float **rows, const float **taps);
+
+/* A row of bytes: sum of tap[k] * rows[k][x] (`flat` without taps) + gain * tail[x]. */
+struct srpi_blend {
+    const float *const *rows;
+    const float *tap;
+    uint32_t taps;
+    float flat;
+    const float *tail; /* NULL: none */
+    float gain;
+};
+
 /* The vector parts, in plain C and as the machine allows; see resample.c. */
 struct srpi_resample_kernels {
-    /* out[j] for j < count from a row with at least SRPI_ROW_SLACK replicated samples on both
-     * sides;
-     * may write up to 23 more. */
+    /* out[j] for j < count from a row with at least SRPI_SAMPLE_SLACK replicated samples on both
+     * sides; may write up to 23 more. */
     void (*horizontal)(const struct srpi_axis *axis, const float *in, float *out, uint32_t count);
     /* out[x] = sum of tap[k] * rows[k][x]; may write up to 7 more. */
     void (*vertical)(const float *const *rows, const float *tap, uint32_t taps, float *out,
@@ -103,9 +126,16 @@ struct srpi_resample_kernels {
     void (*widen)(const uint8_t *in, float *out, uint32_t count);
     /* Rounds to the nearest even code, clips to 0..255. */
     void (*narrow)(const float *in, uint8_t *out, uint32_t count);
-    /* row[x * block + j] += gain * pixel[x * channels + j] for j < block. */
-    void (*add_shuffled)(float *row, const float *pixel, uint32_t width, uint32_t block,
-                         uint32_t channels, float gain);
+    /* out[x * block + j] = pixel[x * channels + j] for j < block <= 4; may read up to 3 values more
+     * than it uses and write up to 3 more. */
+    void (*spread)(const float *pixel, float *out, uint32_t width, uint32_t block,
+                   uint32_t channels);
+    /* Rounded and clipped as `narrow`; may read up to 31 more. */
+    void (*blend)(const struct srpi_blend *blend, uint8_t *out, uint32_t count);
+    /* Interleaved bytes of flat + gain * rows[c][x]: 3 for a pixel, or 4 with a last byte of 255;
+     * channel c goes to byte order[c]. May read up to 7 more. */
+    void (*interleave)(const float *const *rows, float flat, float gain, const uint8_t *order,
+                       uint32_t step, uint8_t *out, uint32_t count);
 };
 extern const struct srpi_resample_kernels srpi_resample_scalar;
 /* NULL where this was compiled without them; only for machines with AVX2. */

@@ -5,8 +5,16 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
+/* Loops whose counts are constants: kept in registers only when they are unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 AVX2 static void horizontal_avx2(const struct srpi_axis *axis, const float *in, float *out,
                                  uint32_t count)
@@ -87,33 +95,142 @@ AVX2 static void narrow_avx2(const float *in, uint8_t *out, uint32_t count)
     srpi_resample_scalar.narrow(in + x, out + x, count - x);
 }
 
-AVX2 static void add_shuffled_avx2(float *row, const float *pixel, uint32_t width, uint32_t block,
-                                   uint32_t channels, float gain)
+/* Each store covers what the one before wrote too much. `block` is a constant at each call. */
+AVX2 static inline __attribute__((always_inline)) void
+spread_block(const float *pixel, float *out, uint32_t width, const uint32_t block,
+             uint32_t channels)
 {
-    const __m256 factor = _mm256_set1_ps(gain);
     uint32_t x = 0;
-    if (block == 4) {
-        for (; x + 2 <= width; x += 2) {
-            const __m256 two = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(pixel)),
-                                                    _mm_loadu_ps(pixel + channels), 1);
-            _mm256_storeu_ps(row, _mm256_add_ps(_mm256_loadu_ps(row), _mm256_mul_ps(factor, two)));
-            row += 8;
-            pixel += 2 * (size_t)channels;
+    for (; x + 4 <= width; x += 4) {
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            _mm_storeu_ps(out + i * block, _mm_loadu_ps(pixel + (size_t)i * channels));
         }
-    } else if (block == 2) {
-        for (; x + 4 <= width; x += 4) {
-            __m128 low = _mm_setzero_ps(), high = _mm_setzero_ps();
-            low = _mm_loadl_pi(low, (const __m64 *)(const void *)pixel);
-            low = _mm_loadh_pi(low, (const __m64 *)(const void *)(pixel + channels));
-            high = _mm_loadl_pi(high, (const __m64 *)(const void *)(pixel + 2 * channels));
-            high = _mm_loadh_pi(high, (const __m64 *)(const void *)(pixel + 3 * channels));
-            const __m256 four = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
-            _mm256_storeu_ps(row, _mm256_add_ps(_mm256_loadu_ps(row), _mm256_mul_ps(factor, four)));
-            row += 8;
-            pixel += 4 * (size_t)channels;
+        out += 4 * block;
+        pixel += 4 * (size_t)channels;
+    }
+    for (; x < width; x++) {
+        _mm_storeu_ps(out, _mm_loadu_ps(pixel));
+        out += block;
+        pixel += channels;
+    }
+}
+
+AVX2 static void spread_avx2(const float *pixel, float *out, uint32_t width, uint32_t block,
+                             uint32_t channels)
+{
+    switch (block) {
+    case 4:
+        spread_block(pixel, out, width, 4, channels);
+        break;
+    case 3:
+        spread_block(pixel, out, width, 3, channels);
+        break;
+    case 2:
+        spread_block(pixel, out, width, 2, channels);
+        break;
+    default:
+        spread_block(pixel, out, width, 1, channels);
+        break;
+    }
+}
+
+AVX2 static __m256i codes_of(__m256 value)
+{
+    value = _mm256_max_ps(value, _mm256_setzero_ps());
+    return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0f)));
+}
+
+/* `taps` and `has_tail` are constants at each call. Rows and taps are copied: bytes that are stored
+ * might be theirs, as far as the compiler knows. */
+AVX2 static inline __attribute__((always_inline)) void
+blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const uint32_t taps,
+          const bool has_tail)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 flat = _mm256_set1_ps(blend->flat), gain = _mm256_set1_ps(blend->gain);
+    const float *const tail = blend->tail;
+    const float *rows[SRPI_MAX_TAPS] = {NULL};
+    __m256 tap[SRPI_MAX_TAPS];
+    UNROLL for (uint32_t k = 0; k < taps; k++) {
+        rows[k] = blend->rows[k];
+        tap[k] = _mm256_set1_ps(blend->tap[k]);
+    }
+    for (uint32_t x = 0; x < count; x += 32) {
+        __m256i codes[4];
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            __m256 sum = flat;
+            UNROLL for (uint32_t k = 0; k < taps; k++) {
+                const __m256 part = _mm256_mul_ps(tap[k], _mm256_loadu_ps(rows[k] + x + 8 * i));
+                sum = k == 0 ? part : _mm256_add_ps(sum, part);
+            }
+            if (has_tail) {
+                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, _mm256_loadu_ps(tail + x + 8 * i)));
+            }
+            codes[i] = codes_of(sum);
+        }
+        const __m256i low = _mm256_packus_epi32(codes[0], codes[1]);
+        const __m256i high = _mm256_packus_epi32(codes[2], codes[3]);
+        const __m256i bytes =
+            _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+        if (count - x >= 32) {
+            _mm256_storeu_si256((__m256i *)(void *)(out + x), bytes);
+        } else {
+            uint8_t some[32];
+            _mm256_storeu_si256((__m256i *)(void *)some, bytes);
+            memcpy(out + x, some, count - x);
         }
     }
-    srpi_resample_scalar.add_shuffled(row, pixel, width - x, block, channels, gain);
+}
+
+AVX2 static void blend_avx2(const struct srpi_blend *blend, uint8_t *out, uint32_t count)
+{
+    const bool tail = blend->tail != NULL;
+#define CASE(n)                                                                                    \
+    case n:                                                                                        \
+        tail ? blend_row(blend, out, count, n, true) : blend_row(blend, out, count, n, false);     \
+        break
+    switch (blend->taps) {
+        CASE(0);
+        CASE(1);
+        CASE(2);
+        CASE(4);
+        CASE(6);
+    default:
+        srpi_resample_scalar.blend(blend, out, count);
+        break;
+    }
+#undef CASE
+}
+
+AVX2 static void interleave_avx2(const float *const *rows, float flat, float gain,
+                                 const uint8_t *order, uint32_t step, uint8_t *out, uint32_t count)
+{
+    /* Of each pixel's dword, and of four pixels' sixteen bytes, those that are stored. */
+    const __m256i three = _mm256_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
+                                           0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    const __m256 offset = _mm256_set1_ps(flat), factor = _mm256_set1_ps(gain);
+    uint32_t x = 0;
+    /* The last pixels one by one: sixteen bytes are stored for twelve. */
+    for (; x + 10 <= count; x += 8) {
+        __m256i pixels = step == 4 ? _mm256_set1_epi32((int)0xff000000u) : _mm256_setzero_si256();
+        UNROLL for (uint32_t c = 0; c < 3; c++) {
+            const __m256 value =
+                _mm256_add_ps(offset, _mm256_mul_ps(factor, _mm256_loadu_ps(rows[c] + x)));
+            pixels = _mm256_or_si256(
+                pixels, _mm256_sll_epi32(codes_of(value), _mm_cvtsi32_si128(8 * order[c])));
+        }
+        if (step == 4) {
+            _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)x * 4), pixels);
+        } else {
+            pixels = _mm256_shuffle_epi8(pixels, three);
+            uint8_t *to = out + (size_t)x * 3;
+            _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(pixels));
+            _mm_storeu_si128((__m128i *)(void *)(to + 12), _mm256_extracti128_si256(pixels, 1));
+        }
+    }
+    const float *const left[3] = {rows[0] + x, rows[1] + x, rows[2] + x};
+    srpi_resample_scalar.interleave(left, flat, gain, order, step, out + (size_t)x * step,
+                                    count - x);
 }
 
 static const struct srpi_resample_kernels kernels_avx2 = {
@@ -121,7 +238,9 @@ static const struct srpi_resample_kernels kernels_avx2 = {
     .vertical = vertical_avx2,
     .widen = widen_avx2,
     .narrow = narrow_avx2,
-    .add_shuffled = add_shuffled_avx2,
+    .spread = spread_avx2,
+    .blend = blend_avx2,
+    .interleave = interleave_avx2,
 };
 const struct srpi_resample_kernels *const srpi_resample_avx2 = &kernels_avx2;
 

@@ -108,26 +108,12 @@ static void test_halving(void **state)
     assert_true(fabsf(made[36] - (in[36] + in[39]) / 2.0f) < 1e-6f);
 }
 
-static void test_packing(void **state)
-{
-    (void)state;
-    const uint8_t r[3] = {1, 2, 3}, g[3] = {10, 20, 30}, b[3] = {100, 110, 120};
-    const uint8_t rgb[9] = {1, 10, 100, 2, 20, 110, 3, 30, 120};
-    const uint8_t bgra[12] = {100, 10, 1, 255, 110, 20, 2, 255, 120, 30, 3, 255};
-    uint8_t out[12];
-    srpi_pack_rgb(r, g, b, out, 3);
-    assert_memory_equal(out, rgb, 9);
-    srpi_pack_bgra(r, g, b, out, 3);
-    assert_memory_equal(out, bgra, 12);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_codes),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_halving),
-        cmocka_unit_test(test_packing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

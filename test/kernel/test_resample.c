@@ -25,7 +25,7 @@ static const uint32_t axes[][3] = {{1, 2, 2}, {2, 2, 2}, {3, 2, 2}, {4, 2, 2}, {
 #define AXES (sizeof(axes) / sizeof(axes[0]))
 
 struct bench {
-    float padded[64 + 2 * SRPI_ROW_SLACK], rows[SRPI_RING_ROWS * 1024], out[1024];
+    float padded[64 + 2 * SRPI_SAMPLE_SLACK], rows[SRPI_RING_ROWS * 1024], out[1024];
     struct srpi_ring ring;
 };
 
@@ -141,6 +141,51 @@ static void test_constant(void **state)
     }
 }
 
+/* Rows of bytes, and nothing behind them. */
+static void check_bytes(float (*in)[512], uint32_t count)
+{
+    const float *rows[SRPI_MAX_TAPS] = {in[0], in[1], in[2], in[3], in[4], in[5]};
+    const float taps[SRPI_MAX_TAPS] = {-0.1f, 0.4f, 0.9f, -0.2f, 0.05f, -0.05f};
+    uint8_t a[4 * 333 + 1], b[4 * 333 + 1];
+    for (uint32_t n = 0; n <= SRPI_MAX_TAPS; n++) {
+        for (uint32_t with_tail = 0; with_tail < 2; with_tail++) {
+            const struct srpi_blend blend = {.rows = rows,
+                                             .tap = taps,
+                                             .taps = n,
+                                             .flat = 99.5f,
+                                             .tail = with_tail == 1 ? in[4] : NULL,
+                                             .gain = 0.75f};
+            a[count] = b[count] = 77;
+            srpi_resample_scalar.blend(&blend, a, count);
+            srpi_resample_avx2->blend(&blend, b, count);
+            assert_memory_equal(a, b, count);
+            assert_true(a[count] == 77 && b[count] == 77);
+        }
+    }
+    static const uint8_t orders[2][3] = {{0, 1, 2}, {2, 1, 0}};
+    for (uint32_t step = 3; step <= 4; step++) {
+        a[count * step] = b[count * step] = 77;
+        srpi_resample_scalar.interleave(rows, 3.25f, 0.5f, orders[step - 3], step, a, count);
+        srpi_resample_avx2->interleave(rows, 3.25f, 0.5f, orders[step - 3], step, b, count);
+        assert_memory_equal(a, b, (size_t)count * step);
+        assert_true(a[count * step] == 77 && b[count * step] == 77);
+    }
+}
+
+static void test_interleaving(void **state)
+{
+    (void)state;
+    const float r[3] = {1, 2, 3}, g[3] = {10, 20, 30}, b[3] = {100, 110, 120};
+    const float *const rows[3] = {r, g, b};
+    const uint8_t rgb[9] = {3, 21, 201, 5, 41, 221, 7, 61, 241};
+    const uint8_t bgra[12] = {201, 21, 3, 255, 221, 41, 5, 255, 241, 61, 7, 255};
+    uint8_t out[12];
+    srpi_resample_scalar.interleave(rows, 1.0f, 2.0f, (const uint8_t[]){0, 1, 2}, 3, out, 3);
+    assert_memory_equal(out, rgb, 9);
+    srpi_resample_scalar.interleave(rows, 1.0f, 2.0f, (const uint8_t[]){2, 1, 0}, 4, out, 3);
+    assert_memory_equal(out, bgra, 12);
+}
+
 /* Every vector kernel gives the bits of the plain one, at odd counts too. */
 static void test_variants(void **state)
 {
@@ -165,8 +210,8 @@ static void test_variants(void **state)
             for (enum srpi_filter f = SRPI_FILTER_LINEAR; f <= SRPI_FILTER_LANCZOS; f++) {
                 struct srpi_axis axis;
                 srpi_axis_init(&axis, f, axes[i][0], axes[i][1], axes[i][2]);
-                srpi_resample_scalar.horizontal(&axis, in[0] + SRPI_ROW_SLACK, a, count);
-                srpi_resample_avx2->horizontal(&axis, in[0] + SRPI_ROW_SLACK, b, count);
+                srpi_resample_scalar.horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, a, count);
+                srpi_resample_avx2->horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, b, count);
                 assert_memory_equal(a, b, count * sizeof(float));
                 const float *rows[SRPI_MAX_TAPS] = {in[0], in[1], in[2], in[3], in[4], in[5]};
                 srpi_resample_scalar.vertical(rows, axis.tap[0], axis.taps, a, count);
@@ -182,13 +227,12 @@ static void test_variants(void **state)
         srpi_resample_scalar.narrow(in[1], c, count);
         srpi_resample_avx2->narrow(in[1], d, count);
         assert_memory_equal(c, d, count);
+        check_bytes(in, count);
         for (uint32_t block = 1; block <= 4 && count * block < 500; block++) {
             const uint32_t width = count / (block * block) + 1;
-            memcpy(a, in[2], sizeof(in[2]));
-            memcpy(b, in[2], sizeof(in[2]));
-            srpi_resample_scalar.add_shuffled(a, in[3], width, block, block * block, 255.0f);
-            srpi_resample_avx2->add_shuffled(b, in[3], width, block, block * block, 255.0f);
-            assert_memory_equal(a, b, sizeof(in[2]));
+            srpi_resample_scalar.spread(in[3], a, width, block, block * block);
+            srpi_resample_avx2->spread(in[3], b, width, block, block * block);
+            assert_memory_equal(a, b, width * block * sizeof(float));
         }
     }
     assert_int_equal(c[0], 0); /* ties go to even */
@@ -282,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ramp),     cmocka_unit_test(test_mean_position),
         cmocka_unit_test(test_constant), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_interleaving),
         cmocka_unit_test(test_swscale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,12 +56,24 @@ enum srp_backend {
     SRP_BACKEND_AUTO = 0,   /* the fastest that was built in */
     SRP_BACKEND_REFERENCE,  /* plain C, node after node; the definition of every operator */
     SRP_BACKEND_XNNPACK,
-    SRP_BACKEND_NATIVE,     /* the library's own vector kernels; x86 with AVX2 and FMA so far */
+    SRP_BACKEND_NATIVE,     /* the library's own fused engine: row by row, generated kernels */
 };
 /* "auto", "reference", "xnnpack", "native". */
 SRP_API const char *srp_backend_name(enum srp_backend backend);
 /* Sets *out from a name. Errors: USAGE (unknown), UNSUPPORTED (not built in). */
 SRP_API enum srp_err srp_backend_from_name(enum srp_backend *out, const char *name);
+
+/* What a network computes with (docs/arithmetic.md). */
+enum srp_dtype {
+    SRP_DTYPE_AUTO = 0, /* f32 */
+    SRP_DTYPE_F32,
+    SRP_DTYPE_INT8,     /* u8 activations, s8 weights, exact sums: the same bytes everywhere */
+    SRP_DTYPE_BF16,     /* where the processor has it; else UNSUPPORTED */
+};
+/* "auto", "f32", "int8", "bf16". */
+SRP_API const char *srp_dtype_name(enum srp_dtype dtype);
+/* Sets *out from a name. Errors: USAGE (unknown). */
+SRP_API enum srp_err srp_dtype_from_name(enum srp_dtype *out, const char *name);
 
 /* Runs one model. Thread-safety: one thread at a time per executor; executors are independent. */
 struct srp_executor;
@@ -70,11 +82,12 @@ struct srp_executor_params {
     struct srp_model *model; /* the executor takes its own reference */
     enum srp_backend backend;
     uint32_t threads;        /* 0: one per core */
+    enum srp_dtype dtype;    /* INT8 and BF16: NATIVE alone (INT8: REFERENCE too) */
 };
 
 struct srp_executor_info {
     enum srp_backend backend; /* never AUTO */
-    const char *dtype;        /* "f32" */
+    const char *dtype;        /* "f32", "int8", "bf16" */
     const char *isa;
     uint32_t threads;
     uint64_t arena_bytes;     /* intermediates; 0 before the first reserve or run */
@@ -93,6 +106,18 @@ SRP_API enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t widt
  * out: [height*scale][width*scale][channels] f32, dense, NOT clipped. The two must not overlap. */
 SRP_API enum srp_err srp_executor_run(struct srp_executor *ex, const float *in, uint32_t width,
                                       uint32_t height, float *out, struct srp_error *err);
+/* A rectangle of the input tensor, in its pixels; it lies inside and is not empty. */
+struct srp_region {
+    uint32_t x, y, width, height;
+};
+/* As srp_executor_run, but computes, and writes to `out`, the regions alone (at most
+ * SRP_MAX_REGIONS; they may overlap). Regions see their neighbours: the pixels are those of the
+ * whole picture; in int8 and with direct convolutions bit for bit, with Winograd's within the
+ * tolerance of docs/arithmetic.md. */
+SRP_API enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in,
+                                              uint32_t width, uint32_t height,
+                                              const struct srp_region *regions, uint32_t count,
+                                              float *out, struct srp_error *err);
 SRP_API void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_info *info);
 
 #ifdef __cplusplus

@@ -59,6 +59,7 @@ struct srp_upscaler_params {
     uint32_t scale;          /* used when model is NULL; otherwise 0 or the model's */
     enum srp_backend backend;
     uint32_t threads;        /* 0: one per core */
+    enum srp_dtype dtype;
 };
 
 SRP_API enum srp_err srp_upscaler_create(struct srp_upscaler **out,

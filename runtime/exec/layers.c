@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "exec/layers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checked.h"
+#include "model/error.h"
+
+/* Vectors of a layer are padded to whole blocks of so many channels. */
+#define LANES 64u
+#define ALIGN ((size_t)64)
+
+struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t)
+{
+    struct srpi_codec codec = {.dtype = layers->tensor_dtype[t],
+                               .storage = layers->kernels->storage,
+                               .element = srpi_element_size(layers->kernels,
+                                                            layers->tensor_dtype[t]),
+                               .scale = 1.0f,
+                               .inverse = 1.0f};
+    if (codec.dtype == SRPI_Q8) {
+        const struct srpi_quant_tensor *tensor = &layers->quant.tensors[t];
+        codec.scale = tensor->scale;
+        codec.inverse = tensor->inverse;
+        codec.zero = tensor->zero;
+    }
+    return codec;
+}
+
+/* ---- dtypes ---------------------------------------------------------------------------------- */
+
+/* What only ends in the wanted tensor, or is only added to what does, stays f32; what a
+ * convolution reads has the dtype that was asked for. */
+static void choose_dtypes(struct srpi_layers *layers)
+{
+    const struct srpi_program *program = layers->program;
+    for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
+        layers->tensor_dtype[t] = SRPI_F32;
+    }
+    layers->tensor_dtype[program->graph->input] = layers->dtype;
+    for (uint32_t s = program->step_count; s-- > 0;) {
+        const struct srpi_step *step = &program->steps[s];
+        const enum srpi_dtype out = layers->tensor_dtype[step->output];
+        for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+            const bool sums = step->node->op == SRPI_OP_CONV2D && i < step->node->input_count;
+            if (sums || out != SRPI_F32) {
+                layers->tensor_dtype[srpi_step_read(step, i)] = layers->dtype;
+            }
+        }
+    }
+}
+
+/* ---- one convolution ------------------------------------------------------------------------- */
+
+/* Lays out a layer's memory: vectors of `lanes` values, then the packed weights. */
+struct layout {
+    size_t lanes, weights;
+    char *memory;
+};
+
+static bool lay_out(struct layout *layout, uint32_t channels, size_t weights)
+{
+    size_t vectors = 0, size = 0;
+    layout->lanes = (channels + LANES - 1) / LANES * LANES;
+    layout->weights = weights;
+    if (weights == 0 || !srpi_mul(layout->lanes, 4 * sizeof(float), &vectors) ||
+        !srpi_add(vectors, weights, &size) || !srpi_add(size, 2 * ALIGN, &size)) {
+        return false;
+    }
+    /* Kernels may read a vector behind the last weights. */
+    layout->memory = aligned_alloc(ALIGN, size / ALIGN * ALIGN);
+    if (layout->memory == NULL) {
+        return false;
+    }
+    memset(layout->memory, 0, size / ALIGN * ALIGN);
+    return true;
+}
+
+static float *vector(const struct layout *layout, uint32_t which)
+{
+    return (float *)(void *)layout->memory + which * layout->lanes;
+}
+
+static void *weights_of(const struct layout *layout)
+{
+    return layout->memory + 4 * layout->lanes * sizeof(float);
+}
+
+/* Slopes and clamp in reals, from the activations before and after a sum. */
+static void activations(struct srpi_layer *layer, const struct srpi_step *step,
+                        const struct layout *layout)
+{
+    const struct srpi_node *node = step->node, *last = srpi_step_last(step);
+    struct srpi_conv_layer *l = &layer->layer;
+    const uint32_t channels = l->shape.out_channels;
+    float *slope = vector(layout, 3);
+    l->low = -INFINITY;
+    l->high = INFINITY;
+    if (node->activation == SRPI_ACT_PRELU) {
+        memcpy(slope, node->slope, channels * sizeof(float));
+        l->slope = slope;
+    } else if (node->activation == SRPI_ACT_LEAKY_RELU) {
+        for (uint32_t c = 0; c < channels; c++) {
+            slope[c] = node->alpha;
+        }
+        l->slope = slope;
+    } else if (node->activation == SRPI_ACT_RELU && step->sum != NULL) {
+        l->slope = slope; /* zeros */
+    } else if (node->activation == SRPI_ACT_TANH || node->activation == SRPI_ACT_SIGMOID) {
+        layer->post = node->activation;
+    }
+    if (last->activation == SRPI_ACT_RELU) {
+        l->low = 0.0f;
+        l->clamp = true;
+    } else if (last->activation == SRPI_ACT_CLIP) {
+        l->low = last->min;
+        l->high = last->max;
+        l->clamp = true;
+    }
+}
+
+static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step *step,
+                               const struct srpi_kernels *kernels, struct srp_error *err)
+{
+    const struct srpi_node *node = step->node;
+    struct srpi_conv_layer *l = &layer->layer;
+    const uint32_t channels = l->shape.out_channels;
+    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa);
+    if (l->shape.in == SRPI_F32 && winograd != NULL && winograd->suits(&l->shape)) {
+        layer->winograd = winograd;
+        layer->kernel = winograd->name;
+    } else {
+        layer->direct = kernels->find(&l->shape, &layer->kernel);
+    }
+    struct layout layout;
+    if (!lay_out(&layout, channels,
+                 layer->winograd != NULL ? winograd->packed_size(&l->shape)
+                                         : kernels->packed_size(&l->shape))) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'", node->name);
+    }
+    layer->memory = layout.memory;
+    memcpy(vector(&layout, 0), node->bias, channels * sizeof(float));
+    l->bias = vector(&layout, 0);
+    activations(layer, step, &layout);
+    l->has_residual = step->residual != SRPI_NO_TENSOR;
+    l->residual_multiplier = 1.0f;
+    if (layer->winograd != NULL) {
+        winograd->pack(&l->shape, node->weight, weights_of(&layout));
+    } else {
+        kernels->pack(&l->shape, node->weight, weights_of(&layout));
+    }
+    l->weights = weights_of(&layout);
+    return SRP_OK;
+}
+
+static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+{
+    const struct srpi_step *step = &layers->program->steps[s];
+    const struct srpi_kernels *kernels = layers->kernels;
+    const struct srpi_quant_layer *quant = &layers->quant.layers[s];
+    struct srpi_layer *layer = &layers->steps[s];
+    struct srpi_conv_layer *l = &layer->layer;
+    const uint32_t channels = l->shape.out_channels;
+    struct layout layout;
+    layer->direct = kernels->find(&l->shape, &layer->kernel);
+    if (!lay_out(&layout, channels, kernels->packed_size(&l->shape))) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'",
+                         step->node->name);
+    }
+    layer->memory = layout.memory;
+    layer->post = quant->post;
+    int32_t *bias = (int32_t *)(void *)vector(&layout, 0);
+    const size_t taps = (size_t)l->shape.kernel_height * l->shape.kernel_width *
+                        l->shape.in_channels;
+    for (uint32_t c = 0; c < channels; c++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < taps; i++) {
+            sum += quant->weights[c * taps + i];
+        }
+        /* Codes stored 128 lower: their share of the sum is put back. */
+        bias[c] = quant->bias[c] + (kernels->storage == SRPI_Q8_S8 ? 128 * sum : 0);
+    }
+    l->bias = bias;
+    l->multiplier = quant->multiplier;
+    l->shift = quant->shift;
+    l->slope = quant->slope;
+    l->offset = quant->offset;
+    l->has_residual = step->residual != SRPI_NO_TENSOR;
+    l->residual_multiplier = quant->residual_multiplier;
+    l->clamp = quant->clamp;
+    l->low = quant->low;
+    l->high = quant->high;
+    kernels->pack(&l->shape, quant->weights, weights_of(&layout));
+    l->weights = weights_of(&layout);
+    return SRP_OK;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static enum srp_err make_step(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+{
+    const struct srpi_step *step = &layers->program->steps[s];
+    const struct srpi_graph *graph = layers->program->graph;
+    struct srpi_layer *layer = &layers->steps[s];
+    layers->grid[s] = 1;
+    layer->kernel = "";
+    if (step->node->op != SRPI_OP_CONV2D) {
+        return SRP_OK;
+    }
+    struct srpi_conv_shape *shape = &layer->layer.shape;
+    *shape = (struct srpi_conv_shape){
+        .kernel_height = step->node->kernel_height,
+        .kernel_width = step->node->kernel_width,
+        .in_channels = graph->tensors[step->node->inputs[0]].channels,
+        .out_channels = graph->tensors[step->output].channels,
+        .in = layers->tensor_dtype[step->node->inputs[0]],
+        .out = layers->tensor_dtype[step->output]};
+    const enum srpi_activation activation = step->node->activation;
+    if (activation == SRPI_ACT_TANH || activation == SRPI_ACT_SIGMOID) {
+        shape->out = SRPI_F32; /* into work memory; the activation stores it */
+    }
+    if (step->residual != SRPI_NO_TENSOR) {
+        layer->layer.residual = layers->tensor_dtype[step->residual];
+    }
+    const enum srp_err code = shape->in == SRPI_Q8
+                                  ? make_quantised(layers, s, err)
+                                  : make_float(layer, step, layers->kernels, err);
+    if (code == SRP_OK && layer->winograd != NULL) {
+        const size_t size = layer->winograd->scratch_size(shape);
+        layers->grid[s] = 4;
+        layers->scratch_size = size > layers->scratch_size ? size : layers->scratch_size;
+    }
+    return code;
+}
+
+enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_program *program,
+                                const struct srpi_kernels *kernels, enum srpi_dtype dtype,
+                                struct srp_error *err)
+{
+    memset(layers, 0, sizeof(*layers));
+    if (!kernels->has[dtype]) {
+        return srpi_fail(err, SRP_ERR_UNSUPPORTED, "bf16 is not for this machine ('%s')",
+                         kernels->name);
+    }
+    layers->program = program;
+    layers->kernels = kernels;
+    layers->dtype = dtype;
+    layers->tensor_dtype = calloc(program->graph->tensor_count, sizeof(layers->tensor_dtype[0]));
+    layers->grid = calloc(program->step_count, sizeof(layers->grid[0]));
+    layers->steps = calloc(program->step_count, sizeof(layers->steps[0]));
+    enum srp_err code = SRP_OK;
+    if (layers->tensor_dtype == NULL || layers->grid == NULL || layers->steps == NULL) {
+        code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
+        goto fail;
+    }
+    choose_dtypes(layers);
+    if (dtype == SRPI_Q8) {
+        code = srpi_quant_create(&layers->quant, program, err);
+        if (code != SRP_OK) {
+            goto fail;
+        }
+    }
+    for (uint32_t s = 0; s < program->step_count; s++) {
+        code = make_step(layers, s, err);
+        if (code != SRP_OK) {
+            goto fail;
+        }
+    }
+    layers->scratch_size = (layers->scratch_size + ALIGN - 1) & ~(ALIGN - 1);
+    return SRP_OK;
+fail:
+    srpi_layers_destroy(layers);
+    return code;
+}
+
+void srpi_layers_destroy(struct srpi_layers *layers)
+{
+    for (uint32_t s = 0; layers->steps != NULL && s < layers->program->step_count; s++) {
+        free(layers->steps[s].memory);
+    }
+    srpi_quant_destroy(&layers->quant);
+    free(layers->tensor_dtype);
+    free(layers->grid);
+    free(layers->steps);
+    memset(layers, 0, sizeof(*layers));
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* layers.h - the parameters of a program, packed for the kernels that will run it. */
+#ifndef SRPI_LAYERS_H
+#define SRPI_LAYERS_H
+
+#include "kernels/row.h"
+#include "kernels/rowops.h"
+#include "kernels/winograd_row.h"
+#include "plan/program.h"
+#include "plan/quant.h"
+
+/* One step. For a convolution `layer` and either `direct` or `winograd` are set. */
+struct srpi_layer {
+    struct srpi_conv_layer layer;
+    srpi_conv_fn direct;
+    const struct srpi_winograd_kernels *winograd;
+    /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */
+    enum srpi_activation post;
+    const char *kernel; /* name, static storage */
+    void *memory;       /* owner of what `layer` points to */
+};
+
+struct srpi_layers {
+    const struct srpi_program *program;
+    const struct srpi_kernels *kernels;
+    enum srpi_dtype dtype;         /* asked for: what convolutions read */
+    struct srpi_quant quant;       /* with Q8 */
+    enum srpi_dtype *tensor_dtype; /* graph->tensor_count */
+    uint32_t *grid;                /* step_count: rows written at once, see plan/stream.h */
+    struct srpi_layer *steps;      /* step_count */
+    size_t scratch_size;           /* bytes of work memory that the kernels need, for each worker */
+};
+
+/* The program and its graph's parameters outlive the layers; the parameters are copied.
+ * Errors: UNSUPPORTED (dtype on this machine), NOMEM, LIMIT, and those of the quantiser. */
+enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_program *program,
+                                const struct srpi_kernels *kernels, enum srpi_dtype dtype,
+                                struct srp_error *err);
+void srpi_layers_destroy(struct srpi_layers *layers);
+
+/* How tensor t lies in memory. */
+struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t);
+
+#endif

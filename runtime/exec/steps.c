@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "exec/steps.h"
+
+#include <string.h>
+
+#include "kernels/reference.h"
+#include "kernels/rowops.h"
+
+#define ALIGN 64u
+
+/* ---- rows in rings --------------------------------------------------------------------------- */
+
+static const struct srpi_graph *graph_of(const struct srpi_block *block)
+{
+    return block->stream->layers->program->graph;
+}
+
+static const struct srpi_stream_tensor *tensor_of(const struct srpi_block *block, uint32_t t)
+{
+    return &block->stream->plan.tensors[t];
+}
+
+static size_t pixel_bytes(const struct srpi_stream_tensor *tensor)
+{
+    return (size_t)tensor->channels * tensor->element;
+}
+
+/* First pixel of row y. */
+static char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
+{
+    const struct srpi_stream_tensor *tensor = tensor_of(block, t);
+    const size_t position = ((size_t)y + block->phase[t]) % tensor->ring;
+    return block->stream->arena + tensor->offset + position * tensor->pitch +
+           tensor->pad * pixel_bytes(tensor);
+}
+
+static struct srpi_span columns_of(const struct srpi_block *block, uint32_t t)
+{
+    return srpi_stream_columns(&block->stream->plan, block->region, t);
+}
+
+static struct srpi_span rows_of(const struct srpi_block *block, uint32_t t)
+{
+    return srpi_stream_block_rows(&block->stream->plan, block->region, t, block->index);
+}
+
+/* Sets the padding behind a row, which kernels may have written over. */
+static void close_row(const struct srpi_block *block, uint32_t t, char *row, uint32_t pixels)
+{
+    const struct srpi_stream_tensor *tensor = tensor_of(block, t);
+    memcpy(row + pixels * pixel_bytes(tensor), block->stream->arena + tensor->padding,
+           tensor->pad * pixel_bytes(tensor));
+}
+
+void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memory, size_t bytes)
+{
+    const struct srpi_codec codec = srpi_layers_codec(layers, t);
+    srpi_row_fill_zero(&codec, memory, bytes / codec.element);
+}
+
+/* ---- convolution ----------------------------------------------------------------------------- */
+
+struct conv {
+    const struct srpi_block *block;
+    const struct srpi_step *step;
+    const struct srpi_layer *layer;
+    uint32_t in, out;
+    uint32_t height;       /* of the picture, in rows of the operand */
+    struct srpi_span columns;
+    ptrdiff_t in_shift;    /* bytes from an input row's first pixel to the leftmost tap */
+    size_t residual_shift;
+    struct srpi_codec codec; /* of the output */
+};
+
+static struct conv conv_of(const struct srpi_block *block, const struct srpi_step *step,
+                           const struct srpi_layer *layer)
+{
+    struct conv c = {.block = block,
+                     .step = step,
+                     .layer = layer,
+                     .in = step->node->inputs[0],
+                     .out = step->output,
+                     .columns = columns_of(block, step->output)};
+    const struct srpi_stream_tensor *in = tensor_of(block, c.in);
+    c.height = block->region->picture_height * in->factor;
+    const ptrdiff_t pixels = (ptrdiff_t)c.columns.begin - (ptrdiff_t)columns_of(block, c.in).begin -
+                             (ptrdiff_t)(step->node->kernel_width / 2);
+    c.in_shift = pixels * (ptrdiff_t)pixel_bytes(in);
+    if (step->residual != SRPI_NO_TENSOR) {
+        c.residual_shift = (c.columns.begin - columns_of(block, step->residual).begin) *
+                           pixel_bytes(tensor_of(block, step->residual));
+    }
+    c.codec = srpi_layers_codec(block->stream->layers, c.out);
+    return c;
+}
+
+/* The input row that is `tap` rows below `y - radius`, at the leftmost tap. Above and below the
+ * picture, and below what was computed for a region, lies padding. */
+static const void *tap_row(const struct conv *c, int64_t y)
+{
+    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
+    if (y < 0 || y >= (int64_t)c->height) {
+        return c->block->stream->arena + in->padding;
+    }
+    return row_at(c->block, c->in, (uint32_t)y) + c->in_shift;
+}
+
+static const void *residual_row(const struct conv *c, uint32_t y)
+{
+    return c->step->residual == SRPI_NO_TENSOR
+               ? NULL
+               : row_at(c->block, c->step->residual, y) + c->residual_shift;
+}
+
+/* tanh or sigmoid of a row in work memory, then into the ring. */
+static void finish_row(const struct conv *c, float *values, char *row, uint32_t pixels)
+{
+    const uint32_t count = pixels * tensor_of(c->block, c->out)->channels;
+    srpi_row_activate(values, count, c->layer->post, 0.0f, 0.0f, 0.0f);
+    srpi_row_store(&c->codec, values, row, count);
+}
+
+static void run_direct(const struct conv *c)
+{
+    const struct srpi_node *node = c->step->node;
+    const struct srpi_span rows = rows_of(c->block, c->out);
+    const uint32_t pixels = c->columns.end - c->columns.begin;
+    const bool post = c->layer->post != SRPI_ACT_NONE;
+    char *work = c->block->scratch + c->block->stream->layers->scratch_size;
+    struct srpi_conv_row call = {.pixels = pixels};
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        for (uint32_t i = 0; i < node->kernel_height; i++) {
+            call.rows[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
+        }
+        char *row = row_at(c->block, c->out, y);
+        call.out = post ? work : row;
+        call.residual = residual_row(c, y);
+        c->layer->direct(&c->layer->layer, &call);
+        if (post) {
+            finish_row(c, (float *)(void *)work, row, pixels);
+        }
+        close_row(c->block, c->out, row, pixels);
+    }
+}
+
+static void run_winograd(const struct conv *c)
+{
+    const struct srpi_span rows = rows_of(c->block, c->out);
+    /* What was not computed for a region is not there, and only unwanted rows would need it. */
+    const uint32_t last = srpi_stream_rows(&c->block->stream->plan, c->block->region, c->in).end;
+    struct srpi_winograd_rows call = {.pixels = c->columns.end - c->columns.begin,
+                                      .scratch = c->block->scratch};
+    for (uint32_t y = rows.begin; y < rows.end; y += 4) {
+        for (uint32_t i = 0; i < 6; i++) {
+            const int64_t from = (int64_t)y + i - 1;
+            call.rows[i] = tap_row(c, from < (int64_t)last ? from : -1);
+        }
+        for (uint32_t i = 0; i < 4; i++) {
+            const bool wanted = y + i < rows.end;
+            call.out[i] =
+                wanted ? (float *)(void *)row_at(c->block, c->out, y + i) : NULL;
+            call.residual[i] = wanted ? residual_row(c, y + i) : NULL;
+        }
+        c->layer->winograd->fn(&c->layer->layer, &call);
+        for (uint32_t i = 0; i < 4 && y + i < rows.end; i++) {
+            char *row = (char *)call.out[i];
+            if (c->layer->post != SRPI_ACT_NONE) {
+                srpi_row_activate(call.out[i],
+                                  call.pixels * tensor_of(c->block, c->out)->channels,
+                                  c->layer->post, 0.0f, 0.0f, 0.0f);
+            }
+            close_row(c->block, c->out, row, call.pixels);
+        }
+    }
+}
+
+/* ---- the other operators --------------------------------------------------------------------- */
+
+struct simple {
+    const struct srpi_block *block;
+    const struct srpi_node *node;
+    uint32_t out;
+    struct srpi_span columns;
+    struct srpi_codec codec;
+    float *work[3]; /* rows of the output */
+};
+
+/* A row of the output as f32, with room for what enlarging reads around. */
+static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
+{
+    const size_t pixels = (size_t)picture_width * out->factor + SRPI_REF_WINDOW;
+    return (pixels * out->channels + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static struct simple simple_of(const struct srpi_block *block, const struct srpi_step *step)
+{
+    struct simple s = {.block = block,
+                       .node = step->node,
+                       .out = step->output,
+                       .columns = columns_of(block, step->output),
+                       .codec = srpi_layers_codec(block->stream->layers, step->output)};
+    const size_t floats =
+        work_floats(block->region->picture_width, &graph_of(block)->tensors[s.out]);
+    s.work[0] = (float *)(void *)(block->scratch + block->stream->layers->scratch_size);
+    s.work[1] = s.work[0] + floats;
+    s.work[2] = s.work[1] + floats;
+    return s;
+}
+
+size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_width)
+{
+    const struct srpi_program *program = layers->program;
+    size_t most = 0;
+    for (uint32_t s = 0; s < program->step_count; s++) {
+        const struct srpi_layer *layer = &layers->steps[s];
+        const size_t floats = work_floats(picture_width,
+                                          &program->graph->tensors[program->steps[s].output]);
+        const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D ||
+                           layer->post != SRPI_ACT_NONE;
+        most = needs && floats > most ? floats : most;
+    }
+    return 3 * most * sizeof(float);
+}
+
+/* Operand i's row y at the output's first column. */
+static const char *operand_row(const struct simple *s, uint32_t t, uint32_t y)
+{
+    const struct srpi_stream_tensor *tensor = tensor_of(s->block, t);
+    return row_at(s->block, t, y) +
+           (s->columns.begin - columns_of(s->block, t).begin) * pixel_bytes(tensor);
+}
+
+static void join_row(const struct simple *s, uint32_t y, char *row, uint32_t count)
+{
+    const struct srpi_layers *layers = s->block->stream->layers;
+    for (uint32_t i = 0; i < s->node->input_count; i++) {
+        const uint32_t t = s->node->inputs[i];
+        const struct srpi_codec codec = srpi_layers_codec(layers, t);
+        srpi_row_load(&codec, operand_row(s, t, y), s->work[i > 0], count);
+        if (i > 0 && s->node->op == SRPI_OP_MUL) {
+            srpi_row_mul(s->work[0], s->work[1], count);
+        } else if (i > 0) {
+            srpi_row_add(s->work[0], s->work[1], count);
+        }
+    }
+    srpi_row_activate(s->work[0], count, s->node->activation, s->node->alpha, s->node->min,
+                      s->node->max);
+    srpi_row_store(&s->codec, s->work[0], row, count);
+}
+
+/* Copies channels between tensors, in the form that both have or by way of f32. */
+static void move_channels(const struct simple *s, const struct srpi_codec *from,
+                          struct srpi_channels *channels)
+{
+    if (srpi_codec_equal(from, &s->codec)) {
+        srpi_row_copy(channels, from->element);
+    } else {
+        srpi_row_convert(channels, from, &s->codec, s->work[0]);
+    }
+}
+
+static void concat_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
+{
+    const struct srpi_layers *layers = s->block->stream->layers;
+    struct srpi_channels channels = {.to = row, .pixels = pixels};
+    channels.to_stride = tensor_of(s->block, s->out)->channels;
+    for (uint32_t i = 0; i < s->node->input_count; i++) {
+        const uint32_t t = s->node->inputs[i];
+        const struct srpi_codec codec = srpi_layers_codec(layers, t);
+        channels.from = operand_row(s, t, y);
+        channels.from_stride = channels.count = tensor_of(s->block, t)->channels;
+        move_channels(s, &codec, &channels);
+        channels.to_first += channels.count;
+    }
+}
+
+static void slice_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
+{
+    const uint32_t t = s->node->inputs[0];
+    const struct srpi_codec codec = srpi_layers_codec(s->block->stream->layers, t);
+    struct srpi_channels channels = {.from = operand_row(s, t, y),
+                                     .from_stride = tensor_of(s->block, t)->channels,
+                                     .from_first = s->node->first,
+                                     .to = row,
+                                     .to_stride = tensor_of(s->block, s->out)->channels,
+                                     .count = tensor_of(s->block, s->out)->channels,
+                                     .pixels = pixels};
+    move_channels(s, &codec, &channels);
+}
+
+/* Row y of the output is row y / block of the input, block row y % block of each pixel. */
+static void shuffle_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
+{
+    const uint32_t t = s->node->inputs[0];
+    const struct srpi_codec codec = srpi_layers_codec(s->block->stream->layers, t);
+    const bool same = srpi_codec_equal(&codec, &s->codec);
+    const struct srpi_row_shuffle shuffle = {.from = row_at(s->block, t, y / s->node->block),
+                                             .to = same ? row : (char *)s->work[1],
+                                             .first_in = columns_of(s->block, t).begin,
+                                             .first_out = s->columns.begin,
+                                             .pixels = pixels,
+                                             .channels = tensor_of(s->block, s->out)->channels,
+                                             .block = s->node->block,
+                                             .row = y % s->node->block,
+                                             .order = s->node->order};
+    srpi_row_shuffle(&shuffle, codec.element);
+    if (!same) {
+        srpi_row_load(&codec, s->work[1], s->work[0], (size_t)pixels * shuffle.channels);
+        srpi_row_store(&s->codec, s->work[0], row, (size_t)pixels * shuffle.channels);
+    }
+}
+
+static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
+{
+    const struct srpi_node *node = s->node;
+    const uint32_t t = node->inputs[0];
+    const struct srpi_stream_tensor *in = tensor_of(s->block, t);
+    const struct srpi_codec codec = srpi_layers_codec(s->block->stream->layers, t);
+    struct srpi_row_resize resize = {
+        .scale = node->scale,
+        .mode = node->mode,
+        .channels = in->channels,
+        .width = s->block->region->picture_width * in->factor,
+        .first_in = columns_of(s->block, t).begin,
+        .first_out = s->columns.begin,
+        .pixels = pixels,
+        .y = y,
+    };
+    const int64_t last = (int64_t)s->block->region->picture_height * in->factor - 1;
+    for (int64_t k = 0; k < (int64_t)SRPI_REF_WINDOW; k++) {
+        const int64_t from = (int64_t)(y / node->scale) + k - 2;
+        resize.rows[k] = row_at(s->block, t, (uint32_t)(from < 0 ? 0 : from > last ? last : from));
+    }
+    srpi_row_resize(&resize, &codec, s->work[0], s->work[1], s->work[2]);
+    srpi_row_store(&s->codec, s->work[0], row, pixels * in->channels);
+}
+
+static void run_simple(const struct simple *s)
+{
+    const struct srpi_span rows = rows_of(s->block, s->out);
+    const uint32_t pixels = s->columns.end - s->columns.begin;
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        char *row = row_at(s->block, s->out, y);
+        switch (s->node->op) {
+        case SRPI_OP_CONV2D:
+            break;
+        case SRPI_OP_ADD:
+        case SRPI_OP_MUL:
+            join_row(s, y, row, pixels * tensor_of(s->block, s->out)->channels);
+            break;
+        case SRPI_OP_CONCAT:
+            concat_row(s, y, row, pixels);
+            break;
+        case SRPI_OP_SLICE:
+            slice_row(s, y, row, pixels);
+            break;
+        case SRPI_OP_DEPTH_TO_SPACE:
+            shuffle_row(s, y, row, pixels);
+            break;
+        case SRPI_OP_RESIZE:
+            resize_row(s, y, row, pixels);
+            break;
+        }
+        close_row(s->block, s->out, row, pixels);
+    }
+}
+
+/* ---- the stages of a block ------------------------------------------------------------------- */
+
+void srpi_block_step(const struct srpi_block *block, uint32_t step)
+{
+    const struct srpi_layers *layers = block->stream->layers;
+    const struct srpi_step *what = &layers->program->steps[step];
+    if (what->node->op != SRPI_OP_CONV2D) {
+        const struct simple simple = simple_of(block, what);
+        run_simple(&simple);
+        return;
+    }
+    const struct conv conv = conv_of(block, what, &layers->steps[step]);
+    if (conv.layer->winograd != NULL) {
+        run_winograd(&conv);
+    } else {
+        run_direct(&conv);
+    }
+}
+
+void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io *io)
+{
+    const uint32_t t = graph_of(block)->input;
+    const struct srpi_span rows = rows_of(block, t), columns = columns_of(block, t);
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        char *row = row_at(block, t, y);
+        io->load(io->context, block->worker, y, columns, row);
+        close_row(block, t, row, columns.end - columns.begin);
+    }
+}
+
+static struct srpi_rows view_of(const struct srpi_block *block, uint32_t t)
+{
+    const struct srpi_stream_tensor *tensor = tensor_of(block, t);
+    return (struct srpi_rows){.data = block->stream->arena + tensor->offset +
+                                      tensor->pad * pixel_bytes(tensor),
+                              .pitch = tensor->pitch,
+                              .ring = tensor->ring,
+                              .phase = block->phase[t],
+                              .column = columns_of(block, t).begin};
+}
+
+void srpi_block_store(const struct srpi_block *block, const struct srpi_stream_io *io)
+{
+    const struct srpi_span rows =
+        srpi_stream_sink_rows(&block->stream->plan, block->region, block->index);
+    if (rows.begin == rows.end) {
+        return;
+    }
+    const struct srpi_rows wanted = view_of(block, block->stream->layers->program->wanted);
+    const struct srpi_rows input = view_of(block, graph_of(block)->input);
+    io->store(io->context, block->worker, block->region, rows, &wanted, &input);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* stream.h - runs a program row by row after its plan (plan/stream.h), picture in, picture out. */
+#ifndef SRPI_EXEC_STREAM_H
+#define SRPI_EXEC_STREAM_H
+
+#include "exec/layers.h"
+#include "exec/pool.h"
+#include "plan/stream.h"
+
+/* Rows of a tensor that are in memory now. */
+struct srpi_rows {
+    const char *data; /* ring position 0, pixel `column` */
+    size_t pitch;     /* bytes */
+    uint32_t ring;    /* rows */
+    uint32_t phase;   /* row y is at ring position (y + phase) % ring */
+    uint32_t column;  /* of the picture's row (in the tensor's pixels) */
+};
+
+static inline const void *srpi_rows_at(const struct srpi_rows *rows, uint32_t y)
+{
+    return rows->data + ((size_t)y + rows->phase) % rows->ring * rows->pitch;
+}
+
+/* The two ends of a run; called by the pool's threads, several at once, with worker < threads. */
+struct srpi_stream_io {
+    /* Writes pixels `columns` of row y of the input tensor to `row`, in the tensor's dtype and
+     * storage. Each row is asked for once for each region. */
+    void (*load)(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row);
+    /* Takes rows `rows` of the wanted tensor for a region; `wanted` and `input` hold them (and the
+     * rows around that the sink asked for). Rows come in order, but several calls may overlap. */
+    void (*store)(void *context, uint32_t worker, const struct srpi_region *region,
+                  struct srpi_span rows, const struct srpi_rows *wanted,
+                  const struct srpi_rows *input);
+    void *context;
+};
+
+struct srpi_stream {
+    const struct srpi_layers *layers; /* outlive the stream */
+    struct srpi_pool *pool;
+    struct srpi_stream_plan plan;
+    struct srpi_stream_params params; /* of the plan; its pointers are the layers' */
+    char *arena;                      /* of the caller */
+    struct srpi_wave *wave;           /* see stream.c */
+};
+
+/* Errors: NOMEM. */
+enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_layers *layers,
+                                struct srpi_pool *pool, const struct srpi_sink *sink,
+                                struct srp_error *err);
+void srpi_stream_destroy(struct srpi_stream *stream);
+
+/* Plans for pictures of this size and regions within them up to width x height (input tensor
+ * pixels). plan.arena_bytes says how much memory srpi_stream_attach needs. Errors: LIMIT, NOMEM. */
+enum srp_err srpi_stream_reserve(struct srpi_stream *stream, uint32_t picture_width,
+                                 uint32_t picture_height, uint32_t width, uint32_t height,
+                                 struct srp_error *err);
+/* Gives the planned memory, 64-byte aligned, with SRPI_ROW_SLACK bytes behind it; writes the
+ * padding. */
+void srpi_stream_attach(struct srpi_stream *stream, char *arena);
+
+/* Runs all regions, in this order where they share rings. Allocates nothing. The result does not
+ * depend on the number of threads. */
+void srpi_stream_run(struct srpi_stream *stream, const struct srpi_region *regions, uint32_t count,
+                     const struct srpi_stream_io *io);
+
+#endif

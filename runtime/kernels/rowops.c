@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kernels/rowops.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "exec/cpu.h"
+#include "kernels/reference.h"
+#include "kernels/resample.h"
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+#if defined(__x86_64__)
+#define FMA __attribute__((target("avx2,fma")))
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* Adding and taking away 1.5 * 2^23 rounds to the nearest even integer. */
+#define ROUNDER 12582912.0f
+
+bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b)
+{
+    return a->dtype == b->dtype &&
+           (a->dtype != SRPI_Q8 || (a->scale == b->scale && a->zero == b->zero));
+}
+
+/* ---- codes and reals ------------------------------------------------------------------------- */
+
+void srpi_row_fill_zero(const struct srpi_codec *codec, void *row, size_t count)
+{
+    if (codec->dtype != SRPI_Q8) {
+        memset(row, 0, count * codec->element);
+    } else if (codec->storage == SRPI_Q8_U16) {
+        uint16_t *to = row;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = (uint16_t)codec->zero;
+        }
+    } else {
+        memset(row, (int)(codec->storage == SRPI_Q8_S8 ? codec->zero ^ 0x80u : codec->zero), count);
+    }
+}
+
+void srpi_row_load(const struct srpi_codec *codec, const void *row, float *out, size_t count)
+{
+    const int32_t zero = (int32_t)codec->zero;
+    const float scale = codec->scale;
+    if (codec->dtype == SRPI_F32) {
+        memcpy(out, row, count * sizeof(float));
+    } else if (codec->dtype == SRPI_BF16) {
+        const uint16_t *from = row;
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t bits = (uint32_t)from[i] << 16;
+            memcpy(&out[i], &bits, sizeof(bits));
+        }
+    } else if (codec->storage == SRPI_Q8_U16) {
+        const uint16_t *from = row;
+        for (size_t i = 0; i < count; i++) {
+            out[i] = (float)((int32_t)from[i] - zero) * scale;
+        }
+    } else {
+        const uint8_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
+        const uint8_t *from = row;
+        for (size_t i = 0; i < count; i++) {
+            out[i] = (float)((int32_t)(from[i] ^ flip) - zero) * scale;
+        }
+    }
+}
+
+INLINE uint32_t code_of(float value, float inverse, float zero)
+{
+    float v = fmaf(value, inverse, zero);
+    /* Comparisons that are false for NaN, which thereby becomes 0. */
+    v = v > 0.0f ? v : 0.0f;
+    v = v < 255.0f ? v : 255.0f;
+    v += ROUNDER;
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    return bits & 0xffu;
+}
+
+INLINE void store_codes(const struct srpi_codec *codec, const float *in, void *row, size_t count)
+{
+    const float inverse = codec->inverse, zero = (float)codec->zero;
+    if (codec->storage == SRPI_Q8_U16) {
+        uint16_t *to = row;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = (uint16_t)code_of(in[i], inverse, zero);
+        }
+    } else {
+        const uint32_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
+        uint8_t *to = row;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = (uint8_t)(code_of(in[i], inverse, zero) ^ flip);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+FMA static void store_codes_fma(const struct srpi_codec *codec, const float *in, void *row,
+                                size_t count)
+{
+    store_codes(codec, in, row, count);
+}
+#endif
+
+/* Round to nearest even; NaN stays NaN. */
+INLINE uint16_t bf16_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return (uint16_t)(bits >> 16 | 0x40u);
+    }
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+void srpi_row_store(const struct srpi_codec *codec, const float *in, void *row, size_t count)
+{
+    if (codec->dtype == SRPI_F32) {
+        memcpy(row, in, count * sizeof(float));
+    } else if (codec->dtype == SRPI_BF16) {
+        uint16_t *to = row;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = bf16_of(in[i]);
+        }
+    } else {
+#if defined(__x86_64__)
+        if (srpi_cpu_avx2()) { /* without it fmaf is a function, with the same result */
+            store_codes_fma(codec, in, row, count);
+            return;
+        }
+#endif
+        store_codes(codec, in, row, count);
+    }
+}
+
+/* ---- arithmetic ------------------------------------------------------------------------------ */
+
+void srpi_row_add(float *a, const float *b, size_t count)
+{
+    srpi_ref_add(a, b, a, count);
+}
+
+void srpi_row_mul(float *a, const float *b, size_t count)
+{
+    srpi_ref_mul(a, b, a, count);
+}
+
+void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, float alpha,
+                       float min, float max)
+{
+    srpi_ref_activate(a, count, 1, activation, alpha, min, max, NULL);
+}
+
+/* ---- channels -------------------------------------------------------------------------------- */
+
+void srpi_row_copy(const struct srpi_channels *channels, uint32_t element)
+{
+    const char *from = (const char *)channels->from + (size_t)channels->from_first * element;
+    char *to = (char *)channels->to + (size_t)channels->to_first * element;
+    const size_t bytes = (size_t)channels->count * element;
+    for (uint32_t x = 0; x < channels->pixels; x++) {
+        memcpy(to, from, bytes);
+        from += (size_t)channels->from_stride * element;
+        to += (size_t)channels->to_stride * element;
+    }
+}
+
+void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_codec *from,
+                      const struct srpi_codec *to, float *work)
+{
+    for (uint32_t x = 0; x < channels->pixels; x++) {
+        const size_t source = (size_t)x * channels->from_stride + channels->from_first;
+        const size_t target = (size_t)x * channels->to_stride + channels->to_first;
+        srpi_row_load(from, (const char *)channels->from + source * from->element, work,
+                      channels->count);
+        srpi_row_store(to, work, (char *)channels->to + target * to->element, channels->count);
+    }
+}
+
+/* ---- enlarging ------------------------------------------------------------------------------- */
+
+INLINE void shuffle_values(const struct srpi_row_shuffle *s, const uint32_t element)
+{
+    const uint32_t channels = s->channels, block = s->block;
+    const uint32_t step_c = s->order == SRPI_ORDER_CRD ? block * block : 1;
+    const uint32_t step_j = s->order == SRPI_ORDER_CRD ? 1 : channels;
+    const size_t pixel = (size_t)channels * block * block * element;
+    uint32_t j = s->first_out % block;
+    const char *from = (const char *)s->from + (s->first_out / block - s->first_in) * pixel;
+    char *to = s->to;
+    for (uint32_t x = 0; x < s->pixels; x++) {
+        const char *first = from + (size_t)(s->row * block + j) * step_j * element;
+        for (uint32_t c = 0; c < channels; c++) {
+            memcpy(to, first + (size_t)c * step_c * element, element);
+            to += element;
+        }
+        if (++j == block) {
+            j = 0;
+            from += pixel;
+        }
+    }
+}
+
+void srpi_row_shuffle(const struct srpi_row_shuffle *shuffle, uint32_t element)
+{
+    switch (element) { /* constants: copies become moves */
+    case 1:
+        shuffle_values(shuffle, 1);
+        break;
+    case 2:
+        shuffle_values(shuffle, 2);
+        break;
+    default:
+        shuffle_values(shuffle, 4);
+        break;
+    }
+}
+
+/* Columns first..last of the operand blended downwards; those beyond the picture repeat its edge. */
+static void blend_rows(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
+                       const float *down, int64_t first, int64_t last, float *work, float *spare)
+{
+    const uint32_t channels = resize->channels;
+    const int64_t edge = (int64_t)resize->width - 1;
+    const int64_t begin = first < 0 ? 0 : first, end = last > edge ? edge : last;
+    const size_t count = (size_t)(end - begin + 1) * channels;
+    float *inner = work + (size_t)(begin - first) * channels;
+    memset(inner, 0, count * sizeof(float));
+    for (uint32_t k = 0; k < SRPI_REF_WINDOW; k++) {
+        const size_t at = (size_t)(begin - (int64_t)resize->first_in) * channels * codec->element;
+        srpi_row_load(codec, (const char *)resize->rows[k] + at, spare, count);
+        for (size_t i = 0; i < count; i++) {
+            inner[i] = inner[i] + down[k] * spare[i];
+        }
+    }
+    for (int64_t x = first; x < begin; x++) {
+        memcpy(work + (size_t)(x - first) * channels, inner, channels * sizeof(float));
+    }
+    for (int64_t x = end + 1; x <= last; x++) {
+        memcpy(work + (size_t)(x - first) * channels, inner + count - channels,
+               channels * sizeof(float));
+    }
+}
+
+void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
+                     float *out, float *work, float *spare)
+{
+    float weight[SRP_MAX_SCALE][SRPI_REF_WINDOW];
+    for (uint32_t phase = 0; phase < resize->scale; phase++) {
+        srpi_ref_resize_taps(resize->mode, resize->scale, phase, weight[phase]);
+    }
+    const uint32_t channels = resize->channels, scale = resize->scale;
+    const int64_t first = (int64_t)(resize->first_out / scale) - 2;
+    const int64_t last = (int64_t)((resize->first_out + resize->pixels - 1) / scale) + 2;
+    /* Columns downwards, then neighbours along the row: the reference's order. */
+    blend_rows(resize, codec, weight[resize->y % scale], first, last, work, spare);
+    for (uint32_t x = 0; x < resize->pixels; x++) {
+        const uint32_t at = resize->first_out + x;
+        const float *across = weight[at % scale];
+        const float *from = work + (size_t)((int64_t)(at / scale) - 2 - first) * channels;
+        for (uint32_t c = 0; c < channels; c++) {
+            float sum = 0.0f;
+            for (uint32_t k = 0; k < SRPI_REF_WINDOW; k++) {
+                sum += across[k] * from[(size_t)k * channels + c];
+            }
+            *out++ = sum;
+        }
+    }
+}

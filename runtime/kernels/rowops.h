@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* rowops.h - rows of the operators without parameters, in any dtype: values go through f32 (see
+ * docs/arithmetic.md), or are copied where nothing is computed. All rows are dense. */
+#ifndef SRPI_ROWOPS_H
+#define SRPI_ROWOPS_H
+
+#include "kernels/row.h"
+#include "model/graph.h"
+
+/* How a tensor's values lie in memory. */
+struct srpi_codec {
+    enum srpi_dtype dtype;
+    enum srpi_q8_storage storage; /* Q8 */
+    uint32_t element;             /* bytes */
+    float scale, inverse;         /* Q8: real = (q - zero) * scale; inverse is 1 / scale, rounded */
+    uint32_t zero;                /* Q8 */
+};
+/* Whether values may be copied from one to the other. */
+bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b);
+
+/* `count` values. */
+void srpi_row_fill_zero(const struct srpi_codec *codec, void *row, size_t count);
+void srpi_row_load(const struct srpi_codec *codec, const void *row, float *out, size_t count);
+void srpi_row_store(const struct srpi_codec *codec, const float *in, void *row, size_t count);
+
+/* In place: a[i] += b[i], a[i] *= b[i], activation (no PRELU). */
+void srpi_row_add(float *a, const float *b, size_t count);
+void srpi_row_mul(float *a, const float *b, size_t count);
+void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, float alpha,
+                       float min, float max);
+
+/* Some channels of each pixel of one row, to some channels of another. Strides and firsts count
+ * values. */
+struct srpi_channels {
+    const void *from;
+    uint32_t from_stride, from_first;
+    void *to;
+    uint32_t to_stride, to_first;
+    uint32_t count, pixels;
+};
+void srpi_row_copy(const struct srpi_channels *channels, uint32_t element);
+/* `work` has room for pixels * count values. */
+void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_codec *from,
+                      const struct srpi_codec *to, float *work);
+
+/* depth_to_space: one row of the output. */
+struct srpi_row_shuffle {
+    const void *from;             /* the row of the operand */
+    void *to;
+    uint32_t first_in, first_out; /* columns at which they begin */
+    uint32_t pixels, channels;    /* of the output */
+    uint32_t block, row;          /* row: 0 .. block - 1 */
+    enum srpi_block_order order;
+};
+void srpi_row_shuffle(const struct srpi_row_shuffle *shuffle, uint32_t element);
+
+/* One row of an enlarged tensor. */
+struct srpi_row_resize {
+    uint32_t scale;
+    enum srpi_resize_mode mode;
+    uint32_t channels;
+    uint32_t width;               /* of the picture's row of the operand */
+    uint32_t first_in, first_out; /* columns at which rows[] and the result begin */
+    uint32_t pixels;              /* of the result */
+    uint32_t y;                   /* row of the result */
+    const void *rows[5];          /* operand's rows y / scale - 2 .. + 2, edges replicated */
+};
+/* `out` has pixels * channels values; `work` and `spare` as many and 5 pixels more. */
+void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
+                     float *out, float *work, float *spare);
+
+#endif

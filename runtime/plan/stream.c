@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "plan/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checked.h"
+#include "model/error.h"
+
+/* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
+#define BLOCK_BYTES ((size_t)640 << 10)
+#define MOST_ROWS 16u
+#define LEAST_ROWS 4u /* a multiple of Winograd's tiles */
+#define ALIGN 64u
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint32_t ceil_div(uint32_t a, uint32_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* How a step reads: rows around (of the operand), and output rows for each of the operand's. */
+static uint32_t radius_of(const struct srpi_step *step, uint32_t read)
+{
+    const struct srpi_node *node = step->node;
+    if (read >= node->input_count) {
+        return 0;
+    }
+    switch (node->op) {
+    case SRPI_OP_CONV2D:
+        return max_u32(node->kernel_height, node->kernel_width) / 2;
+    case SRPI_OP_RESIZE:
+        return SRPI_RESIZE_RADIUS;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t ratio_of(const struct srpi_graph *graph, const struct srpi_step *step, uint32_t read)
+{
+    return graph->tensors[step->output].factor /
+           graph->tensors[srpi_step_read(step, read)].factor;
+}
+
+/* Forwards: by how much each tensor trails the end of a block. */
+static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
+{
+    const struct srpi_program *program = plan->program;
+    for (uint32_t s = 0; s < program->step_count; s++) {
+        const struct srpi_step *step = &program->steps[s];
+        struct srpi_stream_tensor *out = &plan->tensors[step->output];
+        out->grid = params->grid[s];
+        for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+            const struct srpi_stream_tensor *in = &plan->tensors[srpi_step_read(step, i)];
+            const uint32_t lag = in->lag + in->grid - 1 + radius_of(step, i);
+            out->lag = max_u32(out->lag, lag * ratio_of(program->graph, step, i));
+        }
+    }
+    const struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
+    const struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
+    uint32_t lag = wanted->lag + wanted->grid - 1 + params->sink.wanted_radius;
+    if (params->sink.reads_input) {
+        lag = max_u32(lag, (input->lag + params->sink.input_radius) * wanted->factor);
+    }
+    const uint32_t align = max_u32(params->sink.align, 1);
+    plan->sink_lag = ceil_div(lag, align) * align;
+}
+
+/* Backwards: what readers need around a region, padding, and how many rows must stay. */
+static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
+{
+    const struct srpi_program *program = plan->program;
+    struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
+    struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
+    wanted->halo = params->sink.wanted_radius;
+    wanted->ring = plan->sink_lag - wanted->lag + params->sink.wanted_radius;
+    if (params->sink.reads_input) {
+        input->halo = params->sink.input_radius;
+        input->ring =
+            ceil_div(plan->sink_lag, wanted->factor) + params->sink.input_radius + 1;
+    }
+    for (uint32_t s = program->step_count; s-- > 0;) {
+        const struct srpi_step *step = &program->steps[s];
+        const struct srpi_stream_tensor *out = &plan->tensors[step->output];
+        for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+            struct srpi_stream_tensor *in = &plan->tensors[srpi_step_read(step, i)];
+            const uint32_t ratio = ratio_of(program->graph, step, i);
+            const uint32_t radius = radius_of(step, i);
+            in->halo = max_u32(in->halo, ceil_div(out->halo, ratio) + radius);
+            const uint32_t behind = ceil_div(out->lag + out->grid - 1, ratio) - in->lag + radius;
+            in->ring = max_u32(in->ring, behind + (ratio > 1 ? 1 : 0));
+            if (step->node->op == SRPI_OP_CONV2D && i == 0) {
+                in->pad = max_u32(in->pad, step->node->kernel_width / 2);
+            }
+        }
+    }
+}
+
+/* Bytes of one row in memory. */
+static bool row_bytes(const struct srpi_stream_tensor *t, const struct srpi_stream_params *params,
+                      size_t *bytes)
+{
+    const uint64_t picture = (uint64_t)params->picture_width * t->factor;
+    uint64_t pixels = (uint64_t)params->width * t->factor + 2 * (uint64_t)t->halo;
+    pixels = pixels < picture ? pixels : picture;
+    /* computed in groups; the last group's taps reach over the padding */
+    pixels += 3 * (uint64_t)t->pad + SRPI_ROW_GROUP;
+    size_t size = 0;
+    if (!srpi_mul((size_t)pixels, (size_t)t->channels * t->element, &size) ||
+        !srpi_add(size, SRPI_ROW_SLACK + ALIGN - 1, &size)) {
+        return false;
+    }
+    *bytes = size & ~(size_t)(ALIGN - 1);
+    return true;
+}
+
+static bool take(struct srpi_stream_plan *plan, size_t count, size_t size, size_t *offset)
+{
+    size_t bytes = 0;
+    *offset = plan->arena_bytes;
+    return srpi_mul(count, size, &bytes) && srpi_add(plan->arena_bytes, bytes, &plan->arena_bytes) &&
+           plan->arena_bytes <= SRP_MAX_ARENA_BYTES;
+}
+
+static uint32_t choose_block(const struct srpi_stream_plan *plan)
+{
+    const struct srpi_graph *graph = plan->program->graph;
+    size_t row = 1;
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        row += plan->tensors[t].used ? plan->tensors[t].pitch * plan->tensors[t].factor : 0;
+    }
+    const size_t rows = BLOCK_BYTES / row / LEAST_ROWS * LEAST_ROWS;
+    return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
+}
+
+static bool place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
+{
+    const struct srpi_graph *graph = plan->program->graph;
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (tensor->used && !row_bytes(tensor, params, &tensor->pitch)) {
+            return false;
+        }
+    }
+    plan->block = params->block != 0 ? params->block : choose_block(plan);
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (!tensor->used) {
+            continue;
+        }
+        /* What readers look back at, and what the blocks under way write. */
+        tensor->ring += tensor->factor * plan->block * plan->workers;
+        if (!take(plan, tensor->ring, tensor->pitch, &tensor->offset) ||
+            !take(plan, 1, tensor->pitch, &tensor->padding)) {
+            return false;
+        }
+    }
+    plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    return take(plan, plan->workers, plan->scratch_size, &plan->scratch);
+}
+
+enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
+                                     const struct srpi_stream_params *params,
+                                     struct srp_error *err)
+{
+    const struct srpi_graph *graph = params->program->graph;
+    memset(plan, 0, sizeof(*plan));
+    if (params->width == 0 || params->height == 0 || params->width > SRP_MAX_DIMENSION ||
+        params->height > SRP_MAX_DIMENSION) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%ux%u is not a size from 1x1 to %ux%u",
+                         params->width, params->height, SRP_MAX_DIMENSION, SRP_MAX_DIMENSION);
+    }
+    plan->program = params->program;
+    plan->workers = params->workers;
+    plan->tensors = calloc(graph->tensor_count, sizeof(plan->tensors[0]));
+    if (plan->tensors == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the plan of '%s'", graph->name);
+    }
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        tensor->used = params->program->used[t];
+        tensor->dtype = params->dtype[t];
+        tensor->element = srpi_element_size(params->kernels, tensor->dtype);
+        tensor->factor = graph->tensors[t].factor;
+        tensor->channels = graph->tensors[t].channels;
+        tensor->grid = 1;
+    }
+    find_lags(plan, params);
+    find_halos(plan, params);
+    if (!place(plan, params)) {
+        srpi_stream_plan_destroy(plan);
+        return srpi_fail(err, SRP_ERR_LIMIT,
+                         "model '%s' at %ux%u needs more than %llu bytes of intermediates",
+                         graph->name, params->width, params->height, SRP_MAX_ARENA_BYTES);
+    }
+    return SRP_OK;
+}
+
+void srpi_stream_plan_destroy(struct srpi_stream_plan *plan)
+{
+    free(plan->tensors);
+    memset(plan, 0, sizeof(*plan));
+}
+
+/* ---- geometry of a region -------------------------------------------------------------------- */
+
+static struct srpi_span widen(struct srpi_span span, uint32_t picture,
+                              const struct srpi_stream_tensor *t)
+{
+    const uint32_t begin = span.begin * t->factor, end = span.end * t->factor;
+    const uint32_t most = picture * t->factor;
+    return (struct srpi_span){.begin = begin > t->halo ? begin - t->halo : 0,
+                              .end = most - end > t->halo ? end + t->halo : most};
+}
+
+struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
+                                     const struct srpi_region *region, uint32_t t)
+{
+    return widen(region->x, region->picture_width, &plan->tensors[t]);
+}
+
+struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
+                                  const struct srpi_region *region, uint32_t t)
+{
+    return widen(region->y, region->picture_height, &plan->tensors[t]);
+}
+
+static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_region *region)
+{
+    return srpi_stream_rows(plan, region, plan->program->graph->input).begin;
+}
+
+uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_region *region)
+{
+    const uint32_t factor = plan->tensors[plan->program->wanted].factor;
+    const uint32_t rows = (region->y.end - base_of(plan, region)) * factor + plan->sink_lag;
+    return ceil_div(rows, plan->block * factor);
+}
+
+/* Where block b - 1 ends and block b begins. */
+static uint32_t boundary(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                         const struct srpi_span rows, uint32_t factor, uint32_t lag, uint32_t grid,
+                         uint32_t b)
+{
+    const uint64_t end = ((uint64_t)base_of(plan, region) + (uint64_t)b * plan->block) * factor;
+    if (b == 0 || end <= (uint64_t)rows.begin + lag) {
+        return rows.begin;
+    }
+    if (end - lag >= rows.end) {
+        return rows.end;
+    }
+    return rows.begin + ((uint32_t)(end - lag) - rows.begin) / grid * grid;
+}
+
+struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
+                                        const struct srpi_region *region, uint32_t t, uint32_t b)
+{
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    const struct srpi_span rows = srpi_stream_rows(plan, region, t);
+    return (struct srpi_span){
+        .begin = boundary(plan, region, rows, tensor->factor, tensor->lag, tensor->grid, b),
+        .end = boundary(plan, region, rows, tensor->factor, tensor->lag, tensor->grid, b + 1)};
+}
+
+struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
+                                       const struct srpi_region *region, uint32_t b)
+{
+    const uint32_t factor = plan->tensors[plan->program->wanted].factor;
+    const struct srpi_span rows = {.begin = region->y.begin * factor,
+                                   .end = region->y.end * factor};
+    return (struct srpi_span){.begin = boundary(plan, region, rows, factor, plan->sink_lag, 1, b),
+                              .end = boundary(plan, region, rows, factor, plan->sink_lag, 1,
+                                              b + 1)};
+}
