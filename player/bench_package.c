@@ -30,6 +30,7 @@ struct package_options {
     uint64_t frames; /* 0: all */
     uint32_t threads;
     enum srp_backend backend;
+    enum srp_dtype dtype;
     bool json;
 };
 
@@ -440,6 +441,7 @@ static int parse(struct package_options *o, int argc, char **argv)
                                             {"frames", required_argument, NULL, 'n'},
                                             {"threads", required_argument, NULL, 't'},
                                             {"backend", required_argument, NULL, 'b'},
+                                            {"dtype", required_argument, NULL, 'd'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
@@ -464,6 +466,9 @@ static int parse(struct package_options *o, int argc, char **argv)
         case 'b':
             why = srp_backend_from_name(&o->backend, optarg) ? "no such backend in this build:"
                                                              : NULL;
+            break;
+        case 'd':
+            why = srp_dtype_from_name(&o->dtype, optarg) ? "no such dtype:" : NULL;
             break;
         default:
             return sp_bench_usage("package", NULL, argv[optind - 1]);
@@ -515,7 +520,10 @@ static enum srp_err prepare(struct job *j, struct srp_error *err)
         return code;
     }
     struct srp_upscaler_params upscaler = {
-        .scale = j->info.scale, .backend = j->options.backend, .threads = j->options.threads};
+        .scale = j->info.scale,
+        .backend = j->options.backend,
+        .threads = j->options.threads,
+        .dtype = j->options.dtype};
     if ((code = srp_upscaler_create(&j->upscaler, &upscaler, err)) != SRP_OK) {
         return code;
     }

@@ -21,8 +21,9 @@ static int parse(struct play_options *o, int argc, char **argv)
     static const struct option options[] = {
         {"frames", required_argument, NULL, 'n'},  {"threads", required_argument, NULL, 't'},
         {"backend", required_argument, NULL, 'b'}, {"model", required_argument, NULL, 'm'},
-        {"no-sr", no_argument, NULL, 'S'},         {"no-audio", no_argument, NULL, 'A'},
-        {"json", no_argument, NULL, 'j'},          {NULL, 0, NULL, 0}};
+        {"dtype", required_argument, NULL, 'd'},   {"no-sr", no_argument, NULL, 'S'},
+        {"no-audio", no_argument, NULL, 'A'},      {"json", no_argument, NULL, 'j'},
+        {NULL, 0, NULL, 0}};
     struct sp_playback_params *p = &o->playback;
     uint64_t threads = 0;
     int c = 0;
@@ -40,6 +41,9 @@ static int parse(struct play_options *o, int argc, char **argv)
         case 'b':
             why = srp_backend_from_name(&p->backend, optarg) ? "no such backend in this build:"
                                                              : NULL;
+            break;
+        case 'd':
+            why = srp_dtype_from_name(&p->dtype, optarg) ? "no such dtype:" : NULL;
             break;
         case 'm':
             p->media.model_name = optarg;

@@ -21,7 +21,7 @@
 
 enum id {
     ID_NO_DISPLAY = 256, ID_FRAMES, ID_START, ID_LENGTH, ID_DUMP, ID_STATS, ID_SCREENSHOT_DIR,
-    ID_SR, ID_COMPARE, ID_BACKEND, ID_THREADS, ID_MODEL, ID_MODELS_DIR, ID_SCALE, ID_FS,
+    ID_SR, ID_COMPARE, ID_BACKEND, ID_DTYPE, ID_THREADS, ID_MODEL, ID_MODELS_DIR, ID_SCALE, ID_FS,
     ID_GEOMETRY,
     ID_NO_AUDIO, ID_VOLUME, ID_PAUSE, ID_LOOP, ID_MUTE, ID_UNTIMED, ID_CACHE_DIR, ID_NO_CACHE,
     ID_LOG_FILE, ID_VERBOSE = 'v', ID_QUIET = 'q', ID_HELP = 'h', ID_VERSION = 'V',
@@ -41,7 +41,8 @@ static const struct entry table[] = {
     {"model", ID_MODEL, "NAME", "a general model instead of the package's, for example edge16-x2"},
     {"models-dir", ID_MODELS_DIR, "DIR", "where general models lie"},
     {"scale", ID_SCALE, "1..4", "enlargement of media that are no package (2)"},
-    {"backend", ID_BACKEND, "NAME", "auto, xnnpack or reference (auto)"},
+    {"backend", ID_BACKEND, "NAME", "auto, native, xnnpack or reference (auto)"},
+    {"dtype", ID_DTYPE, "TYPE", "arithmetic: auto, f32, int8 or bf16 (auto)"},
     {"threads", ID_THREADS, "N", "threads of the upscaler (one per core)"},
     {"start", ID_START, "T", "begin at T: seconds, M:S or H:M:S"},
     {"length", ID_LENGTH, "T", "play so long"},
@@ -91,10 +92,10 @@ void sp_options_version(FILE *to)
     SDL_version sdl;
     SDL_GetVersion(&sdl);
     const SDL_version *ttf = TTF_Linked_Version();
-    const char *backends[3];
+    const char *backends[3]; /* all but auto */
     int count = 0;
     enum srp_backend any;
-    for (int b = SRP_BACKEND_REFERENCE; b <= SRP_BACKEND_XNNPACK; b++) {
+    for (int b = SRP_BACKEND_REFERENCE; b <= SRP_BACKEND_NATIVE; b++) {
         const char *name = srp_backend_name((enum srp_backend)b);
         if (srp_backend_from_name(&any, name) == SRP_OK) {
             backends[count++] = name;
@@ -184,6 +185,7 @@ static bool apply_value(struct sp_options *o, int id, const char *value)
         p->compare = (enum sp_compare)choice;
         return ok;
     case ID_BACKEND: return srp_backend_from_name(&p->backend, value) == SRP_OK;
+    case ID_DTYPE: return srp_dtype_from_name(&p->dtype, value) == SRP_OK;
     case ID_THREADS:
         ok = parse_integer(value, 1, SRP_MAX_THREADS, &n);
         p->threads = (uint32_t)n;

@@ -416,7 +416,10 @@ enum srp_err sp_pipeline_create(struct sp_pipeline **out, const struct sp_pipeli
     sp_governor_init(&p->governor, rate > 0 ? 1 / rate : 0.04,
                      !params->lossless && params->sr != SP_SR_ON, !params->lossless);
     struct srp_upscaler_params up = {
-        .scale = p->info.scale, .backend = params->backend, .threads = params->threads};
+        .scale = p->info.scale,
+        .backend = params->backend,
+        .threads = params->threads,
+        .dtype = params->dtype};
     enum srp_err r = allocate(p, err);
     if (r == SRP_OK) {
         r = srp_upscaler_create(&p->upscaler, &up, err);

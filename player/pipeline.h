@@ -21,6 +21,7 @@ struct sp_pipeline_params { /* everything borrowed, for as long as the pipeline 
     struct sp_meter *meter;
     struct sp_log *log;
     enum srp_backend backend;
+    enum srp_dtype dtype;
     uint32_t threads;
     enum sp_sr_mode sr;
     bool compare;        /* make the base picture of each frame too */

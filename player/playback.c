@@ -466,6 +466,7 @@ static enum srp_err open_all(struct player *pl, struct srp_error *err)
         .meter = pl->meter,
         .log = pl->log,
         .backend = params->backend,
+        .dtype = params->dtype,
         .threads = params->threads,
         .sr = params->sr,
         .compare = params->compare != SP_COMPARE_OFF,

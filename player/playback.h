@@ -15,6 +15,7 @@ enum sp_compare { SP_COMPARE_OFF = 0, SP_COMPARE_SPLIT, SP_COMPARE_SIDE };
 struct sp_playback_params {
     struct sp_media_params media; /* url, cache, models; log is filled in from below */
     enum srp_backend backend;
+    enum srp_dtype dtype;
     uint32_t threads;          /* of the upscaler; 0: one per core */
     enum sp_sr_mode sr;
     enum sp_compare compare;

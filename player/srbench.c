@@ -17,16 +17,18 @@ static const struct {
 };
 
 static const char usage[] =
-    "srbench package M --reference ORIGINAL [--frames N] [--threads N] [--backend B] [--json]\n"
+    "srbench package M --reference ORIGINAL [--frames N] [--threads N] [--backend B] [--dtype D]\n"
+    "        [--json]\n"
     "        quality of SR, bicubic and Lanczos against the original, and bytes by kind\n"
-    "srbench play M [--frames N] [--no-audio] [--threads N] [--backend B] [--model NAME] [--json]\n"
+    "srbench play M [--frames N] [--no-audio] [--threads N] [--backend B] [--dtype D]\n"
+    "        [--model NAME] [--json]\n"
     "        the whole pipeline as fast as it goes\n"
-    "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype "
-    "f32]\n"
-    "        [--runs N] [--seconds S] [--tensor] [--json]\n"
+    "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype D]\n"
+    "        [--format F] [--runs N] [--seconds S] [--tensor] [--json]\n"
     "        latency of one picture\n"
     "srbench peak [--threads N] [--json]\n"
     "        what this machine can do at best\n"
+    "D: auto, f32, int8, bf16. F: yuv420, nv12, rgb, bgra.\n"
     "M: manifest.json of a package, or for play anything that srplay opens. ORIGINAL: a video "
     "file, or - for\n"
     "YUV4MPEG2 on standard input. Exit status: 0 done, 1 usage, 2 failed, 5 the package failed "

@@ -498,7 +498,7 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     size_t left = (size_t)(columns.end - columns.begin) * t->channels;
     struct srpi_codec codec = t->codec;
     codec.inverse = 255.0f;
-    codec.zero = 0;
+    codec.zero = 0.0f;
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
     while (left > 0) {

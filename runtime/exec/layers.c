@@ -25,6 +25,7 @@ struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t
         codec.scale = tensor->scale;
         codec.inverse = tensor->inverse;
         codec.zero = tensor->zero;
+        codec.padding = tensor->padding;
     }
     return codec;
 }
@@ -32,13 +33,10 @@ struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t
 /* ---- dtypes ---------------------------------------------------------------------------------- */
 
 /* What only ends in the wanted tensor, or is only added to what does, stays f32; what a
- * convolution reads has the dtype that was asked for. */
+ * convolution reads has the dtype that was asked for (as quant/quant.h has it for Q8). */
 static void choose_dtypes(struct srpi_layers *layers)
 {
     const struct srpi_program *program = layers->program;
-    for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
-        layers->tensor_dtype[t] = SRPI_F32;
-    }
     layers->tensor_dtype[program->graph->input] = layers->dtype;
     for (uint32_t s = program->step_count; s-- > 0;) {
         const struct srpi_step *step = &program->steps[s];
@@ -157,42 +155,36 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
 
 static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
 {
-    const struct srpi_step *step = &layers->program->steps[s];
     const struct srpi_kernels *kernels = layers->kernels;
-    const struct srpi_quant_layer *quant = &layers->quant.layers[s];
+    const struct srpi_quant_conv *quant = &layers->quant.convs[s];
     struct srpi_layer *layer = &layers->steps[s];
     struct srpi_conv_layer *l = &layer->layer;
-    const uint32_t channels = l->shape.out_channels;
-    struct layout layout;
+    *l = quant->layer; /* its vectors live as long as `quant` */
+    layer->post = quant->activation;
+    layer->widen_residual = quant->widen_residual;
     layer->direct = kernels->find(&l->shape, &layer->kernel);
-    if (!lay_out(&layout, channels, kernels->packed_size(&l->shape))) {
+    struct layout layout;
+    if (!lay_out(&layout, l->shape.out_channels, kernels->packed_size(&l->shape))) {
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'",
-                         step->node->name);
+                         layers->program->steps[s].node->name);
     }
     layer->memory = layout.memory;
-    layer->post = quant->post;
-    int32_t *bias = (int32_t *)(void *)vector(&layout, 0);
-    const size_t taps = (size_t)l->shape.kernel_height * l->shape.kernel_width *
-                        l->shape.in_channels;
-    for (uint32_t c = 0; c < channels; c++) {
-        int32_t sum = 0;
-        for (size_t i = 0; i < taps; i++) {
-            sum += quant->weights[c * taps + i];
+    if (kernels->storage == SRPI_Q8_S8) {
+        /* Codes are stored 128 lower: their share of the sum is put back. */
+        int32_t *bias = (int32_t *)(void *)vector(&layout, 0);
+        const int8_t *weight = l->weights;
+        const size_t taps = (size_t)l->shape.kernel_height * l->shape.kernel_width *
+                            l->shape.in_channels;
+        for (uint32_t c = 0; c < l->shape.out_channels; c++) {
+            int32_t sum = 0;
+            for (size_t i = 0; i < taps; i++) {
+                sum += *weight++;
+            }
+            bias[c] = ((const int32_t *)l->bias)[c] + 128 * sum;
         }
-        /* Codes stored 128 lower: their share of the sum is put back. */
-        bias[c] = quant->bias[c] + (kernels->storage == SRPI_Q8_S8 ? 128 * sum : 0);
+        l->bias = bias;
     }
-    l->bias = bias;
-    l->multiplier = quant->multiplier;
-    l->shift = quant->shift;
-    l->slope = quant->slope;
-    l->offset = quant->offset;
-    l->has_residual = step->residual != SRPI_NO_TENSOR;
-    l->residual_multiplier = quant->residual_multiplier;
-    l->clamp = quant->clamp;
-    l->low = quant->low;
-    l->high = quant->high;
-    kernels->pack(&l->shape, quant->weights, weights_of(&layout));
+    kernels->pack(&l->shape, l->weights, weights_of(&layout));
     l->weights = weights_of(&layout);
     return SRP_OK;
 }
@@ -222,7 +214,9 @@ static enum srp_err make_step(struct srpi_layers *layers, uint32_t s, struct srp
         shape->out = SRPI_F32; /* into work memory; the activation stores it */
     }
     if (step->residual != SRPI_NO_TENSOR) {
-        layer->layer.residual = layers->tensor_dtype[step->residual];
+        const enum srpi_dtype residual = layers->tensor_dtype[step->residual];
+        layer->widen_residual = residual != SRPI_F32 && shape->out == SRPI_F32;
+        layer->layer.residual = layer->widen_residual ? SRPI_F32 : residual;
     }
     const enum srp_err code = shape->in == SRPI_Q8
                                   ? make_quantised(layers, s, err)
@@ -255,12 +249,16 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
         goto fail;
     }
-    choose_dtypes(layers);
     if (dtype == SRPI_Q8) {
         code = srpi_quant_create(&layers->quant, program, err);
         if (code != SRP_OK) {
             goto fail;
         }
+        for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
+            layers->tensor_dtype[t] = layers->quant.tensors[t].dtype;
+        }
+    } else {
+        choose_dtypes(layers);
     }
     for (uint32_t s = 0; s < program->step_count; s++) {
         code = make_step(layers, s, err);

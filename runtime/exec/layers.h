@@ -7,11 +7,12 @@
 #include "kernels/rowops.h"
 #include "kernels/winograd_row.h"
 #include "plan/program.h"
-#include "plan/quant.h"
+#include "quant/quant.h"
 
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set. */
 struct srpi_layer {
     struct srpi_conv_layer layer;
+    bool widen_residual; /* the other summand's row is turned into f32 first */
     srpi_conv_fn direct;
     const struct srpi_winograd_kernels *winograd;
     /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */

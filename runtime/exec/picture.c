@@ -196,8 +196,11 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
                columns.end - columns.begin);
         return;
     }
-    const struct srpi_codec raw = {.dtype = codec->dtype, .storage = codec->storage,
-                                   .element = codec->element, .scale = 1.0f, .inverse = 1.0f};
+    const struct srpi_codec raw = {.dtype = codec->dtype,
+                                   .storage = codec->storage,
+                                   .element = codec->element,
+                                   .scale = 1.0f,
+                                   .inverse = 1.0f}; /* codes as they are */
     const float gain = codec->dtype == SRPI_Q8 ? 1.0f : TO_UNIT;
     const float mean = codec->dtype == SRPI_Q8 ? 0.0f : loader->mean;
     const float *rows[3] = {NULL};

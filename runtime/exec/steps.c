@@ -105,11 +105,23 @@ static const void *tap_row(const struct conv *c, int64_t y)
     return row_at(c->block, c->in, (uint32_t)y) + c->in_shift;
 }
 
+/* Row y of the other summand at the output's first column; in work memory if it has to be widened. */
 static const void *residual_row(const struct conv *c, uint32_t y)
 {
-    return c->step->residual == SRPI_NO_TENSOR
-               ? NULL
-               : row_at(c->block, c->step->residual, y) + c->residual_shift;
+    const uint32_t t = c->step->residual;
+    if (t == SRPI_NO_TENSOR) {
+        return NULL;
+    }
+    const char *row = row_at(c->block, t, y) + c->residual_shift;
+    if (!c->layer->widen_residual) {
+        return row;
+    }
+    const struct srpi_layers *layers = c->block->stream->layers;
+    const struct srpi_codec codec = srpi_layers_codec(layers, t);
+    float *wide = (float *)(void *)(c->block->scratch + layers->scratch_size);
+    srpi_row_load(&codec, row, wide,
+                  (size_t)(c->columns.end - c->columns.begin) * tensor_of(c->block, t)->channels);
+    return wide;
 }
 
 /* tanh or sigmoid of a row in work memory, then into the ring. */
@@ -216,7 +228,7 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
         const size_t floats = work_floats(picture_width,
                                           &program->graph->tensors[program->steps[s].output]);
         const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D ||
-                           layer->post != SRPI_ACT_NONE;
+                           layer->post != SRPI_ACT_NONE || layer->widen_residual;
         most = needs && floats > most ? floats : most;
     }
     return 3 * most * sizeof(float);

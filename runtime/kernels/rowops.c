@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "exec/cpu.h"
+#include "kernels/activation.h"
 #include "kernels/reference.h"
 #include "kernels/resample.h"
 
@@ -35,17 +36,16 @@ void srpi_row_fill_zero(const struct srpi_codec *codec, void *row, size_t count)
     } else if (codec->storage == SRPI_Q8_U16) {
         uint16_t *to = row;
         for (size_t i = 0; i < count; i++) {
-            to[i] = (uint16_t)codec->zero;
+            to[i] = codec->padding;
         }
     } else {
-        memset(row, (int)(codec->storage == SRPI_Q8_S8 ? codec->zero ^ 0x80u : codec->zero), count);
+        memset(row, codec->storage == SRPI_Q8_S8 ? codec->padding ^ 0x80 : codec->padding, count);
     }
 }
 
 void srpi_row_load(const struct srpi_codec *codec, const void *row, float *out, size_t count)
 {
-    const int32_t zero = (int32_t)codec->zero;
-    const float scale = codec->scale;
+    const float zero = codec->zero, scale = codec->scale;
     if (codec->dtype == SRPI_F32) {
         memcpy(out, row, count * sizeof(float));
     } else if (codec->dtype == SRPI_BF16) {
@@ -57,13 +57,13 @@ void srpi_row_load(const struct srpi_codec *codec, const void *row, float *out, 
     } else if (codec->storage == SRPI_Q8_U16) {
         const uint16_t *from = row;
         for (size_t i = 0; i < count; i++) {
-            out[i] = (float)((int32_t)from[i] - zero) * scale;
+            out[i] = ((float)from[i] - zero) * scale;
         }
     } else {
         const uint8_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
         const uint8_t *from = row;
         for (size_t i = 0; i < count; i++) {
-            out[i] = (float)((int32_t)(from[i] ^ flip) - zero) * scale;
+            out[i] = ((float)(from[i] ^ flip) - zero) * scale;
         }
     }
 }
@@ -82,7 +82,7 @@ INLINE uint32_t code_of(float value, float inverse, float zero)
 
 INLINE void store_codes(const struct srpi_codec *codec, const float *in, void *row, size_t count)
 {
-    const float inverse = codec->inverse, zero = (float)codec->zero;
+    const float inverse = codec->inverse, zero = codec->zero;
     if (codec->storage == SRPI_Q8_U16) {
         uint16_t *to = row;
         for (size_t i = 0; i < count; i++) {
@@ -151,7 +151,13 @@ void srpi_row_mul(float *a, const float *b, size_t count)
 void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, float alpha,
                        float min, float max)
 {
-    srpi_ref_activate(a, count, 1, activation, alpha, min, max, NULL);
+    if (activation == SRPI_ACT_TANH) {
+        srpi_row_tanh(a, a, count);
+    } else if (activation == SRPI_ACT_SIGMOID) {
+        srpi_row_sigmoid(a, a, count);
+    } else {
+        srpi_ref_activate(a, count, 1, activation, alpha, min, max, NULL);
+    }
 }
 
 /* ---- channels -------------------------------------------------------------------------------- */

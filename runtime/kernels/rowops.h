@@ -12,8 +12,10 @@ struct srpi_codec {
     enum srpi_dtype dtype;
     enum srpi_q8_storage storage; /* Q8 */
     uint32_t element;             /* bytes */
-    float scale, inverse;         /* Q8: real = (q - zero) * scale; inverse is 1 / scale, rounded */
-    uint32_t zero;                /* Q8 */
+    /* Q8: real = (q - zero) * scale; inverse is 1 / scale, rounded; the zero point of the input's
+     * codes need not be whole, and `padding` is the code that stands for zero */
+    float scale, inverse, zero;
+    uint8_t padding;
 };
 /* Whether values may be copied from one to the other. */
 bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b);

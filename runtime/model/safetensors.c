@@ -21,7 +21,7 @@
 static const char *const dtype_words[] = {"F32", "F16", "BF16"};
 static const uint32_t dtype_bytes[] = {4, 2, 2};
 
-static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_dtype *dtype,
+static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_array_dtype *dtype,
                                struct srp_error *err)
 {
     struct srpi_at field;
@@ -36,7 +36,7 @@ static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_dtype *dtype,
     }
     for (uint32_t i = 0; i < sizeof(dtype_words) / sizeof(dtype_words[0]); i++) {
         if (strcmp(text, dtype_words[i]) == 0) {
-            *dtype = (enum srpi_dtype)i;
+            *dtype = (enum srpi_array_dtype)i;
             return SRP_OK;
         }
     }
@@ -276,7 +276,7 @@ static uint32_t half_bits(uint16_t half)
     return sign | (exponent + 112u) << 23 | mantissa << 13;
 }
 
-static uint32_t value_bits(enum srpi_dtype dtype, const uint8_t *p)
+static uint32_t value_bits(enum srpi_array_dtype dtype, const uint8_t *p)
 {
     uint16_t low = (uint16_t)(p[0] | p[1] << 8);
 

@@ -13,7 +13,7 @@
 
 #define SRPI_SAFETENSORS_MAX_RANK 4u
 
-enum srpi_dtype {
+enum srpi_array_dtype {
     SRPI_DTYPE_F32 = 0,
     SRPI_DTYPE_F16,
     SRPI_DTYPE_BF16,
@@ -21,7 +21,7 @@ enum srpi_dtype {
 
 struct srpi_array {
     const char *name; /* owned by the table */
-    enum srpi_dtype dtype;
+    enum srpi_array_dtype dtype;
     uint32_t rank;
     uint32_t shape[SRPI_SAFETENSORS_MAX_RANK]; /* each at least 1 */
     uint64_t count;                            /* product of the shape */

@@ -53,7 +53,7 @@ static void rig_make(struct rig *rig, const char *json, uint32_t threads, enum s
     rig->codec = srpi_layers_codec(&rig->layers, rig->graph->input);
     if (dtype == SRPI_Q8) {
         rig->codec.inverse = 1.0f; /* codes as they are */
-        rig->codec.zero = 0;
+        rig->codec.zero = 0.0f;
     }
 }
 

@@ -21,7 +21,8 @@ class ModelParams(c.Structure):
 
 
 class UpscalerParams(c.Structure):
-    _fields_ = [("model", c.c_void_p), ("scale", c.c_uint32), ("backend", c.c_int), ("threads", c.c_uint32)]
+    _fields_ = [("model", c.c_void_p), ("scale", c.c_uint32), ("backend", c.c_int), ("threads", c.c_uint32),
+                ("dtype", c.c_int)]
 
 
 class Picture(c.Structure):

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kernels/activation.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+/* Adding and taking away 1.5 * 2^23 rounds to the nearest even integer. */
+#define ROUNDER 12582912.0f
+
+/* exp(-a) for a in 0..87: 2^n * exp(r) with |r| <= ln(2)/2; the two parts of ln(2) are such that
+ * n times the first is exact. The polynomial is the minimax one for its degree. */
+static inline float exp_of_minus(float a)
+{
+    const float n = (a * -1.44269504f + ROUNDER) - ROUNDER;
+    const float r = (-a - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 0.00138142216f;
+    p = p * r + 0.00836889911f;
+    p = p * r + 0.0416684039f;
+    p = p * r + 0.166665196f;
+    p = p * r + 0.49999994f;
+    p = p * (r * r) + r;
+    p = p + 1.0f;
+    const int32_t bits = ((int32_t)n + 127) * (1 << 23);
+    float power;
+    memcpy(&power, &bits, sizeof(power));
+    return p * power;
+}
+
+void srpi_row_tanh(const float *in, float *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const float x = in[i];
+        float a = fabsf(x);
+        a = a < 10.0f ? a : 10.0f; /* beyond 9.02 the result is 1 */
+        const float e = exp_of_minus(a + a);
+        const float large = (1.0f - e) / (1.0f + e);
+        const float z = a * a;
+        float p = -0.00566690043f;
+        p = p * z + 0.0206061099f;
+        p = p * z + -0.0537299886f;
+        p = p * z + 0.133313313f;
+        p = p * z + -0.333332777f;
+        const float small = p * z * a + a;
+        out[i] = copysignf(a < 0.625f ? small : large, x);
+    }
+}
+
+void srpi_row_sigmoid(const float *in, float *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const float x = in[i];
+        float a = fabsf(x);
+        a = a < 87.0f ? a : 87.0f;
+        const float e = exp_of_minus(a);
+        out[i] = (x < 0.0f ? e : 1.0f) / (1.0f + e);
+    }
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* quant.h - a program in int8: the dtype of each tensor, its scale and zero point, and the layers
+ * that the row kernels run. The rules are docs/arithmetic.md; equal model bytes give equal numbers
+ * on every machine. */
+#ifndef SRPI_QUANT_H
+#define SRPI_QUANT_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/row.h"
+#include "plan/program.h"
+
+struct srpi_quant_tensor {
+    enum srpi_dtype dtype; /* SRPI_Q8 or SRPI_F32; nothing else is set for F32 */
+    /* real = (code - zero) * scale. The zero point is a whole number but for the graph's input,
+     * where it is 255 * mean, and for what only moves the input's codes. */
+    double exact_scale, exact_zero;
+    float scale, zero, inverse; /* exact_scale, exact_zero and 1 / exact_scale, rounded */
+    uint8_t padding;            /* exact_zero rounded to nearest even: what padding holds */
+    float low, high;            /* the range that scale and zero were made for */
+};
+
+/* A convolution step. `layer` is complete but for the packing: weights are int8_t
+ * [out][in][ky][kx], bias is that for U8 storage (U16 alike; for S8 storage add 128 * the sum of
+ * the channel's weights). */
+struct srpi_quant_conv {
+    struct srpi_conv_layer layer;
+    /* TANH or SIGMOID: the layer's output is F32, whatever the tensor is; this follows
+     * (kernels/activation.h), then srpi_quantise if the tensor is Q8. Else NONE. */
+    enum srpi_activation activation;
+    /* The other summand is Q8 and the layer wants F32 (layer.residual): its row goes through
+     * srpi_dequantise first. */
+    bool widen_residual;
+};
+
+/* Immutable. */
+struct srpi_quant {
+    const struct srpi_program *program; /* outlives it */
+    struct srpi_quant_tensor *tensors;  /* graph->tensor_count; set where program->used */
+    struct srpi_quant_conv *convs;      /* program->step_count; zeroed for other operators */
+    void *memory;
+};
+
+/* The graph's parameters are bound. On failure *quant is zeroed. Errors, each with the node's or
+ * tensor's name: LIMIT (sums that could leave 32 bits, values that could leave the range in which
+ * rounding is exact), NONFINITE (the calibration picture makes infinite values), NOMEM. */
+enum srp_err srpi_quant_create(struct srpi_quant *quant, const struct srpi_program *program,
+                               struct srp_error *err);
+/* Accepts a zeroed one. */
+void srpi_quant_destroy(struct srpi_quant *quant);
+
+/* Whether codes of one mean the same in the other, so that they may be copied. */
+static inline bool srpi_quant_equal(const struct srpi_quant_tensor *a,
+                                    const struct srpi_quant_tensor *b)
+{
+    return a->dtype == b->dtype &&
+           (a->dtype != SRPI_Q8 ||
+            (a->exact_scale == b->exact_scale && a->exact_zero == b->exact_zero));
+}
+
+static inline float srpi_dequantise(const struct srpi_quant_tensor *tensor, uint8_t code)
+{
+    return ((float)code - tensor->zero) * tensor->scale;
+}
+
+/* Rounds to nearest even and saturates; v is in codes. */
+static inline uint8_t srpi_saturate(float v)
+{
+    v = v > 0.0f ? v : 0.0f;
+    v = v < 255.0f ? v : 255.0f;
+    return (uint8_t)lrintf(v);
+}
+
+static inline uint8_t srpi_quantise(const struct srpi_quant_tensor *tensor, float value)
+{
+    return srpi_saturate(fmaf(value, tensor->inverse, tensor->zero));
+}
+
+/* The definition of int8 execution, in plain C on whole tensors, one thread.
+ * in: codes [height][width][channels] of the graph's input; out: the program's wanted tensor,
+ * dense f32. Errors: LIMIT (size), NOMEM. */
+enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in, uint32_t width,
+                            uint32_t height, float *out, struct srp_error *err);
+
+#endif
