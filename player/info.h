@@ -12,5 +12,7 @@
 int sp_info_show(const char *what, bool json);
 /* A package: path or URL of its manifest. */
 int sp_info_verify(const char *manifest, bool json);
+/* How a graph will be run: the arguments behind the word "plan". */
+int sp_info_plan(int argc, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* srinfo - shows and verifies packages, graphs and parameters. docs/srinfo.md. */
+/* srinfo - shows and verifies packages, graphs, parameters and plans. docs/srinfo.md. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +11,8 @@ static const char usage[] =
     "        what a manifest, a model graph or a safetensors file holds\n"
     "srinfo verify M [--json]\n"
     "        checks the manifest, every object and segment, every model and every chunk's frames\n"
+    "srinfo plan --graph GRAPH [--size WxH] [--isa I] [--dtype T] [--threads N] [--json | --dot]\n"
+    "        how the native backend will run a graph: fused steps, shapes, memory; as graphviz text\n"
     "M: manifest.json of a package, local or http(s). Exit status: 0 sound, 1 usage, 2 failed, 5 "
     "faults found.\n";
 
@@ -19,6 +21,9 @@ int main(int argc, char **argv)
     const char *word[2] = {NULL, NULL};
     int words = 0;
     bool json = false;
+    if (argc > 1 && strcmp(argv[1], "plan") == 0) {
+        return sp_info_plan(argc - 2, argv + 2);
+    }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             return fputs(usage, stdout) < 0 ? SP_EXIT_FAILED : SP_EXIT_OK;

@@ -124,6 +124,15 @@ enum srp_err srp_dtype_from_name(enum srp_dtype *out, const char *name)
     return SRP_ERR_USAGE;
 }
 
+bool srpi_executor_dtype(enum srpi_dtype *out, enum srp_dtype dtype)
+{
+    if ((size_t)dtype >= DTYPE_COUNT) {
+        return false;
+    }
+    *out = dtypes[dtype].kernels;
+    return true;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static enum srp_err create_whole(struct srp_executor *ex, enum srp_dtype dtype,

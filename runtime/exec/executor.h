@@ -18,6 +18,8 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
                                   struct srpi_pool *pool, uint32_t wanted,
                                   const struct srpi_sink *sink, struct srp_error *err);
 
+/* What the kernels compute with. False: there is no such dtype. */
+bool srpi_executor_dtype(enum srpi_dtype *out, enum srp_dtype dtype);
 /* How the input's values are to be written. */
 struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex);
 /* After a reserve, for whole pictures: where rows of the input and of the wanted tensor lie while

@@ -76,7 +76,7 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static uint32_t core_count(void)
+uint32_t srpi_core_count(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) != 0) {
@@ -95,7 +95,7 @@ enum srp_err srpi_pool_create(struct srpi_pool **out, uint32_t threads, struct s
         return srpi_fail(err, SRP_ERR_LIMIT, "more threads than SRP_MAX_THREADS were asked for");
     }
     if (threads == 0) {
-        threads = core_count();
+        threads = srpi_core_count();
     }
     struct srpi_pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(pool->workers[0]));
     if (pool == NULL) {

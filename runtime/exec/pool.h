@@ -9,6 +9,9 @@
 
 struct srpi_pool;
 
+/* Cores that the process may use, 1..SRP_MAX_THREADS. */
+uint32_t srpi_core_count(void);
+
 /* Does items [begin, end) of a loop. `worker` is 0 .. threads - 1 and names the scratch memory that
  * this call may use alone. */
 typedef void (*srpi_task)(void *context, uint32_t begin, uint32_t end, uint32_t worker);

@@ -46,9 +46,9 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
            (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
 }
 
-/* What rows of the output picture need, whatever its format: with 4:2:0 they come in pairs, and
- * chroma may need the row above a pair (with SRP_COLOUR_YUV420, two chroma rows around). */
-static struct srpi_sink make_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
+/* With 4:2:0, rows of the output picture come in pairs, and chroma may need the row above a pair
+ * (with SRP_COLOUR_YUV420, two chroma rows around). */
+struct srpi_sink srpi_upscaler_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
 {
     struct srpi_sink sink = {.wanted_radius = 1, .align = 2};
     if (tail->fused) {
@@ -75,7 +75,7 @@ static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_mode
     if (up->unfused) {
         *tail = (struct srpi_tail){.tensor = graph->output};
     }
-    const struct srpi_sink sink = make_sink(tail, graph);
+    const struct srpi_sink sink = srpi_upscaler_sink(tail, graph);
     return srpi_executor_create(out, model, up->backend, up->dtype, up->pool, tail->tensor, &sink,
                                 err);
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <srp/limits.h>
+#include <srp/plan.h>
+
+#include "base.h"
+#include "info.h"
+#include "tool.h"
+
+static int complain(const struct srp_error *err)
+{
+    sp_tool_complain(SP_INFO_PROGRAM, "%s", err->detail);
+    return sp_tool_status(err->code);
+}
+
+static int misuse(const char *option, const char *value, const char *wanted)
+{
+    sp_tool_complain(SP_INFO_PROGRAM, "%s \"%.100s\": %s (srinfo --help)", option, value, wanted);
+    return SP_EXIT_USAGE;
+}
+
+struct options {
+    const char *graph;
+    struct srp_plan_params params;
+    enum srp_plan_format format;
+};
+
+static int read_options(struct options *o, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *option = argv[i];
+        if (strcmp(option, "--json") == 0 || strcmp(option, "--dot") == 0) {
+            o->format = strcmp(option, "--json") == 0 ? SRP_PLAN_JSON : SRP_PLAN_DOT;
+            continue;
+        }
+        const char *value = i + 1 < argc ? argv[++i] : "";
+        uint64_t number = 0;
+        if (strcmp(option, "--graph") == 0) {
+            o->graph = value;
+        } else if (strcmp(option, "--isa") == 0) {
+            o->params.isa = value;
+        } else if (strcmp(option, "--size") == 0) {
+            if (!sp_tool_size(value, &o->params.width, &o->params.height)) {
+                return misuse(option, value, "wants WIDTHxHEIGHT");
+            }
+        } else if (strcmp(option, "--dtype") == 0) {
+            if (srp_dtype_from_name(&o->params.dtype, value) != SRP_OK) {
+                return misuse(option, value, "wants f32, int8 or bf16");
+            }
+        } else if (strcmp(option, "--threads") == 0) {
+            if (!sp_tool_uint(value, 1, SRP_MAX_THREADS, &number)) {
+                return misuse(option, value, "wants a number of threads");
+            }
+            o->params.threads = (uint32_t)number;
+        } else {
+            return misuse("argument", option, "unexpected");
+        }
+    }
+    return o->graph != NULL && o->graph[0] != '\0' ? SP_EXIT_OK
+                                                   : misuse("--graph", "", "wants a file");
+}
+
+int sp_info_plan(int argc, char **argv)
+{
+    struct options o = {0};
+    struct srp_error err = {.code = SRP_OK};
+    struct sp_bytes file = {0};
+    char *text = NULL;
+    const int status = read_options(&o, argc, argv);
+    if (status != SP_EXIT_OK) {
+        return status;
+    }
+    enum srp_err code = sp_bytes_read_file(&file, o.graph, SRP_MAX_JSON_BYTES, &err);
+    if (code == SRP_OK) {
+        const struct srp_blob blob = {file.data, file.size, o.graph};
+        code = srp_model_create_random(&o.params.model, &blob, 1, &err);
+    }
+    sp_bytes_free(&file);
+    if (code == SRP_OK) {
+        code = srp_plan_describe(&text, &o.params, o.format, &err);
+    }
+    srp_model_unref(&o.params.model);
+    if (code != SRP_OK) {
+        return complain(&err);
+    }
+    const bool written = fputs(text, stdout) >= 0 && fflush(stdout) == 0;
+    srp_plan_free(text);
+    return written ? SP_EXIT_OK : SP_EXIT_FAILED;
+}
