@@ -19,6 +19,9 @@ DESTDIR ?=
 # Nothing but BUILD is ever written to.
 BUILD ?= build
 CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+HOSTCC ?= $(CC)
+HOSTCFLAGS ?= $(CFLAGS)
+AR := $(if $(filter default undefined,$(origin AR)),ar,$(AR))
 OPT ?= -O2 -g
 SANITIZE ?=
 PYTHON ?= python3
@@ -41,7 +44,7 @@ pc = $(shell pkg-config $(1) $(2) 2>/dev/null)
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
 CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
-    -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
@@ -50,6 +53,26 @@ RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
     $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
 PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
 
+# Instruction sets that have row kernels, and how to compile those (codegen/srcc writes them).
+TARGET := $(shell $(CC) -dumpmachine)
+knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
+ISAS := scalar
+ifneq ($(filter x86_64-%,$(TARGET)),)
+ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512bf16
+endif
+ifneq ($(filter aarch64-%,$(TARGET)),)
+ISAS += neon dotprod
+endif
+# Passes of gcc that keep loaded values or addresses over rounds of a loop: there is no register for
+# them beside the sums. (The vectoriser brings predictive commoning with it.)
+ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts
+ROWS_CFLAGS := -ffp-contract=off $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
+FLAGS_avx2 := -mavx2 -mfma
+FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
+FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+FLAGS_dotprod := -march=armv8.2-a+dotprod
+
 PROGRAMS := srplay srbench srinfo
 RUNTIME_SRC := $(sort $(wildcard runtime/*/*.c))
 PLAYER_SRC := $(sort $(filter-out $(PROGRAMS:%=player/%.c),$(wildcard player/*.c)))
@@ -57,7 +80,9 @@ TEST_SRC := $(sort $(wildcard test/*/test_*.c))
 TEST_AID_SRC := $(sort $(wildcard test/*/aid_*.c))
 
 obj = $(1:%.c=$(BUILD)/obj/%.o)
-RUNTIME_OBJ := $(call obj,$(RUNTIME_SRC))
+ROWS_OBJ := $(ISAS:%=$(BUILD)/obj/gen/rows_%.o)
+RUNTIME_OBJ := $(call obj,$(RUNTIME_SRC)) $(ROWS_OBJ)
+GRAPHS := $(sort $(wildcard models/*.json))
 PLAYER_OBJ := $(call obj,$(PLAYER_SRC))
 PROGRAM_BIN := $(PROGRAMS:%=$(BUILD)/%)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -89,6 +114,25 @@ $(VENV)/.ready: scripts/requirements.txt
 
 # ---- libraries and programs ---------------------------------------------------------------------
 
+# The generator runs on this machine, whatever CC builds for.
+SRCC_SRC := $(sort $(wildcard codegen/*.c)) $(addprefix runtime/model/,error.c graph.c json.c)
+$(BUILD)/srcc: $(SRCC_SRC) $(wildcard codegen/*.h runtime/model/*.h) runtime/kernels/row.h
+	$(say) HOSTCC $@
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) -D_GNU_SOURCE -Iruntime/include -Iruntime -std=c11 -O1 -g $(WARN) $(HOSTCFLAGS) \
+	    $(SRCC_SRC) $(call pc,--cflags --libs,jansson) -o $@
+
+$(BUILD)/gen/rows_%.c: $(BUILD)/srcc $(GRAPHS)
+	$(say) GEN $@
+	@mkdir -p $(@D)
+	$(Q)$< --isa $* $(GRAPHS:%=--graph %) -o $@
+
+.SECONDARY: $(ISAS:%=$(BUILD)/gen/rows_%.c)
+$(BUILD)/obj/gen/rows_%.o: $(BUILD)/gen/rows_%.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(CFLAGS_ALL) $(FLAGS_$*) $(ROWS_CFLAGS) -MMD -MP -c $< -o $@
+
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(say) CC $<
 	@mkdir -p $(@D)
@@ -107,14 +151,17 @@ $(BUILD)/obj/test/%.o: test/%.c
 	$(Q)$(CC) $(CPPFLAGS_ALL) -Iplayer -Iruntime -Itest -UNDEBUG \
 	    $(call pc,--cflags,$(PLAYER_PC) $(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
+# It defines results bit for bit.
+$(BUILD)/obj/runtime/kernels/row_reference.o: CFLAGS_ALL += -ffp-contract=off
+
 # An archive is made anew when its list of members changes, so that a removed source leaves it.
 $(BUILD)/libsrp.a: $(RUNTIME_OBJ)
 	$(say) AR $@
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libplayer.a: $(PLAYER_OBJ)
 	$(say) AR $@
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libsrp.so: $(RUNTIME_OBJ)
 	$(say) LINK $@
