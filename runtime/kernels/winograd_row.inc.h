@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_row.inc.h - the algorithm of winograd_row.h over the vectors of whoever includes it:
+ * vec, VECTOR, v_*, TILES1, TILES2, KERNELS, NAME.
+ *
+ * GROUP tiles go through three stages together, and what lies between the stages stays in the L1
+ * or L2 cache. A pass takes a pair of the six rows of points, (1, 2), (3, 4), (0, 5), because those
+ * share work, and leaves room for everything else in 16 registers:
+ *
+ *   forward   input to points, both down the columns and along the rows at once: 12 terms
+ *   products  for each point, tiles x in times in x out
+ * and when all three passes are done
+ *   backward  36 products to 4 x 4 pixels, a pair of output rows at a time; the layer's other steps
+ *
+ * Memory between the stages is laid out so that all distances in inner loops are constants:
+ *   terms     [panel of 12 tiles][vector of in][12 points][12 tiles][VECTOR]
+ *   products  [vector of out][tile][36 points][VECTOR] */
+#include <string.h>
+
+#include "kernels/winograd_row.h"
+
+#define INLINE static inline __attribute__((always_inline))
+/* Before a loop over values in registers: without it they would live in memory. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define Q 1.5f
+#define SIDE 6u
+#define STEP 4u
+#define PASS 12u   /* points of a pass */
+#define POINTS 36u
+#define PANEL 12u  /* tiles */
+#define PANELS 2u  /* of a group */
+#define GROUP (PANEL * PANELS)
+#define BLOCK 2u   /* vectors of output channels that are summed together */
+
+/* Places of the rows of points among the products. */
+enum { ROW1 = 0, ROW2 = 6, ROW3 = 12, ROW4 = 18, ROW0 = 24, ROW5 = 30 };
+
+static uint32_t vectors(uint32_t channels)
+{
+    return (channels + VECTOR - 1) / VECTOR;
+}
+
+struct work {
+    const struct srpi_conv_layer *layer;
+    const float *rows[SIDE]; /* at the first tile of the group */
+    float *out[STEP];
+    const float *residual[STEP];
+    uint32_t tiles;          /* of the group */
+    uint32_t in, out_vectors;
+    float *terms, *products;
+    /* Whether the last tile has less than 4 pixels. Then it is read from here. */
+    bool broken;
+    const float *broken_rows[SIDE];
+};
+
+/* Six neighbours to six points, along a row. */
+INLINE void forward6(vec v[6], const vec d[6])
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q), sum = v_all(Q * Q + 1.0f);
+    const vec even1 = v_fnma(q2, d[2], d[4]), odd1 = v_fnma(q2, d[1], d[3]);
+    const vec even2 = v_sub(d[4], d[2]), odd2 = v_sub(d[3], d[1]);
+    v[0] = v_fma(q2, d[0], v_fnma(sum, d[2], d[4]));
+    v[1] = v_add(even1, odd1);
+    v[2] = v_sub(even1, odd1);
+    v[3] = v_fma(q, odd2, even2);
+    v[4] = v_fnma(q, odd2, even2);
+    v[5] = v_fma(q2, d[1], v_fnma(sum, d[3], d[5]));
+}
+
+/* Six neighbours at `at` down a column to the two points of a pass. */
+INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, const uint32_t pass)
+{
+    const vec d1 = v_load(rows[1] + at), d2 = v_load(rows[2] + at);
+    const vec d3 = v_load(rows[3] + at), d4 = v_load(rows[4] + at);
+    if (pass == 0) {
+        const vec q2 = v_all(Q * Q), even = v_fnma(q2, d2, d4), odd = v_fnma(q2, d1, d3);
+        *a = v_add(even, odd);
+        *b = v_sub(even, odd);
+    } else if (pass == 1) {
+        const vec q = v_all(Q), even = v_sub(d4, d2), odd = v_sub(d3, d1);
+        *a = v_fma(q, odd, even);
+        *b = v_fnma(q, odd, even);
+    } else {
+        const vec q2 = v_all(Q * Q), sum = v_all(Q * Q + 1.0f);
+        *a = v_fma(q2, v_load(rows[0] + at), v_fnma(sum, d2, d4));
+        *b = v_fma(q2, d1, v_fnma(sum, d3, v_load(rows[5] + at)));
+    }
+}
+
+/* The terms of a pass for neighbouring tiles, which share two columns. */
+INLINE void forward_tiles(float *to, const float *const rows[SIDE], size_t at, size_t pixel,
+                          uint32_t tiles, const uint32_t pass)
+{
+    vec a[SIDE], b[SIDE], v[SIDE];
+    forward2(&a[4], &b[4], rows, at, pass);
+    forward2(&a[5], &b[5], rows, at + pixel, pass);
+    for (uint32_t t = 0; t < tiles; t++) {
+        a[0] = a[4], a[1] = a[5];
+        b[0] = b[4], b[1] = b[5];
+        UNROLL for (uint32_t c = 2; c < SIDE; c++) {
+            forward2(&a[c], &b[c], rows, at + c * pixel, pass);
+        }
+        forward6(v, a);
+        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+            v_store(to + c * PANEL * VECTOR, v[c]);
+        }
+        forward6(v, b);
+        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+            v_store(to + (SIDE + c) * PANEL * VECTOR, v[c]);
+        }
+        at += STEP * pixel;
+        to += VECTOR;
+    }
+}
+
+INLINE void forward_pass(const struct work *w, const uint32_t pass)
+{
+    const uint32_t count = vectors(w->in);
+    const size_t pixel = w->in;
+    const uint32_t whole = w->broken ? w->tiles - 1 : w->tiles;
+    float *panel = w->terms;
+    for (uint32_t first = 0; first < w->tiles; first += PANEL) {
+        const uint32_t tiles = whole - first < PANEL ? whole - first : PANEL;
+        for (uint32_t i = 0; i < count; i++) {
+            if (tiles != 0) {
+                forward_tiles(panel + i * PASS * PANEL * VECTOR, w->rows,
+                              first * STEP * pixel + i * VECTOR, pixel, tiles, pass);
+            }
+            if (tiles < PANEL && w->broken) {
+                forward_tiles(panel + (i * PASS * PANEL + tiles) * VECTOR, w->broken_rows,
+                              i * VECTOR, pixel, 1, pass);
+            }
+        }
+        panel += count * PASS * PANEL * VECTOR;
+    }
+}
+
+/* Adds `steps` channels of the input. */
+INLINE void sum(vec acc[PANEL][BLOCK], const float *terms, const float *weights,
+                const uint32_t steps, const uint32_t tiles, const uint32_t wide)
+{
+    UNROLL for (uint32_t k = 0; k < steps; k++) {
+        vec x[BLOCK];
+        UNROLL for (uint32_t b = 0; b < wide; b++) {
+            x[b] = v_load(weights + (k * wide + b) * VECTOR);
+        }
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            const vec term = v_all(terms[t * VECTOR + k]);
+            UNROLL for (uint32_t b = 0; b < wide; b++) {
+                acc[t][b] = v_fma(term, x[b], acc[t][b]);
+            }
+        }
+    }
+}
+
+/* tiles x in times in x (wide vectors), on top of `start`. `tiles` and `wide` are constants at each
+ * call, so that sums stay in registers. The order of additions is the same in all of these. */
+INLINE void multiply(float *to, size_t next_vector, const float *terms, const float *weights,
+                     const float *start, uint32_t in, const uint32_t tiles, const uint32_t wide)
+{
+    vec acc[PANEL][BLOCK];
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t b = 0; b < wide; b++) {
+            acc[t][b] = v_load(start + b * VECTOR);
+        }
+    }
+    while (in >= VECTOR) {
+        for (uint32_t k = 0; k < VECTOR; k += 4) {
+            sum(acc, terms + k, weights, 4, tiles, wide);
+            weights += 4 * wide * VECTOR;
+        }
+        terms += PASS * PANEL * VECTOR;
+        in -= VECTOR;
+    }
+    for (; in != 0; in--) {
+        sum(acc, terms, weights, 1, tiles, wide);
+        weights += wide * VECTOR;
+        terms++;
+    }
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t b = 0; b < wide; b++) {
+            v_store(to + b * next_vector + t * POINTS * VECTOR, acc[t][b]);
+        }
+    }
+}
+
+/* One panel with one block of output channels. */
+INLINE void multiply_panel(float *to, size_t next_vector, const float *terms, const float *weights,
+                           const float *start, uint32_t in, uint32_t tiles, const uint32_t most,
+                           const uint32_t wide)
+{
+    const size_t step = POINTS * VECTOR;
+    for (; tiles > most * 2 / 3; tiles -= most < tiles ? most : tiles) {
+        multiply(to, next_vector, terms, weights, start, in, most, wide);
+        to += most * step;
+        terms += most * VECTOR;
+    }
+    if (tiles > most / 3) {
+        multiply(to, next_vector, terms, weights, start, in, most * 2 / 3, wide);
+    } else if (tiles != 0) {
+        multiply(to, next_vector, terms, weights, start, in, most / 3, wide);
+    }
+}
+
+static void multiply_pass(const struct work *w, uint32_t pass)
+{
+    static const float zeros[BLOCK * VECTOR];
+    const size_t next_vector = (size_t)GROUP * POINTS * VECTOR;
+    const size_t panel = (size_t)vectors(w->in) * PASS * PANEL * VECTOR;
+    const float *weights = w->layer->weights;
+    weights += (size_t)pass * PASS * w->in * w->out_vectors * VECTOR;
+    for (uint32_t p = 0; p < PASS; p++) {
+        /* What is added to the product at (1, 1) is added to all 16 pixels. */
+        const bool with_bias = pass == 0 && p == 1;
+        for (uint32_t o = 0; o < w->out_vectors; o += BLOCK) {
+            const uint32_t wide = w->out_vectors - o < BLOCK ? w->out_vectors - o : BLOCK;
+            const float *start = with_bias ? (const float *)w->layer->bias + o * VECTOR : zeros;
+            const float *terms = w->terms + p * PANEL * VECTOR;
+            float *to = w->products + o * next_vector + (pass * PASS + p) * VECTOR;
+            for (uint32_t first = 0; first < w->tiles; first += PANEL) {
+                const uint32_t tiles = w->tiles - first < PANEL ? w->tiles - first : PANEL;
+                if (wide == 2) {
+                    multiply_panel(to, next_vector, terms, weights, start, w->in, tiles, TILES2, 2);
+                } else {
+                    multiply_panel(to, next_vector, terms, weights, start, w->in, tiles, TILES1, 1);
+                }
+                terms += panel;
+                to += PANEL * POINTS * VECTOR;
+            }
+            weights += (size_t)w->in * wide * VECTOR;
+        }
+    }
+}
+
+/* Six points to four neighbours. */
+INLINE void backward4(vec y[4], const vec m[6])
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
+    const vec even1 = v_add(m[1], m[2]), odd1 = v_sub(m[1], m[2]);
+    const vec even2 = v_add(m[3], m[4]), odd2 = v_sub(m[3], m[4]);
+    y[0] = v_add(v_add(m[0], even1), even2);
+    y[1] = v_fma(q, odd2, odd1);
+    y[2] = v_fma(q2, even2, even1);
+    y[3] = v_fma(q3, odd2, v_add(odd1, m[5]));
+}
+
+/* Four pixels of an output row: the layer's steps after the sum. */
+INLINE void finish(const struct work *w, uint32_t row, size_t at, uint32_t o, const vec m[6],
+                   const bool slope, const bool residual, const bool clamp)
+{
+    const struct srpi_conv_layer *layer = w->layer;
+    const size_t pixel = layer->shape.out_channels;
+    vec y[4];
+    if (w->out[row] == NULL) {
+        return;
+    }
+    backward4(y, m);
+    UNROLL for (uint32_t x = 0; x < STEP; x++) {
+        if (slope) {
+            y[x] = v_slope(y[x], v_load(layer->slope + o));
+        }
+        if (residual) {
+            y[x] = v_fma(v_load(w->residual[row] + at + x * pixel),
+                         v_all(layer->residual_multiplier), y[x]);
+        }
+        if (clamp) {
+            y[x] = v_min(v_max(y[x], v_all(layer->low)), v_all(layer->high));
+        }
+        v_store(w->out[row] + at + x * pixel, y[x]);
+    }
+}
+
+/* The last vector of channels may reach into the next pixel; so it comes before the others, and
+ * pixels come from left to right. */
+INLINE void backward(const struct work *w, const bool slope, const bool residual, const bool clamp)
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
+    const size_t next_vector = (size_t)GROUP * POINTS * VECTOR;
+    for (uint32_t t = 0; t < w->tiles; t++) {
+        for (uint32_t i = w->out_vectors; i-- > 0;) {
+            const float *m = w->products + i * next_vector + t * POINTS * VECTOR;
+            const size_t at = (size_t)t * STEP * w->layer->shape.out_channels + i * VECTOR;
+            vec a[SIDE], b[SIDE];
+            UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+                const float *p = m + c * VECTOR;
+                const vec e1 = v_add(v_load(p + ROW1 * VECTOR), v_load(p + ROW2 * VECTOR));
+                const vec e2 = v_add(v_load(p + ROW3 * VECTOR), v_load(p + ROW4 * VECTOR));
+                a[c] = v_add(v_add(v_load(p + ROW0 * VECTOR), e1), e2);
+                b[c] = v_fma(q2, e2, e1);
+            }
+            finish(w, 0, at, i * VECTOR, a, slope, residual, clamp);
+            finish(w, 2, at, i * VECTOR, b, slope, residual, clamp);
+            UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+                const float *p = m + c * VECTOR;
+                const vec o1 = v_sub(v_load(p + ROW1 * VECTOR), v_load(p + ROW2 * VECTOR));
+                const vec o2 = v_sub(v_load(p + ROW3 * VECTOR), v_load(p + ROW4 * VECTOR));
+                a[c] = v_fma(q, o2, o1);
+                b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5 * VECTOR)));
+            }
+            finish(w, 1, at, i * VECTOR, a, slope, residual, clamp);
+            finish(w, 3, at, i * VECTOR, b, slope, residual, clamp);
+        }
+    }
+}
+
+#define BACKWARD(name, slope, residual, clamp) \
+    static void name(const struct work *w) { backward(w, slope, residual, clamp); }
+BACKWARD(backward_plain, false, false, false)
+BACKWARD(backward_c, false, false, true)
+BACKWARD(backward_r, false, true, false)
+BACKWARD(backward_rc, false, true, true)
+BACKWARD(backward_s, true, false, false)
+BACKWARD(backward_sc, true, false, true)
+BACKWARD(backward_sr, true, true, false)
+BACKWARD(backward_src, true, true, true)
+
+/* Floats of a row of a broken tile; what a vector reads too many is in there. */
+static size_t broken_row(uint32_t in)
+{
+    return (size_t)(SIDE * in + 2 * VECTOR - 1) / VECTOR * VECTOR;
+}
+
+/* A copy of the last tile with zeros behind what its pixels need: each pixel's value depends a
+ * little on all of the tile, and what comes behind there may be anything. */
+static void copy_broken(struct work *w, const struct srpi_winograd_rows *rows, float *to)
+{
+    const uint32_t pixels = rows->pixels % STEP, first = rows->pixels - pixels;
+    const size_t floats = (size_t)(pixels + 2) * w->in, row = broken_row(w->in);
+    for (uint32_t r = 0; r < SIDE; r++) {
+        memcpy(to, rows->rows[r] + (size_t)first * w->in, floats * sizeof(float));
+        memset(to + floats, 0, (row - floats) * sizeof(float));
+        w->broken_rows[r] = to;
+        to += row;
+    }
+}
+
+static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
+{
+    static void (*const finishers[8])(const struct work *) = {
+        backward_plain, backward_c, backward_r, backward_rc,
+        backward_s, backward_sc, backward_sr, backward_src};
+    const uint32_t all = (rows->pixels + STEP - 1) / STEP;
+    const size_t in = layer->shape.in_channels, out = layer->shape.out_channels;
+    struct work w = {.layer = layer, .in = (uint32_t)in, .out_vectors = vectors((uint32_t)out)};
+    w.terms = rows->scratch;
+    w.products = w.terms + (size_t)vectors(w.in) * PASS * GROUP * VECTOR;
+    if (rows->pixels % STEP != 0) {
+        copy_broken(&w, rows,
+                    w.products + (size_t)w.out_vectors * POINTS * GROUP * VECTOR);
+    }
+    void (*const finisher)(const struct work *) =
+        finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
+    for (uint32_t first = 0; first < all; first += w.tiles) {
+        const size_t x = (size_t)first * STEP;
+        w.tiles = all - first < GROUP ? all - first : GROUP;
+        w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
+        for (uint32_t r = 0; r < SIDE; r++) {
+            w.rows[r] = rows->rows[r] + x * in;
+        }
+        for (uint32_t r = 0; r < STEP; r++) {
+            w.out[r] = rows->out[r] ? rows->out[r] + x * out : NULL;
+            w.residual[r] = rows->residual[r] ? rows->residual[r] + x * out : NULL;
+        }
+        forward_pass(&w, 0);
+        multiply_pass(&w, 0);
+        forward_pass(&w, 1);
+        multiply_pass(&w, 1);
+        forward_pass(&w, 2);
+        multiply_pass(&w, 2);
+        finisher(&w);
+    }
+}
+
+static bool suits(const struct srpi_conv_shape *shape)
+{
+    return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_F32 &&
+           shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels <= SRP_MAX_CHANNELS &&
+           shape->in_channels >= 8 && shape->out_channels >= 8;
+}
+
+static size_t packed_size(const struct srpi_conv_shape *shape)
+{
+    return sizeof(float) * POINTS * shape->in_channels * vectors(shape->out_channels) * VECTOR;
+}
+
+static void pack(const struct srpi_conv_shape *shape, const float *weights, void *packed)
+{
+    srpi_winograd_pack_rows(shape, weights, packed, VECTOR, BLOCK);
+}
+
+static size_t scratch_size(const struct srpi_conv_shape *shape)
+{
+    const size_t terms = (size_t)vectors(shape->in_channels) * PASS * GROUP * VECTOR;
+    const size_t products = (size_t)vectors(shape->out_channels) * POINTS * GROUP * VECTOR;
+    return sizeof(float) * (terms + products + SIDE * broken_row(shape->in_channels));
+}
+
+const struct srpi_winograd_kernels KERNELS = {
+    .name = NAME,
+    .suits = suits,
+    .packed_size = packed_size,
+    .pack = pack,
+    .scratch_size = scratch_size,
+    .fn = run,
+};
