@@ -29,7 +29,6 @@
 #define Q 1.5f
 #define SIDE 6u
 #define STEP 4u
-#define PASS 12u   /* points of a pass */
 #define POINTS 36u
 #define PANEL 12u  /* tiles */
 #define PANELS 2u  /* of a group */
@@ -91,33 +90,46 @@ INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, c
     }
 }
 
-/* The terms of a pass for neighbouring tiles, which share two columns. */
-INLINE void forward_tiles(float *to, const float *const rows[SIDE], size_t at, size_t pixel,
-                          uint32_t tiles, const uint32_t pass)
+/* The terms of one vector of channels for neighbouring tiles, which share two columns. */
+INLINE void forward_tiles(float *to, const float *const from[SIDE], size_t at, size_t pixel,
+                          uint32_t tiles)
 {
-    vec a[SIDE], b[SIDE], v[SIDE];
-    forward2(&a[4], &b[4], rows, at, pass);
-    forward2(&a[5], &b[5], rows, at + pixel, pass);
+    const float *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
+    vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
+    UNROLL for (uint32_t p = 0; p < 3; p++) {
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
+        }
+    }
     for (uint32_t t = 0; t < tiles; t++) {
-        a[0] = a[4], a[1] = a[5];
-        b[0] = b[4], b[1] = b[5];
-        UNROLL for (uint32_t c = 2; c < SIDE; c++) {
-            forward2(&a[c], &b[c], rows, at + c * pixel, pass);
-        }
-        forward6(v, a);
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            v_store(to + c * PANEL * VECTOR, v[c]);
-        }
-        forward6(v, b);
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            v_store(to + (SIDE + c) * PANEL * VECTOR, v[c]);
+        UNROLL for (uint32_t p = 0; p < 3; p++) {
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                c[x] = a[p][x];
+                d[x] = b[p][x];
+            }
+            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
+                forward2(&c[x], &d[x], rows, at + x * pixel, p);
+            }
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                a[p][x] = c[STEP + x];
+                b[p][x] = d[STEP + x];
+            }
+            float *pair = to + p * 2 * SIDE * PANEL * VECTOR;
+            forward6(v, c);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                v_store(pair + x * PANEL * VECTOR, v[x]);
+            }
+            forward6(v, d);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                v_store(pair + (SIDE + x) * PANEL * VECTOR, v[x]);
+            }
         }
         at += STEP * pixel;
         to += VECTOR;
     }
 }
 
-INLINE void forward_pass(const struct work *w, const uint32_t pass)
+static void forward(const struct work *w)
 {
     const uint32_t count = vectors(w->in);
     const size_t pixel = w->in;
@@ -127,15 +139,15 @@ INLINE void forward_pass(const struct work *w, const uint32_t pass)
         const uint32_t tiles = whole - first < PANEL ? whole - first : PANEL;
         for (uint32_t i = 0; i < count; i++) {
             if (tiles != 0) {
-                forward_tiles(panel + i * PASS * PANEL * VECTOR, w->rows,
-                              first * STEP * pixel + i * VECTOR, pixel, tiles, pass);
+                forward_tiles(panel + i * POINTS * PANEL * VECTOR, w->rows,
+                              first * STEP * pixel + i * VECTOR, pixel, tiles);
             }
             if (tiles < PANEL && w->broken) {
-                forward_tiles(panel + (i * PASS * PANEL + tiles) * VECTOR, w->broken_rows,
-                              i * VECTOR, pixel, 1, pass);
+                forward_tiles(panel + (i * POINTS * PANEL + tiles) * VECTOR, w->broken_rows,
+                              i * VECTOR, pixel, 1);
             }
         }
-        panel += count * PASS * PANEL * VECTOR;
+        panel += count * POINTS * PANEL * VECTOR;
     }
 }
 
@@ -173,7 +185,7 @@ INLINE void multiply(float *to, size_t next_vector, const float *terms, const fl
             sum(acc, terms + k, weights, 4, tiles, wide);
             weights += 4 * wide * VECTOR;
         }
-        terms += PASS * PANEL * VECTOR;
+        terms += POINTS * PANEL * VECTOR;
         in -= VECTOR;
     }
     for (; in != 0; in--) {
@@ -206,21 +218,20 @@ INLINE void multiply_panel(float *to, size_t next_vector, const float *terms, co
     }
 }
 
-static void multiply_pass(const struct work *w, uint32_t pass)
+static void products(const struct work *w)
 {
     static const float zeros[BLOCK * VECTOR];
     const size_t next_vector = (size_t)GROUP * POINTS * VECTOR;
-    const size_t panel = (size_t)vectors(w->in) * PASS * PANEL * VECTOR;
+    const size_t panel = (size_t)vectors(w->in) * POINTS * PANEL * VECTOR;
     const float *weights = w->layer->weights;
-    weights += (size_t)pass * PASS * w->in * w->out_vectors * VECTOR;
-    for (uint32_t p = 0; p < PASS; p++) {
+    for (uint32_t p = 0; p < POINTS; p++) {
         /* What is added to the product at (1, 1) is added to all 16 pixels. */
-        const bool with_bias = pass == 0 && p == 1;
+        const bool with_bias = p == 1;
         for (uint32_t o = 0; o < w->out_vectors; o += BLOCK) {
             const uint32_t wide = w->out_vectors - o < BLOCK ? w->out_vectors - o : BLOCK;
             const float *start = with_bias ? (const float *)w->layer->bias + o * VECTOR : zeros;
             const float *terms = w->terms + p * PANEL * VECTOR;
-            float *to = w->products + o * next_vector + (pass * PASS + p) * VECTOR;
+            float *to = w->products + o * next_vector + p * VECTOR;
             for (uint32_t first = 0; first < w->tiles; first += PANEL) {
                 const uint32_t tiles = w->tiles - first < PANEL ? w->tiles - first : PANEL;
                 if (wide == 2) {
@@ -347,7 +358,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     const size_t in = layer->shape.in_channels, out = layer->shape.out_channels;
     struct work w = {.layer = layer, .in = (uint32_t)in, .out_vectors = vectors((uint32_t)out)};
     w.terms = rows->scratch;
-    w.products = w.terms + (size_t)vectors(w.in) * PASS * GROUP * VECTOR;
+    w.products = w.terms + (size_t)vectors(w.in) * POINTS * GROUP * VECTOR;
     if (rows->pixels % STEP != 0) {
         copy_broken(&w, rows,
                     w.products + (size_t)w.out_vectors * POINTS * GROUP * VECTOR);
@@ -365,12 +376,8 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
             w.out[r] = rows->out[r] ? rows->out[r] + x * out : NULL;
             w.residual[r] = rows->residual[r] ? rows->residual[r] + x * out : NULL;
         }
-        forward_pass(&w, 0);
-        multiply_pass(&w, 0);
-        forward_pass(&w, 1);
-        multiply_pass(&w, 1);
-        forward_pass(&w, 2);
-        multiply_pass(&w, 2);
+        forward(&w);
+        products(&w);
         finisher(&w);
     }
 }
@@ -395,7 +402,7 @@ static void pack(const struct srpi_conv_shape *shape, const float *weights, void
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    const size_t terms = (size_t)vectors(shape->in_channels) * PASS * GROUP * VECTOR;
+    const size_t terms = (size_t)vectors(shape->in_channels) * POINTS * GROUP * VECTOR;
     const size_t products = (size_t)vectors(shape->out_channels) * POINTS * GROUP * VECTOR;
     return sizeof(float) * (terms + products + SIDE * broken_row(shape->in_channels));
 }
