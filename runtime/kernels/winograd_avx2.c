@@ -6,6 +6,7 @@
 
 typedef __m256 vec;
 #define VECTOR 8u
+#define LEAST 8u /* output channels are rounded up to a multiple of this */
 #define KERNELS srpi_winograd_rows_avx2
 #define NAME "winograd avx2"
 /* Tiles whose sums stay in 16 registers: with two vectors of output channels, with one */

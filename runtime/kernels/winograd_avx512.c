@@ -6,6 +6,7 @@
 
 typedef __m512 vec;
 #define VECTOR 16u
+#define LEAST 8u /* output channels are rounded up to a multiple of this */
 #define KERNELS srpi_winograd_rows_avx512
 #define NAME "winograd avx512"
 /* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
@@ -23,6 +24,12 @@ typedef __m512 vec;
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_slope(v, s) \
     _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
+
+typedef __m256 half;
+#define h_load(p) _mm256_loadu_ps(p)
+#define h_store(p, v) _mm256_storeu_ps(p, v)
+#define h_all(x) _mm256_set1_ps(x)
+#define h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 
 #include "kernels/winograd_row.inc.h"
 

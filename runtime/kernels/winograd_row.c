@@ -38,27 +38,22 @@ static void transform_kernel(double whole[SIDE][SIDE], const float *g)
     }
 }
 
-/* [36 points][blocks of `block` vectors, the last of which may be short][in][of the block], rows of
- * points in the order 1, 2, 3, 4, 0, 5. */
-void srpi_winograd_pack_rows(const struct srpi_conv_shape *shape, const float *weights,
-                             float *packed, uint32_t vector, uint32_t block)
+void srpi_winograd_pack_block(const struct srpi_conv_shape *shape, const float *weights,
+                              float *packed, uint32_t padded, uint32_t first, uint32_t block)
 {
     static const uint32_t place[SIDE] = {4, 0, 1, 2, 3, 5};
-    const uint32_t in = shape->in_channels, out = shape->out_channels;
-    const uint32_t padded = (out + vector - 1) / vector * vector;
+    const uint32_t in = shape->in_channels;
     const size_t matrix = (size_t)in * padded;
-    for (uint32_t o = 0; o < padded; o++) {
-        const uint32_t first = o / (block * vector) * block * vector;
-        const uint32_t wide = padded - first < block * vector ? padded - first : block * vector;
-        for (uint32_t i = 0; i < in; i++) {
+    for (uint32_t i = 0; i < in; i++) {
+        for (uint32_t b = 0; b < block; b++) {
             double points[SIDE][SIDE] = {{0}};
-            if (o < out) {
-                transform_kernel(points, weights + ((size_t)o * in + i) * 9);
+            if (first + b < shape->out_channels) {
+                transform_kernel(points, weights + ((size_t)(first + b) * in + i) * 9);
             }
-            float *to = packed + (size_t)in * first + (size_t)i * wide + (o - first);
             for (uint32_t y = 0; y < SIDE; y++) {
                 for (uint32_t x = 0; x < SIDE; x++) {
-                    to[(place[y] * SIDE + x) * matrix] = (float)points[y][x];
+                    packed[(place[y] * SIDE + x) * matrix + (size_t)i * block + b] =
+                        (float)points[y][x];
                 }
             }
         }

@@ -55,9 +55,11 @@ struct srpi_winograd_kernels {
  * machine. */
 const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa);
 
-/* Between winograd_row.c and the kernels: weights in the order in which they are used. */
-void srpi_winograd_pack_rows(const struct srpi_conv_shape *shape, const float *weights,
-                             float *packed, uint32_t vector, uint32_t block);
+/* Between winograd_row.c and the kernels: output channels [first, first + block) of `padded`, in the
+ * order in which weights are used: [36 points][blocks][in][of a block]. `packed` is the block's place
+ * at point 0. Rows of points come in the order 1, 2, 3, 4, 0, 5. */
+void srpi_winograd_pack_block(const struct srpi_conv_shape *shape, const float *weights,
+                              float *packed, uint32_t padded, uint32_t first, uint32_t block);
 extern const struct srpi_winograd_kernels srpi_winograd_rows_avx2, srpi_winograd_rows_avx512,
     srpi_winograd_rows_neon;
 

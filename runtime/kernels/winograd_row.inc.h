@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_row.inc.h - the algorithm of winograd_row.h over the vectors of whoever includes it:
- * vec, VECTOR, v_*, TILES1, TILES2, KERNELS, NAME.
+ * see winograd_avx2.c.
  *
  * GROUP tiles go through three stages together, and what lies between the stages stays in the L1
  * or L2 cache. A pass takes a pair of the six rows of points, (1, 2), (3, 4), (0, 5), because those
@@ -12,7 +12,7 @@
  *   backward  36 products to 4 x 4 pixels, a pair of output rows at a time; the layer's other steps
  *
  * Memory between the stages is laid out so that all distances in inner loops are constants:
- *   terms     [panel of 12 tiles][vector of in][12 points][12 tiles][VECTOR]
+ *   terms     [panel of 12 tiles][vector of in][36 points][12 tiles][VECTOR]
  *   products  [vector of out][tile][36 points][VECTOR] */
 #include <string.h>
 
@@ -33,14 +33,41 @@
 #define PANEL 12u  /* tiles */
 #define PANELS 2u  /* of a group */
 #define GROUP (PANEL * PANELS)
-#define BLOCK 2u   /* vectors of output channels that are summed together */
 
-/* Places of the rows of points among the products. */
-enum { ROW1 = 0, ROW2 = 6, ROW3 = 12, ROW4 = 18, ROW0 = 24, ROW5 = 30 };
 
 static uint32_t vectors(uint32_t channels)
 {
     return (channels + VECTOR - 1) / VECTOR;
+}
+
+/* Places in the memory between the stages, in floats. */
+INLINE size_t term_at(uint32_t t, uint32_t p)
+{
+    return ((size_t)p * PANEL + t) * VECTOR;
+}
+
+INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
+{
+    return (((size_t)i * GROUP + t) * POINTS + p) * VECTOR;
+}
+
+/* Distances of the rows of points among the products of a tile. */
+#define ROW(n) ((n)*SIDE * VECTOR)
+enum { ROW1 = ROW(0), ROW2 = ROW(1), ROW3 = ROW(2), ROW4 = ROW(3), ROW0 = ROW(4), ROW5 = ROW(5) };
+
+/* Output channels are summed in blocks of two vectors, then one, then half of one. */
+static uint32_t padded_out(uint32_t out)
+{
+    return (out + LEAST - 1) / LEAST * LEAST;
+}
+
+static uint32_t block_at(uint32_t o, uint32_t padded)
+{
+    uint32_t block = 2 * VECTOR;
+    while (block > padded - o) {
+        block /= 2;
+    }
+    return block;
 }
 
 struct work {
@@ -59,15 +86,15 @@ struct work {
 /* Six neighbours to six points, along a row. */
 INLINE void forward6(vec v[6], const vec d[6])
 {
-    const vec q = v_all(Q), q2 = v_all(Q * Q), sum = v_all(Q * Q + 1.0f);
+    const vec q = v_all(Q), q2 = v_all(Q * Q);
     const vec even1 = v_fnma(q2, d[2], d[4]), odd1 = v_fnma(q2, d[1], d[3]);
     const vec even2 = v_sub(d[4], d[2]), odd2 = v_sub(d[3], d[1]);
-    v[0] = v_fma(q2, d[0], v_fnma(sum, d[2], d[4]));
+    v[0] = v_fma(q2, v_sub(d[0], d[2]), even2);
     v[1] = v_add(even1, odd1);
     v[2] = v_sub(even1, odd1);
     v[3] = v_fma(q, odd2, even2);
     v[4] = v_fnma(q, odd2, even2);
-    v[5] = v_fma(q2, d[1], v_fnma(sum, d[3], d[5]));
+    v[5] = v_fma(q2, v_sub(d[1], d[3]), v_sub(d[5], d[3]));
 }
 
 /* Six neighbours at `at` down a column to the two points of a pass. */
@@ -84,9 +111,9 @@ INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, c
         *a = v_fma(q, odd, even);
         *b = v_fnma(q, odd, even);
     } else {
-        const vec q2 = v_all(Q * Q), sum = v_all(Q * Q + 1.0f);
-        *a = v_fma(q2, v_load(rows[0] + at), v_fnma(sum, d2, d4));
-        *b = v_fma(q2, d1, v_fnma(sum, d3, v_load(rows[5] + at)));
+        const vec q2 = v_all(Q * Q);
+        *a = v_fma(q2, v_sub(v_load(rows[0] + at), d2), v_sub(d4, d2));
+        *b = v_fma(q2, v_sub(d1, d3), v_sub(v_load(rows[5] + at), d3));
     }
 }
 
@@ -114,14 +141,13 @@ INLINE void forward_tiles(float *to, const float *const from[SIDE], size_t at, s
                 a[p][x] = c[STEP + x];
                 b[p][x] = d[STEP + x];
             }
-            float *pair = to + p * 2 * SIDE * PANEL * VECTOR;
             forward6(v, c);
             UNROLL for (uint32_t x = 0; x < SIDE; x++) {
-                v_store(pair + x * PANEL * VECTOR, v[x]);
+                v_store(to + term_at(0, p * 2 * SIDE + x), v[x]);
             }
             forward6(v, d);
             UNROLL for (uint32_t x = 0; x < SIDE; x++) {
-                v_store(pair + (SIDE + x) * PANEL * VECTOR, v[x]);
+                v_store(to + term_at(0, p * 2 * SIDE + SIDE + x), v[x]);
             }
         }
         at += STEP * pixel;
@@ -143,7 +169,7 @@ static void forward(const struct work *w)
                               first * STEP * pixel + i * VECTOR, pixel, tiles);
             }
             if (tiles < PANEL && w->broken) {
-                forward_tiles(panel + (i * POINTS * PANEL + tiles) * VECTOR, w->broken_rows,
+                forward_tiles(panel + i * POINTS * PANEL * VECTOR + term_at(tiles, 0), w->broken_rows,
                               i * VECTOR, pixel, 1);
             }
         }
@@ -151,98 +177,64 @@ static void forward(const struct work *w)
     }
 }
 
-/* Adds `steps` channels of the input. */
-INLINE void sum(vec acc[PANEL][BLOCK], const float *terms, const float *weights,
-                const uint32_t steps, const uint32_t tiles, const uint32_t wide)
-{
-    UNROLL for (uint32_t k = 0; k < steps; k++) {
-        vec x[BLOCK];
-        UNROLL for (uint32_t b = 0; b < wide; b++) {
-            x[b] = v_load(weights + (k * wide + b) * VECTOR);
-        }
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
-            const vec term = v_all(terms[t * VECTOR + k]);
-            UNROLL for (uint32_t b = 0; b < wide; b++) {
-                acc[t][b] = v_fma(term, x[b], acc[t][b]);
-            }
-        }
-    }
-}
+/* The products: with whole vectors, and with half of one where that is less work. */
+#define SUM(name) name
+#define LANES VECTOR
+#define s_vec vec
+#define s_load v_load
+#define s_store v_store
+#define s_all v_all
+#define s_fma v_fma
+#include "kernels/winograd_sum.inc.h"
 
-/* tiles x in times in x (wide vectors), on top of `start`. `tiles` and `wide` are constants at each
- * call, so that sums stay in registers. The order of additions is the same in all of these. */
-INLINE void multiply(float *to, size_t next_vector, const float *terms, const float *weights,
-                     const float *start, uint32_t in, const uint32_t tiles, const uint32_t wide)
-{
-    vec acc[PANEL][BLOCK];
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        UNROLL for (uint32_t b = 0; b < wide; b++) {
-            acc[t][b] = v_load(start + b * VECTOR);
-        }
-    }
-    while (in >= VECTOR) {
-        for (uint32_t k = 0; k < VECTOR; k += 4) {
-            sum(acc, terms + k, weights, 4, tiles, wide);
-            weights += 4 * wide * VECTOR;
-        }
-        terms += POINTS * PANEL * VECTOR;
-        in -= VECTOR;
-    }
-    for (; in != 0; in--) {
-        sum(acc, terms, weights, 1, tiles, wide);
-        weights += wide * VECTOR;
-        terms++;
-    }
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        UNROLL for (uint32_t b = 0; b < wide; b++) {
-            v_store(to + b * next_vector + t * POINTS * VECTOR, acc[t][b]);
-        }
-    }
-}
-
-/* One panel with one block of output channels. */
-INLINE void multiply_panel(float *to, size_t next_vector, const float *terms, const float *weights,
-                           const float *start, uint32_t in, uint32_t tiles, const uint32_t most,
-                           const uint32_t wide)
-{
-    const size_t step = POINTS * VECTOR;
-    for (; tiles > most * 2 / 3; tiles -= most < tiles ? most : tiles) {
-        multiply(to, next_vector, terms, weights, start, in, most, wide);
-        to += most * step;
-        terms += most * VECTOR;
-    }
-    if (tiles > most / 3) {
-        multiply(to, next_vector, terms, weights, start, in, most * 2 / 3, wide);
-    } else if (tiles != 0) {
-        multiply(to, next_vector, terms, weights, start, in, most / 3, wide);
-    }
-}
+#if LEAST != VECTOR
+#undef SUM
+#undef LANES
+#undef s_vec
+#undef s_load
+#undef s_store
+#undef s_all
+#undef s_fma
+#define SUM(name) name##_half
+#define LANES LEAST
+#define s_vec half
+#define s_load h_load
+#define s_store h_store
+#define s_all h_all
+#define s_fma h_fma
+#include "kernels/winograd_sum.inc.h"
+#else
+#define multiply_panel_half multiply_panel /* never called */
+#endif
 
 static void products(const struct work *w)
 {
-    static const float zeros[BLOCK * VECTOR];
-    const size_t next_vector = (size_t)GROUP * POINTS * VECTOR;
+    static const float zeros[2 * VECTOR];
+    const uint32_t padded = padded_out(w->layer->shape.out_channels);
     const size_t panel = (size_t)vectors(w->in) * POINTS * PANEL * VECTOR;
     const float *weights = w->layer->weights;
     for (uint32_t p = 0; p < POINTS; p++) {
         /* What is added to the product at (1, 1) is added to all 16 pixels. */
         const bool with_bias = p == 1;
-        for (uint32_t o = 0; o < w->out_vectors; o += BLOCK) {
-            const uint32_t wide = w->out_vectors - o < BLOCK ? w->out_vectors - o : BLOCK;
-            const float *start = with_bias ? (const float *)w->layer->bias + o * VECTOR : zeros;
-            const float *terms = w->terms + p * PANEL * VECTOR;
-            float *to = w->products + o * next_vector + p * VECTOR;
+        for (uint32_t o = 0; o < padded;) {
+            const uint32_t block = block_at(o, padded);
+            const float *start = with_bias ? (const float *)w->layer->bias + o : zeros;
+            const float *terms = w->terms + term_at(0, p);
+            float *to = w->products + product_at(o / VECTOR, 0, p);
             for (uint32_t first = 0; first < w->tiles; first += PANEL) {
                 const uint32_t tiles = w->tiles - first < PANEL ? w->tiles - first : PANEL;
-                if (wide == 2) {
-                    multiply_panel(to, next_vector, terms, weights, start, w->in, tiles, TILES2, 2);
+                if (block == 2 * VECTOR) {
+                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES2, 2);
+                } else if (block == VECTOR) {
+                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES1, 1);
                 } else {
-                    multiply_panel(to, next_vector, terms, weights, start, w->in, tiles, TILES1, 1);
+                    multiply_panel_half(to, terms, weights, start, w->in, tiles, TILES1, 1);
                 }
                 terms += panel;
-                to += PANEL * POINTS * VECTOR;
+                to += product_at(0, PANEL, 0);
             }
-            weights += (size_t)w->in * wide * VECTOR;
+            weights += (size_t)w->in * block;
+            o += block;
         }
     }
 }
@@ -259,9 +251,15 @@ INLINE void backward4(vec y[4], const vec m[6])
     y[3] = v_fma(q3, odd2, v_add(odd1, m[5]));
 }
 
-/* Four pixels of an output row: the layer's steps after the sum. */
-INLINE void finish(const struct work *w, uint32_t row, size_t at, uint32_t o, const vec m[6],
-                   const bool slope, const bool residual, const bool clamp)
+/* The layer's steps after the sum. */
+struct steps {
+    bool slope, residual, clamp; /* constants */
+    vec times, low, high;
+};
+
+/* Four pixels of an output row. */
+INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, size_t at,
+                   uint32_t o, const vec m[6])
 {
     const struct srpi_conv_layer *layer = w->layer;
     const size_t pixel = layer->shape.out_channels;
@@ -271,15 +269,14 @@ INLINE void finish(const struct work *w, uint32_t row, size_t at, uint32_t o, co
     }
     backward4(y, m);
     UNROLL for (uint32_t x = 0; x < STEP; x++) {
-        if (slope) {
+        if (s->slope) {
             y[x] = v_slope(y[x], v_load(layer->slope + o));
         }
-        if (residual) {
-            y[x] = v_fma(v_load(w->residual[row] + at + x * pixel),
-                         v_all(layer->residual_multiplier), y[x]);
+        if (s->residual) {
+            y[x] = v_fma(v_load(w->residual[row] + at + x * pixel), s->times, y[x]);
         }
-        if (clamp) {
-            y[x] = v_min(v_max(y[x], v_all(layer->low)), v_all(layer->high));
+        if (s->clamp) {
+            y[x] = v_min(v_max(y[x], s->low), s->high);
         }
         v_store(w->out[row] + at + x * pixel, y[x]);
     }
@@ -290,30 +287,33 @@ INLINE void finish(const struct work *w, uint32_t row, size_t at, uint32_t o, co
 INLINE void backward(const struct work *w, const bool slope, const bool residual, const bool clamp)
 {
     const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
-    const size_t next_vector = (size_t)GROUP * POINTS * VECTOR;
+    const struct srpi_conv_layer *layer = w->layer;
+    const struct steps s = {.slope = slope, .residual = residual, .clamp = clamp,
+                            .times = v_all(layer->residual_multiplier),
+                            .low = v_all(layer->low), .high = v_all(layer->high)};
     for (uint32_t t = 0; t < w->tiles; t++) {
         for (uint32_t i = w->out_vectors; i-- > 0;) {
-            const float *m = w->products + i * next_vector + t * POINTS * VECTOR;
-            const size_t at = (size_t)t * STEP * w->layer->shape.out_channels + i * VECTOR;
+            const float *m = w->products + product_at(i, t, 0);
+            const size_t at = (size_t)t * STEP * layer->shape.out_channels + i * VECTOR;
             vec a[SIDE], b[SIDE];
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
                 const float *p = m + c * VECTOR;
-                const vec e1 = v_add(v_load(p + ROW1 * VECTOR), v_load(p + ROW2 * VECTOR));
-                const vec e2 = v_add(v_load(p + ROW3 * VECTOR), v_load(p + ROW4 * VECTOR));
-                a[c] = v_add(v_add(v_load(p + ROW0 * VECTOR), e1), e2);
+                const vec e1 = v_add(v_load(p + ROW1), v_load(p + ROW2));
+                const vec e2 = v_add(v_load(p + ROW3), v_load(p + ROW4));
+                a[c] = v_add(v_add(v_load(p + ROW0), e1), e2);
                 b[c] = v_fma(q2, e2, e1);
             }
-            finish(w, 0, at, i * VECTOR, a, slope, residual, clamp);
-            finish(w, 2, at, i * VECTOR, b, slope, residual, clamp);
+            finish(w, &s, 0, at, i * VECTOR, a);
+            finish(w, &s, 2, at, i * VECTOR, b);
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
                 const float *p = m + c * VECTOR;
-                const vec o1 = v_sub(v_load(p + ROW1 * VECTOR), v_load(p + ROW2 * VECTOR));
-                const vec o2 = v_sub(v_load(p + ROW3 * VECTOR), v_load(p + ROW4 * VECTOR));
+                const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
+                const vec o2 = v_sub(v_load(p + ROW3), v_load(p + ROW4));
                 a[c] = v_fma(q, o2, o1);
-                b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5 * VECTOR)));
+                b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5)));
             }
-            finish(w, 1, at, i * VECTOR, a, slope, residual, clamp);
-            finish(w, 3, at, i * VECTOR, b, slope, residual, clamp);
+            finish(w, &s, 1, at, i * VECTOR, a);
+            finish(w, &s, 3, at, i * VECTOR, b);
         }
     }
 }
@@ -328,6 +328,17 @@ BACKWARD(backward_s, true, false, false)
 BACKWARD(backward_sc, true, false, true)
 BACKWARD(backward_sr, true, true, false)
 BACKWARD(backward_src, true, true, true)
+
+/* Floats of each part of the scratch memory. */
+static size_t terms_size(uint32_t in)
+{
+    return (size_t)vectors(in) * POINTS * GROUP * VECTOR;
+}
+
+static size_t products_size(uint32_t out)
+{
+    return product_at(vectors(out), 0, 0);
+}
 
 /* Floats of a row of a broken tile; what a vector reads too many is in there. */
 static size_t broken_row(uint32_t in)
@@ -358,10 +369,9 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     const size_t in = layer->shape.in_channels, out = layer->shape.out_channels;
     struct work w = {.layer = layer, .in = (uint32_t)in, .out_vectors = vectors((uint32_t)out)};
     w.terms = rows->scratch;
-    w.products = w.terms + (size_t)vectors(w.in) * POINTS * GROUP * VECTOR;
+    w.products = w.terms + terms_size(w.in);
     if (rows->pixels % STEP != 0) {
-        copy_broken(&w, rows,
-                    w.products + (size_t)w.out_vectors * POINTS * GROUP * VECTOR);
+        copy_broken(&w, rows, w.products + products_size((uint32_t)out));
     }
     void (*const finisher)(const struct work *) =
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
@@ -392,19 +402,25 @@ static bool suits(const struct srpi_conv_shape *shape)
 
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(float) * POINTS * shape->in_channels * vectors(shape->out_channels) * VECTOR;
+    return sizeof(float) * POINTS * shape->in_channels * padded_out(shape->out_channels);
 }
 
 static void pack(const struct srpi_conv_shape *shape, const float *weights, void *packed)
 {
-    srpi_winograd_pack_rows(shape, weights, packed, VECTOR, BLOCK);
+    const uint32_t padded = padded_out(shape->out_channels);
+    float *to = packed;
+    for (uint32_t o = 0; o < padded;) {
+        const uint32_t block = block_at(o, padded);
+        srpi_winograd_pack_block(shape, weights, to, padded, o, block);
+        to += (size_t)shape->in_channels * block;
+        o += block;
+    }
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    const size_t terms = (size_t)vectors(shape->in_channels) * POINTS * GROUP * VECTOR;
-    const size_t products = (size_t)vectors(shape->out_channels) * POINTS * GROUP * VECTOR;
-    return sizeof(float) * (terms + products + SIDE * broken_row(shape->in_channels));
+    return sizeof(float) * (terms_size(shape->in_channels) + products_size(shape->out_channels) +
+                            SIDE * broken_row(shape->in_channels));
 }
 
 const struct srpi_winograd_kernels KERNELS = {
