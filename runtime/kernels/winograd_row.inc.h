@@ -224,11 +224,11 @@ static void products(const struct work *w)
             for (uint32_t first = 0; first < w->tiles; first += PANEL) {
                 const uint32_t tiles = w->tiles - first < PANEL ? w->tiles - first : PANEL;
                 if (block == 2 * VECTOR) {
-                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES2, 2);
+                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES2, true);
                 } else if (block == VECTOR) {
-                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES1, 1);
+                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES1, false);
                 } else {
-                    multiply_panel_half(to, terms, weights, start, w->in, tiles, TILES1, 1);
+                    multiply_panel_half(to, terms, weights, start, w->in, tiles, TILES1, false);
                 }
                 terms += panel;
                 to += product_at(0, PANEL, 0);
