@@ -6,7 +6,7 @@
  * side from pixel 0 of a call, and a pixel's value depends on nothing but its place in its tile and
  * the 6x6 pixels that the tile reads: all 36 of them, by rounding errors, also those that a direct
  * convolution would not read for this pixel. So two calls agree bit for bit where their first
- * pixels are a multiple of 4 apart and all six rows are the same. */
+ * pixels are a multiple of 4 apart and all six rows are the same; and so do all instruction sets. */
 #ifndef SRPI_WINOGRAD_ROW_H
 #define SRPI_WINOGRAD_ROW_H
 

@@ -3,17 +3,16 @@
  * see winograd_avx2.c.
  *
  * GROUP tiles go through three stages together, and what lies between the stages stays in the L1
- * or L2 cache. A pass takes a pair of the six rows of points, (1, 2), (3, 4), (0, 5), because those
- * share work, and leaves room for everything else in 16 registers:
+ * or L2 cache:
  *
- *   forward   input to points, both down the columns and along the rows at once: 12 terms
- *   products  for each point, tiles x in times in x out
- * and when all three passes are done
- *   backward  36 products to 4 x 4 pixels, a pair of output rows at a time; the layer's other steps
+ *   forward   6x6 pixels to 36 terms for each tile and channel, down the columns and along the rows
+ *             at once; a pair of rows of points at a time, (1, 2), (3, 4), (0, 5), which share work
+ *   products  for each point, tiles x in times in x out: the weights are read once for a group
+ *   backward  36 products to 4x4 pixels, a pair of output rows at a time; the layer's other steps
  *
  * Memory between the stages is laid out so that all distances in inner loops are constants:
- *   terms     [panel of 12 tiles][vector of in][36 points][12 tiles][VECTOR]
- *   products  [vector of out][tile][36 points][VECTOR] */
+ *   terms     [vector of in][36 points][GROUP tiles][VECTOR]
+ *   products  [vector of out][GROUP tiles][36 points][VECTOR] */
 #include <string.h>
 
 #include "kernels/winograd_row.h"
@@ -30,10 +29,7 @@
 #define SIDE 6u
 #define STEP 4u
 #define POINTS 36u
-#define PANEL 12u  /* tiles */
-#define PANELS 2u  /* of a group */
-#define GROUP (PANEL * PANELS)
-
+#define GROUP 12u /* tiles */
 
 static uint32_t vectors(uint32_t channels)
 {
@@ -43,7 +39,7 @@ static uint32_t vectors(uint32_t channels)
 /* Places in the memory between the stages, in floats. */
 INLINE size_t term_at(uint32_t t, uint32_t p)
 {
-    return ((size_t)p * PANEL + t) * VECTOR;
+    return ((size_t)p * GROUP + t) * VECTOR;
 }
 
 INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
@@ -157,23 +153,16 @@ INLINE void forward_tiles(float *to, const float *const from[SIDE], size_t at, s
 
 static void forward(const struct work *w)
 {
-    const uint32_t count = vectors(w->in);
-    const size_t pixel = w->in;
-    const uint32_t whole = w->broken ? w->tiles - 1 : w->tiles;
-    float *panel = w->terms;
-    for (uint32_t first = 0; first < w->tiles; first += PANEL) {
-        const uint32_t tiles = whole - first < PANEL ? whole - first : PANEL;
-        for (uint32_t i = 0; i < count; i++) {
-            if (tiles != 0) {
-                forward_tiles(panel + i * POINTS * PANEL * VECTOR, w->rows,
-                              first * STEP * pixel + i * VECTOR, pixel, tiles);
-            }
-            if (tiles < PANEL && w->broken) {
-                forward_tiles(panel + i * POINTS * PANEL * VECTOR + term_at(tiles, 0), w->broken_rows,
-                              i * VECTOR, pixel, 1);
-            }
+    const uint32_t count = vectors(w->in), whole = w->broken ? w->tiles - 1 : w->tiles;
+    float *to = w->terms;
+    for (uint32_t i = 0; i < count; i++) {
+        if (whole != 0) {
+            forward_tiles(to, w->rows, i * VECTOR, w->in, whole);
         }
-        panel += count * POINTS * PANEL * VECTOR;
+        if (w->broken) {
+            forward_tiles(to + term_at(whole, 0), w->broken_rows, i * VECTOR, w->in, 1);
+        }
+        to += term_at(0, POINTS);
     }
 }
 
@@ -188,13 +177,6 @@ static void forward(const struct work *w)
 #include "kernels/winograd_sum.inc.h"
 
 #if LEAST != VECTOR
-#undef SUM
-#undef LANES
-#undef s_vec
-#undef s_load
-#undef s_store
-#undef s_all
-#undef s_fma
 #define SUM(name) name##_half
 #define LANES LEAST
 #define s_vec half
@@ -204,34 +186,27 @@ static void forward(const struct work *w)
 #define s_fma h_fma
 #include "kernels/winograd_sum.inc.h"
 #else
-#define multiply_panel_half multiply_panel /* never called */
+#define multiply_tiles_half multiply_tiles /* never called */
 #endif
 
 static void products(const struct work *w)
 {
     static const float zeros[2 * VECTOR];
     const uint32_t padded = padded_out(w->layer->shape.out_channels);
-    const size_t panel = (size_t)vectors(w->in) * POINTS * PANEL * VECTOR;
-    const float *weights = w->layer->weights;
+    const float *weights = w->layer->weights, *bias = w->layer->bias;
     for (uint32_t p = 0; p < POINTS; p++) {
-        /* What is added to the product at (1, 1) is added to all 16 pixels. */
-        const bool with_bias = p == 1;
+        const float *terms = w->terms + term_at(0, p);
         for (uint32_t o = 0; o < padded;) {
             const uint32_t block = block_at(o, padded);
-            const float *start = with_bias ? (const float *)w->layer->bias + o : zeros;
-            const float *terms = w->terms + term_at(0, p);
+            /* What is added to the product at (1, 1) is added to all 16 pixels. */
+            const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
-            for (uint32_t first = 0; first < w->tiles; first += PANEL) {
-                const uint32_t tiles = w->tiles - first < PANEL ? w->tiles - first : PANEL;
-                if (block == 2 * VECTOR) {
-                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES2, true);
-                } else if (block == VECTOR) {
-                    multiply_panel(to, terms, weights, start, w->in, tiles, TILES1, false);
-                } else {
-                    multiply_panel_half(to, terms, weights, start, w->in, tiles, TILES1, false);
-                }
-                terms += panel;
-                to += product_at(0, PANEL, 0);
+            if (block == 2 * VECTOR) {
+                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES2, true);
+            } else if (block == VECTOR) {
+                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+            } else {
+                multiply_tiles_half(to, terms, weights, start, w->in, w->tiles, TILES1, false);
             }
             weights += (size_t)w->in * block;
             o += block;
@@ -282,7 +257,7 @@ INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, si
     }
 }
 
-/* The last vector of channels may reach into the next pixel; so it comes before the others, and
+/* The last vector of channels may reach into the next pixels; so it comes before the others, and
  * pixels come from left to right. */
 INLINE void backward(const struct work *w, const bool slope, const bool residual, const bool clamp)
 {
@@ -343,7 +318,7 @@ static size_t products_size(uint32_t out)
 /* Floats of a row of a broken tile; what a vector reads too many is in there. */
 static size_t broken_row(uint32_t in)
 {
-    return (size_t)(SIDE * in + 2 * VECTOR - 1) / VECTOR * VECTOR;
+    return ((size_t)SIDE * in + VECTOR + 15) / 16 * 16;
 }
 
 /* A copy of the last tile with zeros behind what its pixels need: each pixel's value depends a
@@ -397,9 +372,10 @@ static bool suits(const struct srpi_conv_shape *shape)
     return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_F32 &&
            shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
            shape->out_channels <= SRP_MAX_CHANNELS &&
-           shape->in_channels >= 8 && shape->out_channels >= 8;
+           SUITS(shape->in_channels, shape->out_channels);
 }
 
+/* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
     return sizeof(float) * POINTS * shape->in_channels * padded_out(shape->out_channels);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_sum.inc.h - the products of matrices of winograd_row.inc.h with one kind of vectors of
- * output channels: s_vec, LANES, s_load, s_store, s_all, s_fma; SUM(name) makes names. */
+ * output channels: s_vec, LANES, s_load, s_store, s_all, s_fma; SUM(name) makes names. All of these
+ * are undefined again at the end. */
 
 /* Adds `steps` channels of the input to sums a and, if `two`, b. */
-INLINE void SUM(add)(s_vec a[PANEL], s_vec b[PANEL], const float *terms, const float *weights,
+INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const float *terms, const float *weights,
                      const uint32_t steps, const uint32_t tiles, const bool two)
 {
     UNROLL for (uint32_t k = 0; k < steps; k++) {
@@ -26,7 +27,7 @@ INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, c
                           uint32_t in, const uint32_t tiles, const bool two)
 {
     const size_t step = two ? 2 * LANES : LANES;
-    s_vec a[PANEL], b[PANEL];
+    s_vec a[GROUP], b[GROUP];
     UNROLL for (uint32_t t = 0; t < tiles; t++) {
         a[t] = s_load(start);
         if (two) {
@@ -38,7 +39,7 @@ INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, c
             SUM(add)(a, b, terms + k, weights, 4, tiles, two);
             weights += 4 * step;
         }
-        terms += POINTS * PANEL * VECTOR;
+        terms += POINTS * GROUP * VECTOR;
         in -= VECTOR;
     }
     for (; in != 0; in--) {
@@ -54,8 +55,9 @@ INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, c
     }
 }
 
-/* One panel with one block of output channels. */
-INLINE void SUM(multiply_panel)(float *to, const float *terms, const float *weights,
+/* A group with one block of output channels, `most` (a constant) tiles at a time. Fewer are made up
+ * to one of three numbers: the terms of the others are whatever was there. */
+INLINE void SUM(multiply_tiles)(float *to, const float *terms, const float *weights,
                                 const float *start, uint32_t in, uint32_t tiles,
                                 const uint32_t most, const bool two)
 {
@@ -70,3 +72,11 @@ INLINE void SUM(multiply_panel)(float *to, const float *terms, const float *weig
         SUM(multiply)(to, terms, weights, start, in, most / 3, two);
     }
 }
+
+#undef SUM
+#undef LANES
+#undef s_vec
+#undef s_load
+#undef s_store
+#undef s_all
+#undef s_fma
