@@ -6,7 +6,8 @@
  * side from pixel 0 of a call, and a pixel's value depends on nothing but its place in its tile and
  * the 6x6 pixels that the tile reads: all 36 of them, by rounding errors, also those that a direct
  * convolution would not read for this pixel. So two calls agree bit for bit where their first
- * pixels are a multiple of 4 apart and all six rows are the same; and so do all instruction sets. */
+ * pixels are a multiple of 4 apart and all six rows are the same; and so do all instruction
+ * sets. */
 #ifndef SRPI_WINOGRAD_ROW_H
 #define SRPI_WINOGRAD_ROW_H
 
@@ -55,9 +56,9 @@ struct srpi_winograd_kernels {
  * machine. */
 const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa);
 
-/* Between winograd_row.c and the kernels: output channels [first, first + block) of `padded`, in the
- * order in which weights are used: [36 points][blocks][in][of a block]. `packed` is the block's place
- * at point 0. Rows of points come in the order 1, 2, 3, 4, 0, 5. */
+/* Between winograd_row.c and the kernels: output channels [first, first + block) of `padded`, in
+ * the order in which weights are used: [36 points][blocks][in][of a block]. `packed` is the place
+ * of the block at point 0. Rows of points come in the order 1, 2, 3, 4, 0, 5. */
 void srpi_winograd_pack_block(const struct srpi_conv_shape *shape, const float *weights,
                               float *packed, uint32_t padded, uint32_t first, uint32_t block);
 extern const struct srpi_winograd_kernels srpi_winograd_rows_avx2, srpi_winograd_rows_avx512,
