@@ -136,7 +136,14 @@ $(BUILD)/obj/gen/rows_%.o: $(BUILD)/gen/rows_%.c
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) $(ISA) \
+	    -MMD -MP -c $< -o $@
+
+# The files whose intrinsics need more than the compiler's default.
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+$(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma
+$(BUILD)/obj/runtime/kernels/winograd_avx512.o: ISA := -mavx512f -mfma
+endif
 
 $(BUILD)/obj/%.o: %.c
 	$(say) CC $<
