@@ -42,7 +42,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
 CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
     -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
-CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
     $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
