@@ -541,15 +541,19 @@ def frame(clip, width, height):
 GENERAL = sorted((ROOT / "models" / "general").glob("*.safetensors"))
 
 
+@pytest.fixture(scope="module")
+def pictures():
+    clips = sorted(p for p in CLIPS.iterdir() if p.suffix in (".mp4", ".mpg")) if CLIPS.is_dir() else []
+    return {p.name: frame(p, 240, 136) for p in clips} or {"drawn": picture(136, 240, 1, 5)}
+
+
 @pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.stem)
-def test_quality(aid, build, path):
+def test_quality(aid, build, pictures, path):
     """int8 against f32 of the general models on real pictures, before rounding to 8 bits."""
     lib = srp.Srp(build / "libsrp.so")
     text = (ROOT / "models" / f"{path.stem}.json").read_bytes()
     graph = json.loads(text)
     model = lib.model(text, path.read_bytes())
-    clips = sorted(p for p in CLIPS.iterdir() if p.suffix in (".mp4", ".mpg")) if CLIPS.is_dir() else []
-    pictures = {p.name: frame(p, 240, 136) for p in clips} or {"drawn": picture(136, 240, 1, 5)}
     for name, codes in pictures.items():
         got, _ = aid.run(text, path.read_bytes(), codes, graph["scale"])
         wanted = lib.run(model, (codes / 255).astype(F), graph["scale"], srp.REFERENCE)
