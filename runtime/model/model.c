@@ -113,8 +113,9 @@ static enum srp_err match_ranges(const struct srpi_graph *g, const struct srpi_s
         if (array->rank != 1 || array->shape[0] != 2) {
             char has[64];
             put_shape(has, sizeof(has), array->shape, array->rank);
-            return srpi_fail(err, SRP_ERR_PARAMS, "%s: tensor '%s': shape [%s] where a range is [2]",
-                             file->file, name, has);
+            return srpi_fail(err, SRP_ERR_PARAMS,
+                             "%s: tensor '%s': shape [%s] where a range is [2]", file->file, name,
+                             has);
         }
         claimed[array - file->arrays] = 1;
     }

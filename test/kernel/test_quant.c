@@ -208,7 +208,8 @@ static void refuses_values_that_cannot_be_rounded(void **state)
     (void)state;
     static float ranges[6][2] = {{0, 0}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}};
     struct fixture f = {0};
-    open_graph(&f, HEAD CONV("small", "x", "h", "1", "3", "none") "," CONV("b", "h", "y", "1", "3", "none") "]}");
+    open_graph(&f, HEAD CONV("small", "x", "h", "1", "3", "none") ","
+               CONV("b", "h", "y", "1", "3", "none") "]}");
     f.model->graph.ranges = &ranges[0][0];
     refuse(&f, SRP_ERR_LIMIT, "node 'small': its values may pass 2^29 steps");
     close_graph(&f);
