@@ -558,8 +558,7 @@ def test_quality(aid, build, pictures, path):
         got, _ = aid.run(text, path.read_bytes(), codes, graph["scale"])
         wanted = lib.run(model, (codes / 255).astype(F), graph["scale"], srp.REFERENCE)
         psnr = -10 * np.log10(np.mean((got + F(graph["mean"]) - wanted).astype(D) ** 2))
-        print(f"{path.stem} {name} {psnr:.2f} dB")
-        assert psnr > 48, (name, psnr)
+        assert psnr > 52, (name, psnr)
     lib.free(model)
 
 
