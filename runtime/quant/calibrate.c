@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "kernels/reference.h"
-#include "model/checked.h"
 #include "model/error.h"
 
 /* ---- the picture ----------------------------------------------------------------------------- */

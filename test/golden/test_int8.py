@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = ROOT.parent / "shared" / "clips"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import srp  # noqa: E402
-from conftest import CLIPS, ROOT  # noqa: E402
 from safetensors.numpy import save  # noqa: E402
 
 F, D = np.float32, np.float64
