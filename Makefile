@@ -41,18 +41,6 @@ RUNTIME_PC := jansson libsodium libzstd
 PLAYER_PC := libavformat libavcodec libswscale libswresample libavutil libcurl sdl2 SDL2_ttf fontconfig
 pc = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
-WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
-CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
-    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
-CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
-    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
-LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
-    $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
-RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
-    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
-PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
-
 # Instruction sets that have row kernels, and how to compile those (codegen/srcc writes them).
 TARGET := $(shell $(CC) -dumpmachine)
 knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
@@ -66,12 +54,24 @@ endif
 # Passes of gcc that keep loaded values or addresses over rounds of a loop: there is no register for
 # them beside the sums. (The vectoriser brings predictive commoning with it.)
 ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts
-ROWS_CFLAGS := -ffp-contract=off $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
+ROWS_CFLAGS := $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_dotprod := -march=armv8.2-a+dotprod
+
+WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
+CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
+    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
+    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
+LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
+    $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
+RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
+    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
+PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
 
 PROGRAMS := srplay srbench srinfo
 RUNTIME_SRC := $(sort $(wildcard runtime/*/*.c))
@@ -127,11 +127,13 @@ $(BUILD)/gen/rows_%.c: $(BUILD)/srcc $(GRAPHS)
 	@mkdir -p $(@D)
 	$(Q)$< --isa $* $(GRAPHS:%=--graph %) -o $@
 
+# Large, so neither with debugging information nor with sanitizers: guard pages test them.
 .SECONDARY: $(ISAS:%=$(BUILD)/gen/rows_%.c)
 $(BUILD)/obj/gen/rows_%.o: $(BUILD)/gen/rows_%.c
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(CFLAGS_ALL) $(FLAGS_$*) $(ROWS_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(filter-out -g -fsanitize=%,$(CFLAGS_ALL)) $(FLAGS_$*) \
+	    $(ROWS_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(say) CC $<
@@ -139,8 +141,10 @@ $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) $(ISA) \
 	    -MMD -MP -c $< -o $@
 
+# Plain loops over rows, for the compiler to vectorise.
+$(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o: ISA := -O3
 # The files whose intrinsics need more than the compiler's default.
-ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma
 $(BUILD)/obj/runtime/kernels/winograd_avx512.o: ISA := -mavx512f -mfma
 endif
@@ -157,9 +161,6 @@ $(BUILD)/obj/test/%.o: test/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -Iplayer -Iruntime -Itest -UNDEBUG \
 	    $(call pc,--cflags,$(PLAYER_PC) $(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
-
-# It defines results bit for bit.
-$(BUILD)/obj/runtime/kernels/row_reference.o: CFLAGS_ALL += -ffp-contract=off
 
 # An archive is made anew when its list of members changes, so that a removed source leaves it.
 $(BUILD)/libsrp.a: $(RUNTIME_OBJ)
