@@ -82,11 +82,14 @@ def warm_up(run):
             return
 
 
-def say(**line):
-    print(json.dumps(line), flush=True)
+def own_stdout():
+    """Engines print: what they write goes to standard error, the returned file is standard output."""
+    stream = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return stream
 
 
-def measure(engine, task):
+def measure(engine, task, say):
     run = engine.run
     warm_up(run)
 
@@ -129,13 +132,19 @@ def prepared(graph, size, work):
 
 def main(argv=None):
     a = arguments(argv)
+    stream = own_stdout()
+
+    def say(**line):
+        print(json.dumps(line), file=stream)
+
     task = Task(prepared(a.model, a.size, a.work), a.work, a.threads, a.dtype, a.seconds, a.serve)
     try:
         module = rivals.load(a.name)
         if hasattr(module, "command"):
             command = [str(c) for c in module.command(task)]
+            os.dup2(stream.fileno(), 1)
             os.execv(command[0], command)
-        answer = measure(module.Engine(task), task)
+        answer = measure(module.Engine(task), task, say)
         if answer:
             say(engine=a.name, version=module.version(), **answer)
     except rivals.Missing as missing:
