@@ -49,7 +49,7 @@ struct engine {
 
 int harness_main(int argc, char **argv, const struct engine *engine);
 
-/* Memory on huge pages where there are such, zeroed and touched; never NULL. */
+/* Zeroed memory, on huge pages when it is large; never NULL. */
 void *harness_memory(size_t bytes);
 
 void harness_fail(const char *why);

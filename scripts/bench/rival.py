@@ -143,7 +143,8 @@ def main(argv=None):
         if hasattr(module, "command"):
             command = [str(c) for c in module.command(task)]
             os.dup2(stream.fileno(), 1)
-            os.execv(command[0], command)
+            environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+            os.execve(command[0], command, environment)  # it asks for huge pages itself
         answer = measure(module.Engine(task), task, say)
         if answer:
             say(engine=a.name, version=module.version(), **answer)
