@@ -318,7 +318,7 @@ static void print_check(const struct engine *e, void *state, const struct plan *
 static void serve(const struct engine *e, void *state, const struct plan *p)
 {
     char line[64];
-    puts("{\"ready\": true}");
+    printf("{\"ready\": true, \"version\": \"%s\"}\n", e->version());
     while (fgets(line, sizeof line, stdin)) {
         double seconds = 0.0;
         putchar('{');

@@ -4,6 +4,7 @@
 In the folder: network.npz, model.onnx, model-int8.onnx, parameters.safetensors (for srbench),
 picture.npy (bytes), reference.npy (PyTorch's float32 output).
 """
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def prepare(graph, width, height, folder):
         lower.calibrate(network, x - module.mean)
         reference = module(x).numpy()
     network.save(folder / "network.npz")
+    (folder / "network.json").write_text(json.dumps({"macs": network.macs}))
     onnx.save(onnx_export.export(network), folder / "model.onnx")
     onnx.save(onnx_export.export_int8(network), folder / "model-int8.onnx")
     export_parameters(module, folder / "parameters.safetensors", "f32")

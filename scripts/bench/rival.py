@@ -5,7 +5,7 @@
 
 The line: engine, version, ms (one number for each run), peak_rss_bytes, rms (relative root mean
 square of the difference from PyTorch's float32 output). Or {"missing": REASON}, and that is no error.
-With --serve the process prints {"ready": true} after its warm-up and then answers each line on
+With --serve the process prints {"ready": true, "version": V} after its warm-up and then answers each line on
 standard input: `run SECONDS` with ms and peak_rss_bytes, `check` with rms.
 """
 import argparse
@@ -89,7 +89,7 @@ def own_stdout():
     return stream
 
 
-def measure(engine, task, say):
+def measure(engine, version, task, say):
     run = engine.run
     warm_up(run)
 
@@ -102,7 +102,7 @@ def measure(engine, task, say):
 
     if not task.serve:
         return {**timed(task.seconds), **check()}
-    say(ready=True)
+    say(ready=True, version=version)
     for line in sys.stdin:
         word = line.split()
         say(**(check() if word == ["check"] else timed(float(word[1]))))
@@ -145,7 +145,7 @@ def main(argv=None):
             os.dup2(stream.fileno(), 1)
             environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
             os.execve(command[0], command, environment)  # it asks for huge pages itself
-        answer = measure(module.Engine(task), task, say)
+        answer = measure(module.Engine(task), module.version(), task, say)
         if answer:
             say(engine=a.name, version=module.version(), **answer)
     except rivals.Missing as missing:
