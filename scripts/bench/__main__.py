@@ -43,7 +43,7 @@ def settings(a):
     whole = not (a.quick or a.only or a.models or a.dtype or a.threads)
     return Settings(ROOT, a.build.resolve(), a.models or list(QUICK_MODELS if a.quick else MODELS),
                     a.only or known_engines(), a.dtype or list(DTYPES), threads,
-                    rounds=2 if a.quick else 3, seconds=0.2 if a.quick else 0.3, own_parts=whole)
+                    rounds=2 if a.quick else 3, seconds=0.2, own_parts=whole)
 
 
 def main(argv=None):

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .network import quantise_weights
 
-OPSET = 17
+OPSET = 19
 
 
 class _Writer:
@@ -34,7 +34,7 @@ class _Writer:
             [helper.make_tensor_value_info(output, kind, shape_out)],
             list(self.constants.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        model.ir_version = 8
+        model.ir_version = 9
         onnx.checker.check_model(model)
         return model
 
