@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`make bench`; options come by `make bench BENCH="..."`. See docs/benchmarks.md."""
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -49,7 +48,6 @@ def settings(a):
 def main(argv=None):
     chosen = settings(parse(argv))
     result = Bench(chosen).run()
-    (chosen.build / "bench" / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     text = report.markdown(result)
     if chosen.own_parts:  # a part of the figures must not replace the whole
         report.replace(ROOT / "docs" / "benchmarks.md", text)

@@ -4,6 +4,7 @@
 A point is one engine on one case. The engines of a case take turns, several rounds, so that a slow
 moment of the machine hits all alike; the figure is the median of the rounds' medians.
 """
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,14 @@ def run_json(*command, stdin=None):
     """The JSON that a command prints."""
     done = subprocess.run([str(c) for c in command], stdin=stdin, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
+
+
+def run_text(*command):
+    """What a command prints; "" when it fails (a copy of the sources without git)."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def say(text):
@@ -85,17 +94,22 @@ class Bench:
             return Rival(name, case)
         return Srplay(self.s.build / "srbench", case, self.peak("f32", case.threads))
 
-    def start_all(self, case):
-        """Workers by name, and why the others are missing."""
+    @contextlib.contextmanager
+    def started(self, case):
+        """Workers by name, and why the others are missing. They end with the context."""
         workers, missing = {}, {}
-        for name in self.s.engines:
-            try:
-                workers[name] = self.start(name, case)
-                if workers[name].version:
-                    self.result["versions"][name] = workers[name].version
-            except Missing as reason:
-                missing[name] = str(reason)
-        return workers, missing
+        try:
+            for name in self.s.engines:
+                try:
+                    workers[name] = self.start(name, case)
+                    if workers[name].version:
+                        self.result["versions"][name] = workers[name].version
+                except Missing as reason:
+                    missing[name] = str(reason)
+            yield workers, missing
+        finally:
+            for worker in workers.values():
+                worker.stop()
 
     def turns(self, workers, missing, rounds):
         """Bursts of each worker; who fails moves to the missing."""
@@ -113,9 +127,8 @@ class Bench:
         return {name: b for name, b in bursts.items() if name not in missing}
 
     def measure(self, case, check):
-        workers, missing = self.start_all(case)
         key = {"model": case.model, "size": case.size, "dtype": case.dtype, "threads": case.threads}
-        try:
+        with self.started(case) as (workers, missing):
             for name, bursts in self.turns(workers, missing, self.s.rounds).items():
                 ms = statistics.median(b["ms"] for b in bursts)
                 point = {**key, "engine": name, "macs": case.macs, "ms": ms,
@@ -126,12 +139,12 @@ class Bench:
                          "elsewhere": statistics.median(b["elsewhere"] for b in bursts)}
                 point.update({k: bursts[-1][k] for k in ("arena_bytes", "backend", "isa")
                               if k in bursts[-1]})
-                if check:
-                    point["rms"] = workers[name].check()
+                try:
+                    point.update({"rms": workers[name].check()} if check else {})
+                except Missing as reason:
+                    missing[name] = str(reason)
+                    continue
                 self.result["points"].append(point)
-        finally:
-            for worker in workers.values():
-                worker.stop()
         self.result["points"] += [{**key, "engine": name, "missing": why}
                                   for name, why in missing.items()]
         done = [p for p in self.result["points"][-len(self.s.engines):] if "ms" in p]
@@ -144,6 +157,7 @@ class Bench:
                 self.peaks()
             for case in self.cases(model, self.s.dtypes, self.s.threads):
                 self.measure(case, check=case.threads == self.s.threads[0])
+                self.save()
         self.peaks()
 
     def busy(self):
@@ -164,10 +178,9 @@ class Bench:
             spinner.wait()
 
     def one_core_taken(self, case, spinner):
-        workers, missing = self.start_all(case)
         key = {"model": case.model, "dtype": case.dtype, "threads": case.threads}
         bursts = {"calm": {}, "busy": {}}
-        try:
+        with self.started(case) as (workers, missing):
             for _ in range(2):
                 for state in bursts:
                     if state == "busy":
@@ -175,9 +188,6 @@ class Bench:
                     for name, found in self.turns(workers, missing, 1).items():
                         bursts[state].setdefault(name, []).append(found[0]["ms"])
                     spinner.send_signal(signal.SIGSTOP)
-        finally:
-            for worker in workers.values():
-                worker.stop()
         for name in self.s.engines:
             if name in missing:
                 self.result["busy"].append({**key, "engine": name, "missing": missing[name]})
@@ -210,15 +220,21 @@ class Bench:
 
     def run(self):
         os.makedirs(self.work, exist_ok=True)
-        self.result["versions"]["srplay"] = subprocess.run(
-            [self.s.build / "srbench", "--version"], capture_output=True, text=True,
-            check=True).stdout.split()[-1]
+        self.result["versions"]["srplay"] = " ".join(
+            [run_text(self.s.build / "srbench", "--version").split()[-1],
+             run_text("git", "-C", self.s.root, "describe", "--always", "--dirty")]).strip()
         self.engines()
         if len(self.s.engines) and max(self.s.threads) > 1:
             self.busy()
         if self.s.own_parts:
             self.own()
+        self.save()
         return self.result
+
+    def save(self):
+        """What is known so far, so that a run that is ended early is not lost."""
+        text = json.dumps(self.result, indent=1) + "\n"
+        (self.work / "results.json").write_text(text, encoding="utf-8")
 
 
 def known_engines():

@@ -246,9 +246,8 @@ static dnnl_primitive_desc_t convolution(const struct state *s, const struct ste
     must(dnnl_memory_desc_init_by_tag(&weight, 4, dims, weight_type, dnnl_format_tag_any));
     must(dnnl_memory_desc_init_by_tag(&bias, 1, bias_dims, dnnl_f32, dnnl_x));
     dnnl_convolution_desc_t desc;
-    must(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_inference,
-                                            dnnl_convolution_direct, &source, &weight, &bias,
-                                            &target, strides, pad, pad));
+    must(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_inference, dnnl_convolution_auto,
+                                            &source, &weight, &bias, &target, strides, pad, pad));
     dnnl_primitive_desc_t pd = NULL;
     must(dnnl_primitive_desc_create(&pd, &desc, attr, s->engine, NULL));
     return pd;

@@ -66,7 +66,7 @@ class Rival:
             ready = self._answer()
             if "missing" in ready:
                 raise Missing(ready["missing"])
-        except Missing:
+        except BaseException:
             self.stop()
             raise
         self.version = ready["version"]

@@ -20,10 +20,10 @@ def version():
 
 
 def _converted(task):
-    path = task.folder / "model.mnn"
-    if not path.exists():
+    path, source = task.folder / "model.mnn", task.folder / "model.onnx"
+    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
         part = path.with_suffix(".part")
-        done = subprocess.run([sys.executable, "-m", __name__, task.folder / "model.onnx", part],
+        done = subprocess.run([sys.executable, "-m", __name__, source, part],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         if done.returncode or not part.exists():
             raise Missing("its converter does not take this model")
