@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """MNN through its session interface, Winograd as it likes, converted by the wheel's own converter.
 
-Never import MNN.tools: it installs packages and sends usage data. The converter is called directly,
-in a process of its own (`python -m bench.rivals.mnn FROM.onnx TO.mnn`) so that it costs no memory here.
+Never import MNN.tools: it installs packages and sends usage data. The converter and the quantiser are
+called directly, in a process of their own (`python -m bench.rivals.mnn FOLDER NAME`, NAME being
+model.mnn or model-int8.mnn), so that they cost no memory here and may crash.
 """
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import MNN
 import numpy as np
 
+from ..network import Network
 from . import Missing
 
 
@@ -19,26 +23,23 @@ def version():
     return importlib.metadata.version("MNN")
 
 
-def _converted(task):
-    path, source = task.folder / "model.mnn", task.folder / "model.onnx"
+def _converted(task, name):
+    path, source = task.folder / name, task.folder / "model.onnx"
     if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-        part = path.with_suffix(".part")
-        done = subprocess.run([sys.executable, "-m", __name__, source, part],
+        done = subprocess.run([sys.executable, "-m", __name__, task.folder, name],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        if done.returncode or not part.exists():
-            raise Missing("its converter does not take this model")
-        os.replace(part, path)
+        if done.returncode or not path.exists():
+            raise Missing("its converter fails on this model" if name == "model.mnn"
+                          else "its quantiser fails on this model")
     return str(path)
 
 
 class Engine:
     def __init__(self, task):
-        if task.dtype == "int8":
-            raise Missing("the wheel's quantiser aborts (std::length_error) and its converter reads no "
-                          "quantise/dequantise pairs")
         if task.dtype == "bf16":
             raise Missing("its low precision computes in float32 on x86-64")
-        self.interpreter = MNN.Interpreter(_converted(task))
+        name = "model-int8.mnn" if task.dtype == "int8" else "model.mnn"
+        self.interpreter = MNN.Interpreter(_converted(task, name))
         self.session = self.interpreter.createSession(
             {"numThread": task.threads, "precision": "high", "backend": "CPU", "power": "high"})
         self.input = self.interpreter.getSessionInput(self.session)
@@ -59,7 +60,37 @@ class Engine:
         return np.array(host.getNumpyData()).reshape(shape)
 
 
-if __name__ == "__main__":
+def _convert(folder, path):
     import _tools
-    _tools.mnnconvert(["MNNConvert", "-f", "ONNX", "--modelFile", sys.argv[1], "--MNNModel", sys.argv[2],
-                       "--bizCode", "bench"])
+    _tools.mnnconvert(["MNNConvert", "-f", "ONNX", "--modelFile", str(folder / "model.onnx"), "--MNNModel",
+                       str(path), "--bizCode", "bench"])
+
+
+def _quantise(folder, path):
+    """Ranges from the calibration picture, which goes in as text: its samples less the mean."""
+    import _tools
+    _convert(folder, folder / "model-float.mnn")
+    network = Network.load(folder / "network.npz")
+    picture = np.load(folder / "picture.npy")
+    inputs = folder / "mnn" / "0"
+    inputs.mkdir(parents=True, exist_ok=True)
+    np.savetxt(inputs / f"{network.input}.txt", (picture / 255 - 0.5).ravel(), fmt="%.6f")
+    (inputs / "input.json").write_text(json.dumps({
+        "inputs": [{"name": network.input, "shape": list(picture.shape)}], "outputs": [network.output]}))
+    settings = folder / "mnn.json"
+    settings.write_text(json.dumps({
+        "format": "RGB", "mean": [0.0], "normal": [1.0], "width": network.width, "height": network.height,
+        "path": f"{inputs.parent}/", "used_image_num": 1, "batch_size": 1, "quant_bits": 8,
+        "feature_quantize_method": "EMA", "weight_quantize_method": "MAX_ABS", "input_type": "sequence"}))
+    # One list of arguments: the wheel's own wrapper passes them apart, and that ends the process.
+    _tools.mnnquant(["quantized", str(folder / "model-float.mnn"), str(path), str(settings)])
+
+
+def _main(folder, name):
+    part = folder / f"{name}.part"
+    (_quantise if name == "model-int8.mnn" else _convert)(folder, part)
+    os.replace(part, folder / name)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), sys.argv[2])
