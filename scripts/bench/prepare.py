@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from srpack.graph import export as export_parameters
 
 from . import lower, onnx_export
+
+
+def _write(path, model):
+    """An unchanged file keeps its time: what engines converted from it stays good."""
+    content = model.SerializeToString()
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
 
 
 def prepare(graph, width, height, folder):
@@ -28,8 +34,8 @@ def prepare(graph, width, height, folder):
         reference = module(x).numpy()
     network.save(folder / "network.npz")
     (folder / "network.json").write_text(json.dumps({"macs": network.macs}))
-    onnx.save(onnx_export.export(network), folder / "model.onnx")
-    onnx.save(onnx_export.export_int8(network), folder / "model-int8.onnx")
+    _write(folder / "model.onnx", onnx_export.export(network))
+    _write(folder / "model-int8.onnx", onnx_export.export_int8(network))
     export_parameters(module, folder / "parameters.safetensors", "f32")
     np.save(folder / "picture.npy", picture)
     np.save(folder / "reference.npy", reference)

@@ -112,11 +112,21 @@ def test_settings():
 
 
 def test_quick_with_pytorch_alone(tmp_path):
-    (tmp_path / "srbench").symlink_to(BUILD / "srbench")
+    peak = {"threads": 1, "fp32_ops_per_s": 1e11, "int8_ops_per_s": 4e11, "bf16_ops_per_s": None,
+            "read_bytes_per_s": 1e10}
+    (tmp_path / "srbench").write_text(f"""#!/bin/sh
+case $1 in
+--version) echo srbench 0.0 ;;
+peak) echo '{json.dumps(peak)}' ;;
+*) exit 1 ;;
+esac
+""")
+    (tmp_path / "srbench").chmod(0o755)
     done = subprocess.run([sys.executable, "-m", "bench", tmp_path, "--quick", "--only", "pytorch",
                            "--dtype", "f32", "--threads", "1"], env=ENVIRONMENT, capture_output=True,
                           text=True, check=True)
     result = json.loads((tmp_path / "bench" / "results.json").read_text())
     assert [p["engine"] for p in result["points"]] == ["pytorch"]
     assert result["points"][0]["rms"] < 1e-5
+    assert result["peaks"] == [peak, peak]
     assert "### srplay against the best rival" in done.stdout
