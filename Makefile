@@ -252,11 +252,43 @@ lint:
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang CFLAGS=-Werror all c-tests
 	$(Q)scripts/lint.sh
 
-## bench: this machine's peaks, the engine on every model, and the demo package, as JSON and a table
+## bench: srplay and other engines side by side, peaks, the demo package; options by BENCH="--quick"
 .PHONY: bench
-bench: deps
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)$(PYTHON) scripts/bench.py $(BUILD)
+bench: deps-dev
+	$(Q)-scripts/setup.sh bench
+	$(Q)$(MAKE) --no-print-directory all $(BENCH_VENV)/.ready
+	$(Q)-$(MAKE) --no-print-directory -k $(BENCH_BIN)
+	$(Q)PYTHONPATH=scripts $(BENCH_VENV)/bin/python -m bench $(BUILD) $(BENCH)
+
+BENCH ?=
+BENCH_VENV := build/bench-venv
+BENCH_BIN := $(BUILD)/bench/onednn $(BUILD)/bench/xnnpack
+BENCH_AID := scripts/bench/harness.c scripts/bench/harness.h
+# gcc: its OpenMP is the one that Debian's oneDNN is built with.
+BENCH_CC = gcc -std=c11 -O2 -g $(WARN) -D_GNU_SOURCE $(LDFLAGS)
+
+# The engines' own venv, which sees the packages of the first one. What cannot be installed or built is
+# reported as missing in the tables.
+$(BENCH_VENV)/.ready: scripts/bench/requirements.txt $(VENV)/.ready
+	@echo "installing into $(BENCH_VENV): $$(grep -v '^#' $< | tr '\n' ' ')"
+	$(Q)test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(Q)packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	    $(VENV)/bin/python -c "$$packages" > "$$($(BENCH_VENV)/bin/python -c "$$packages")/venv.pth"
+	$(Q)grep -v '^#' $< | while read -r package; do \
+	    $(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check "$$package" \
+	    || echo "$$package cannot be installed: it will be missing"; done
+	$(Q)touch $@
+
+$(BUILD)/bench/onednn: scripts/bench/onednn.c $(BENCH_AID)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(BENCH_CC) -fopenmp $(filter %.c,$^) -ldnnl -lm -o $@
+
+$(BUILD)/bench/xnnpack: scripts/bench/xnnpack.c $(BENCH_AID)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(BENCH_CC) -DXNNPACK_VERSION='"$(shell dpkg-query -W -f '$${Version}' libxnnpack-dev 2>/dev/null)"' \
+	    -pthread $(filter %.c,$^) -lXNNPACK -lpthreadpool -lcpuinfo -lm -o $@
 
 # ---- install ------------------------------------------------------------------------------------
 
@@ -290,10 +322,10 @@ uninstall:
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/srp $(DESTDIR)$(DATADIR)
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(wildcard docs/man/*.1))
 
-## clean: remove what was built (not the venv)
+## clean: remove what was built (not the venvs)
 .PHONY: clean distclean
 clean:
-	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name general -exec rm -rf {} + 2>/dev/null || :
+	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name bench-venv ! -name general -exec rm -rf {} + 2>/dev/null || :
 
 ## distclean: remove build/ altogether
 distclean:
@@ -303,4 +335,4 @@ distclean:
 .PHONY: help
 help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F': ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo "  variables: CC, OPT, CFLAGS, BUILD, V=1, PREFIX, DESTDIR, TORCH_INDEX, TESTS"
+	@echo "  variables: CC, OPT, CFLAGS, BUILD, V=1, PREFIX, DESTDIR, TORCH_INDEX, TESTS, BENCH"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs the Debian packages that srplay needs and that are missing; says which. Usage: setup.sh {player|dev}...
+# Installs the Debian packages that srplay needs and that are missing; says which. Usage: setup.sh {player|dev|bench}...
 set -eu
 
 player="build-essential pkg-config ca-certificates
@@ -8,13 +8,15 @@ libavformat-dev libavcodec-dev libswscale-dev libswresample-dev libavutil-dev
 libcurl4-openssl-dev libsdl2-dev libsdl2-ttf-dev libfontconfig-dev fonts-dejavu-core
 libxnnpack-dev libpthreadpool-dev libcpuinfo-dev libzstd-dev libjansson-dev libsodium-dev"
 dev="ffmpeg zstd python3 python3-venv libcmocka-dev xvfb xauth xdotool imagemagick git"
+bench="libdnnl-dev libgomp1"
 
 wanted=
 for set in "$@"; do
     case $set in
     player) wanted="$wanted $player" ;;
     dev) wanted="$wanted $dev" ;;
-    *) echo "setup.sh: unknown set '$set' (player, dev)" >&2; exit 1 ;;
+    bench) wanted="$wanted $bench" ;;
+    *) echo "setup.sh: unknown set '$set' (player, dev, bench)" >&2; exit 1 ;;
     esac
 done
 
