@@ -341,31 +341,12 @@ struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex)
                        : srpi_whole_codec(&ex->whole);
 }
 
-static struct srpi_rows ring_of(const struct srp_executor *ex, uint32_t t)
-{
-    const struct srpi_stream_tensor *tensor = &ex->stream.plan.tensors[t];
-    return (struct srpi_rows){.data = ex->arena + tensor->offset +
-                                      (size_t)tensor->pad * tensor->channels * tensor->element,
-                              .pitch = tensor->pitch,
-                              .ring = tensor->ring};
-}
-
-struct srpi_rows srpi_executor_input_rows(const struct srp_executor *ex)
-{
-    return ex->streams ? ring_of(ex, ex->graph->input) : srpi_whole_rows(&ex->whole, true);
-}
-
-struct srpi_rows srpi_executor_wanted_rows(const struct srp_executor *ex)
-{
-    return ex->streams ? ring_of(ex, ex->wanted) : srpi_whole_rows(&ex->whole, false);
-}
-
 enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_region *regions,
                                    uint32_t count, const struct srpi_stream_io *io,
                                    struct srp_error *err)
 {
     if (ex->streams) {
-        srpi_stream_run(&ex->stream, regions, count, io);
+        srpi_stream_process(&ex->stream, regions, count, io);
         return SRP_OK;
     }
     return srpi_whole_process(&ex->whole, regions, count, io, err);
@@ -457,11 +438,12 @@ static struct srpi_region region_of(const struct srp_region *region, uint32_t wi
 /* Both of a region's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
 static uint64_t region_macs(const struct srp_executor *ex, const struct srpi_region *region)
 {
+    const struct srpi_strip strip = srpi_stream_strip(region, 0, 1);
     uint64_t macs = 0;
     for (uint32_t s = 0; s < ex->program.step_count; s++) {
         const struct srpi_step *step = &ex->program.steps[s];
         const struct srpi_span x = srpi_stream_columns(&ex->stream.plan, region, step->output);
-        const struct srpi_span y = srpi_stream_rows(&ex->stream.plan, region, step->output);
+        const struct srpi_span y = srpi_stream_rows(&ex->stream.plan, &strip, step->output);
         macs += srpi_node_weight_count(ex->graph, step->node) * (x.end - x.begin) *
                 (uint64_t)(y.end - y.begin);
     }
@@ -512,10 +494,10 @@ enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, 
                               .codec = srpi_executor_input_codec(ex)};
     const struct srpi_stream_io io = {
         .load = load_tensor, .store = store_tensor, .context = &tensors};
-    struct srpi_region some[256]; /* so many at a time: no allocation per frame */
+    struct srpi_region some[SRPI_STREAM_REGIONS]; /* so many at a time: no allocation */
     for (uint32_t first = 0; code == SRP_OK && first < count;) {
         uint32_t n = 0;
-        for (; n < 256 && first + n < count; n++) {
+        for (; n < SRPI_STREAM_REGIONS && first + n < count; n++) {
             some[n] = region_of(&regions[first + n], width, height);
         }
         code = srpi_executor_process(ex, some, n, &io, err);

@@ -22,10 +22,6 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
 bool srpi_executor_dtype(enum srpi_dtype *out, enum srp_dtype dtype);
 /* How the input's values are to be written. */
 struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex);
-/* After a reserve, for whole pictures: where rows of the input and of the wanted tensor lie while
- * they are stored. They move with the next reserve. */
-struct srpi_rows srpi_executor_input_rows(const struct srp_executor *ex);
-struct srpi_rows srpi_executor_wanted_rows(const struct srp_executor *ex);
 /* Moves the memory of `from`, which is then to be destroyed, to a fresh executor: a new model
  * needs no new pages. */
 void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from);

@@ -58,6 +58,7 @@ void srpi_scratch_reset(struct srpi_scratch *scratch)
 
 struct job {
     const struct srpi_pipe *pipe;
+    const struct srpi_rows *wanted;
     const struct srpi_resample_kernels *kernels;
 };
 
@@ -67,11 +68,11 @@ static uint8_t *out_row(const struct srp_picture *picture, uint32_t plane, uint3
 }
 
 /* The tail's part of row y of a channel: `block` values, and the next pixel's further on. */
-static const float *tail_pixel(const struct srpi_pipe *pipe, uint32_t channel, uint32_t y)
+static const float *tail_pixel(const struct job *job, uint32_t channel, uint32_t y)
 {
-    const uint32_t block = pipe->block;
-    const char *line = pipe->tail + y / block % pipe->tail_ring * pipe->tail_stride;
-    return (const float *)(const void *)line + (channel * block + y % block) * block;
+    const uint32_t block = job->pipe->block;
+    return (const float *)srpi_rows_at(job->wanted, y / block) +
+           (size_t)(channel * block + y % block) * block;
 }
 
 /* The same, pixel after pixel, in work memory. */
@@ -79,7 +80,7 @@ static const float *tail_row(const struct job *job, uint32_t channel, uint32_t y
 {
     const struct srpi_pipe *pipe = job->pipe;
     const uint32_t block = pipe->block;
-    job->kernels->spread(tail_pixel(pipe, channel, y), work,
+    job->kernels->spread(tail_pixel(job, channel, y), work,
                          (pipe->out->width + block - 1) / block, block,
                          pipe->tail_channels * block * block);
     return work;
@@ -147,10 +148,10 @@ static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint3
         blend.taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y, rows,
                                       &blend.tap);
     }
-    if (component == 0 && pipe->tail != NULL) {
+    if (component == 0 && pipe->has_tail) {
         blend.block = pipe->block;
         blend.channels = pipe->block * pipe->block;
-        blend.tail = tail_pixel(pipe, 0, y);
+        blend.tail = tail_pixel(job, 0, y);
         if (pipe->block == 3) { /* the kernels want 1, 2 or 4 side by side */
             blend.tail = tail_row(job, 0, y, scratch->row[0]);
             blend.block = blend.channels = 1;
@@ -207,7 +208,7 @@ static void full_rows(const struct job *job, struct srpi_scratch *scratch, uint3
     if (pipe->has_luma) {
         own_row(&pipe->luma, &scratch->ring[3], y, scratch->row[0]);
     }
-    for (uint32_t c = 0; pipe->tail != NULL && c < pipe->tail_channels; c++) {
+    for (uint32_t c = 0; pipe->has_tail && c < pipe->tail_channels; c++) {
         add_tail(job, c, y, scratch->row[c], scratch->row[3]);
     }
     convert(pipe->second, &pipe->second_colour, scratch->row, width);
@@ -226,7 +227,7 @@ static void packed_band(const struct job *job, struct srpi_scratch *scratch, uin
         uint8_t *to = out_row(out, 0, y);
         if (straight) {
             const uint32_t cell = pipe->block * pipe->block;
-            job->kernels->interleave_shuffled(tail_pixel(pipe, 0, y), 3 * cell, cell, pipe->block,
+            job->kernels->interleave_shuffled(tail_pixel(job, 0, y), 3 * cell, cell, pipe->block,
                                               pipe->flat_value, 255.0f, orders[bgra],
                                               bgra ? 4 : 3, to, out->width);
         } else {
@@ -272,11 +273,22 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
     }
 }
 
-void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch, uint32_t begin,
+static void bind(const struct srpi_source *source, struct srpi_ring *ring,
+                 const struct srpi_rows *wanted, const struct srpi_rows *input)
+{
+    ring->bound = source->view.bound == SRPI_BOUND_INPUT ? input : wanted;
+}
+
+void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
+                    const struct srpi_rows *wanted, const struct srpi_rows *input, uint32_t begin,
                     uint32_t end)
 {
-    const struct job job = {.pipe = pipe, .kernels = srpi_resample_kernels()};
+    const struct job job = {.pipe = pipe, .wanted = wanted, .kernels = srpi_resample_kernels()};
     const enum srp_format format = pipe->out->format;
+    for (uint32_t c = 0; c < 3; c++) {
+        bind(&pipe->source[c], &scratch->ring[c], wanted, input);
+    }
+    bind(&pipe->luma, &scratch->ring[3], wanted, input);
     if (!pipe->full) {
         planes_band(&job, scratch, begin, end);
     } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
@@ -294,7 +306,7 @@ struct bands {
 static void band(void *context, uint32_t begin, uint32_t end, uint32_t worker)
 {
     const struct bands *bands = context;
-    srpi_pipe_rows(bands->pipe, &bands->scratch[worker], begin, end);
+    srpi_pipe_rows(bands->pipe, &bands->scratch[worker], NULL, NULL, begin, end);
 }
 
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,

@@ -34,11 +34,9 @@ struct srpi_pipe {
     struct srpi_source luma;
     enum srpi_convert first, second;
     struct srpi_colour first_colour, second_colour;
-    /* Before depth_to_space: f32 rows of tail_channels * block * block channels; row y is
-     * tail_stride bytes behind row y - 1, in a ring of tail_ring rows. NULL: none. */
-    const char *tail;
-    size_t tail_stride;
-    uint32_t tail_ring, tail_channels, block;
+    /* Before depth_to_space: the wanted tensor has tail_channels * block * block channels in f32 */
+    bool has_tail;
+    uint32_t tail_channels, block;
     struct srpi_axis axis[SRPI_PIPE_AXES]; /* what the sources point to */
 };
 
@@ -57,10 +55,13 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
                        uint32_t out_width);
 void srpi_scratch_reset(struct srpi_scratch *scratch);
 
-/* Rows [begin, end) of the picture, begin even (for 4:2:0 outputs), end too or the last. */
-void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch, uint32_t begin,
+/* Rows [begin, end) of the picture, begin even (for 4:2:0 outputs), end too or the last. `wanted`
+ * and `input` are the rows that are there now, for what is bound to them. */
+void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
+                    const struct srpi_rows *wanted, const struct srpi_rows *input, uint32_t begin,
                     uint32_t end);
-/* Makes the whole picture. `scratch` has one entry per worker of the pool. */
+/* Makes the whole picture, where nothing is bound. `scratch` has one entry per worker of the
+ * pool. */
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
                    struct srpi_scratch *scratch);
 

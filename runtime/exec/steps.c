@@ -25,31 +25,40 @@ static size_t pixel_bytes(const struct srpi_stream_tensor *tensor)
     return (size_t)tensor->channels * tensor->element;
 }
 
-/* First pixel of row y. */
+/* First pixel of row y, which the strip below has if it is behind the end of this one. */
 static char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
-    const size_t position = ((size_t)y + block->phase[t]) % tensor->ring;
-    char *ring = (tensor->local ? block->area : block->stream->arena) + tensor->offset;
-    return ring + position * tensor->pitch + tensor->pad * pixel_bytes(tensor);
+    const uint32_t end = block->rows[t].end;
+    char *row = y < end ? block->area + tensor->offset + y % tensor->ring * tensor->pitch
+                        : block->below + tensor->seam + (y - end) * tensor->pitch;
+    return row + tensor->pad * pixel_bytes(tensor);
 }
 
 static struct srpi_span columns_of(const struct srpi_block *block, uint32_t t)
 {
-    return srpi_stream_columns(&block->stream->plan, block->region, t);
+    return srpi_stream_columns(&block->stream->plan, block->strip.region, t);
 }
 
 static struct srpi_span rows_of(const struct srpi_block *block, uint32_t t)
 {
-    return srpi_stream_block_rows(&block->stream->plan, block->region, t, block->index);
+    return srpi_stream_block_rows(&block->stream->plan, &block->strip, t, block->rows[t],
+                                  block->index);
 }
 
-/* Sets the padding behind a row, which kernels may have written over. */
-static void close_row(const struct srpi_block *block, uint32_t t, char *row, uint32_t pixels)
+/* Row y is there: sets the padding behind it, which kernels may have written over, and puts it aside
+ * if the strip above reads it. */
+static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, char *row,
+                      uint32_t pixels)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
-    memcpy(row + pixels * pixel_bytes(tensor), block->stream->arena + tensor->padding,
-           tensor->pad * pixel_bytes(tensor));
+    const size_t padding = tensor->pad * pixel_bytes(tensor), bytes = pixels * pixel_bytes(tensor);
+    memcpy(row + bytes, block->stream->arena + tensor->padding, padding);
+    const uint32_t from_begin = y - block->rows[t].begin;
+    if (!block->strip.first && from_begin < tensor->behind) {
+        memcpy(block->seam + tensor->seam + from_begin * tensor->pitch, row - padding,
+               bytes + 2 * padding);
+    }
 }
 
 void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memory, size_t bytes)
@@ -82,12 +91,12 @@ static struct conv conv_of(const struct srpi_block *block, const struct srpi_ste
                      .out = step->output,
                      .columns = columns_of(block, step->output)};
     const struct srpi_stream_tensor *in = tensor_of(block, c.in);
-    c.height = block->region->picture_height * in->factor;
-    const ptrdiff_t pixels = (ptrdiff_t)c.columns.begin - (ptrdiff_t)columns_of(block, c.in).begin -
+    c.height = block->strip.region->picture_height * in->factor;
+    const ptrdiff_t pixels = (ptrdiff_t)c.columns.begin - (ptrdiff_t)block->column[c.in] -
                              (ptrdiff_t)(step->node->kernel_width / 2);
     c.in_shift = pixels * (ptrdiff_t)pixel_bytes(in);
     if (step->residual != SRPI_NO_TENSOR) {
-        c.residual_shift = (c.columns.begin - columns_of(block, step->residual).begin) *
+        c.residual_shift = (c.columns.begin - block->column[step->residual]) *
                            pixel_bytes(tensor_of(block, step->residual));
     }
     c.codec = srpi_layers_codec(block->stream->layers, c.out);
@@ -151,15 +160,15 @@ static void run_direct(const struct conv *c)
         if (post) {
             finish_row(c, (float *)(void *)work, row, pixels);
         }
-        close_row(c->block, c->out, row, pixels);
+        close_row(c->block, c->out, y, row, pixels);
     }
 }
 
 static void run_winograd(const struct conv *c)
 {
     const struct srpi_span rows = rows_of(c->block, c->out);
-    /* What was not computed for a region is not there, and only unwanted rows would need it. */
-    const uint32_t last = srpi_stream_rows(&c->block->stream->plan, c->block->region, c->in).end;
+    /* The last tile may hang over; rows that only unwanted rows would need may not be there. */
+    const uint32_t last = rows.end + 1;
     struct srpi_winograd_rows call = {.pixels = c->columns.end - c->columns.begin,
                                       .scratch = c->block->area};
     for (uint32_t y = rows.begin; y < rows.end; y += 4) {
@@ -181,7 +190,7 @@ static void run_winograd(const struct conv *c)
                                   call.pixels * tensor_of(c->block, c->out)->channels,
                                   c->layer->post, 0.0f, 0.0f, 0.0f);
             }
-            close_row(c->block, c->out, row, call.pixels);
+            close_row(c->block, c->out, y + i, row, call.pixels);
         }
     }
 }
@@ -212,7 +221,7 @@ static struct simple simple_of(const struct srpi_block *block, const struct srpi
                        .columns = columns_of(block, step->output),
                        .codec = srpi_layers_codec(block->stream->layers, step->output)};
     const size_t floats =
-        work_floats(block->region->picture_width, &graph_of(block)->tensors[s.out]);
+        work_floats(block->strip.region->picture_width, &graph_of(block)->tensors[s.out]);
     s.work[0] = (float *)(void *)(block->area + block->stream->layers->scratch_size);
     s.work[1] = s.work[0] + floats;
     s.work[2] = s.work[1] + floats;
@@ -239,7 +248,7 @@ static const char *operand_row(const struct simple *s, uint32_t t, uint32_t y)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(s->block, t);
     return row_at(s->block, t, y) +
-           (s->columns.begin - columns_of(s->block, t).begin) * pixel_bytes(tensor);
+           (s->columns.begin - s->block->column[t]) * pixel_bytes(tensor);
 }
 
 static void join_row(const struct simple *s, uint32_t y, char *row, uint32_t count)
@@ -308,7 +317,7 @@ static void shuffle_row(const struct simple *s, uint32_t y, char *row, uint32_t 
     const bool same = srpi_codec_equal(&codec, &s->codec);
     const struct srpi_row_shuffle shuffle = {.from = row_at(s->block, t, y / s->node->block),
                                              .to = same ? row : (char *)s->work[1],
-                                             .first_in = columns_of(s->block, t).begin,
+                                             .first_in = s->block->column[t],
                                              .first_out = s->columns.begin,
                                              .pixels = pixels,
                                              .channels = tensor_of(s->block, s->out)->channels,
@@ -332,13 +341,13 @@ static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t p
         .scale = node->scale,
         .mode = node->mode,
         .channels = in->channels,
-        .width = s->block->region->picture_width * in->factor,
-        .first_in = columns_of(s->block, t).begin,
+        .width = s->block->strip.region->picture_width * in->factor,
+        .first_in = s->block->column[t],
         .first_out = s->columns.begin,
         .pixels = pixels,
         .y = y,
     };
-    const int64_t last = (int64_t)s->block->region->picture_height * in->factor - 1;
+    const int64_t last = (int64_t)s->block->strip.region->picture_height * in->factor - 1;
     for (int64_t k = 0; k < (int64_t)SRPI_REF_WINDOW; k++) {
         const int64_t from = (int64_t)(y / node->scale) + k - 2;
         resize.rows[k] = row_at(s->block, t, (uint32_t)(from < 0 ? 0 : from > last ? last : from));
@@ -373,7 +382,7 @@ static void run_simple(const struct simple *s)
             resize_row(s, y, row, pixels);
             break;
         }
-        close_row(s->block, s->out, row, pixels);
+        close_row(s->block, s->out, y, row, pixels);
     }
 }
 
@@ -403,29 +412,33 @@ void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         char *row = row_at(block, t, y);
         io->load(io->context, block->worker, y, columns, row);
-        close_row(block, t, row, columns.end - columns.begin);
+        close_row(block, t, y, row, columns.end - columns.begin);
     }
 }
 
 static struct srpi_rows view_of(const struct srpi_block *block, uint32_t t)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
-    return (struct srpi_rows){.data = block->stream->arena + tensor->offset +
-                                      tensor->pad * pixel_bytes(tensor),
-                              .pitch = tensor->pitch,
-                              .ring = tensor->ring,
-                              .phase = block->phase[t],
-                              .column = columns_of(block, t).begin};
+    const size_t padding = tensor->pad * pixel_bytes(tensor);
+    struct srpi_rows rows = {.data = block->area + tensor->offset + padding,
+                             .pitch = tensor->pitch,
+                             .ring = tensor->ring,
+                             .end = block->rows[t].end,
+                             .column = block->column[t]};
+    if (block->below != NULL) {
+        rows.below = block->below + tensor->seam + padding;
+    }
+    return rows;
 }
 
 void srpi_block_store(const struct srpi_block *block, const struct srpi_stream_io *io)
 {
     const struct srpi_span rows =
-        srpi_stream_sink_rows(&block->stream->plan, block->region, block->index);
+        srpi_stream_block_sink(&block->stream->plan, &block->strip, block->sink, block->index);
     if (rows.begin == rows.end) {
         return;
     }
     const struct srpi_rows wanted = view_of(block, block->stream->layers->program->wanted);
     const struct srpi_rows input = view_of(block, graph_of(block)->input);
-    io->store(io->context, block->worker, block->region, rows, &wanted, &input);
+    io->store(io->context, block->worker, block->strip.region, rows, &wanted, &input);
 }

@@ -5,13 +5,17 @@
 
 #include "exec/stream.h"
 
+/* A worker's place. */
 struct srpi_block {
     const struct srpi_stream *stream;
-    const struct srpi_region *region;
-    uint32_t index;        /* of the block in its region */
     uint32_t worker;
-    const uint32_t *phase; /* of each tensor's ring: row y is at position (y + phase) % ring */
-    char *area;            /* plan.area_size bytes of this worker: work memory, local tensors */
+    char *area;             /* plan.area_size bytes of this worker: work memory, rings */
+    struct srpi_strip strip;
+    struct srpi_span *rows; /* of each tensor in the strip */
+    uint32_t *column;       /* of each tensor: the picture's column at which its rows begin */
+    struct srpi_span sink;  /* rows of the wanted tensor that the strip stores */
+    char *seam, *below;     /* memory of the strip's own seam, and of that of the strip below */
+    uint32_t index;         /* of the block in its strip */
 };
 
 void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io *io);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The wavefront: blocks are claimed in order, each by one thread that takes it through all steps.
- * Step s of a block waits until step s of the block before is done, so blocks also end in order,
- * at most one block for each worker is under way, and the rings are as long as the plan says. A
- * thread that waits spins shortly and then sleeps, so a core that another program takes costs its
- * share and not more. */
+/* Strips are taken in order, the lowest of a region first, by whichever thread is free; a few for
+ * each thread, so that one whose core is busy with another program takes fewer. A thread never
+ * waits for another but at the end of a strip, for the seam of the strip below: that strip was
+ * begun earlier, and its seam is its first rows, so it is nearly always there. */
 #include "exec/stream.h"
 
 #include <pthread.h>
@@ -14,24 +13,37 @@
 #include "exec/steps.h"
 #include "model/error.h"
 
-#define SPINS 2000u
+/* Strips of a large region for each thread. */
+#define PARTS 4u
+#define SPINS 1000u
 
-struct srpi_wave {
-    atomic_uint next;              /* block to be claimed */
-    _Atomic uint64_t *done;        /* by block % slots: block * (steps + 2) + finished steps */
-    uint32_t slots;
+/* How far a strip has come. */
+enum { STRIP_WAITS = 0, STRIP_HAS_SEAM, STRIP_DONE };
+
+struct srpi_stream_run {
+    atomic_uint next;      /* number of the strip to be taken */
+    atomic_uint *state;    /* of each strip of this run */
     atomic_uint sleepers;
     pthread_mutex_t lock;
     pthread_cond_t moved;
+    struct srpi_block *workers; /* each worker's place and tables */
+    struct srpi_span *rows;     /* those tables */
+    uint32_t *columns;
 
-    /* One run; constant while it lasts. */
+    /* Constant while a run lasts. */
     const struct srpi_region *regions;
-    uint32_t region_count, block_count;
     const struct srpi_stream_io *io;
-    uint32_t *first;               /* each worker's table of phases: tensor_count entries */
+    uint32_t region_count, strip_count;
+    uint32_t first[SRPI_STREAM_REGIONS + 1]; /* strip of each region */
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+/* Most strips of one run. */
+static uint32_t most_strips(uint32_t workers)
+{
+    return SRPI_STREAM_REGIONS + PARTS * workers;
+}
 
 enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_layers *layers,
                                 struct srpi_pool *pool, const struct srpi_sink *sink,
@@ -48,32 +60,42 @@ enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_la
                                                  .grid = layers->grid,
                                                  .sink = *sink,
                                                  .workers = workers};
-    struct srpi_wave *wave = calloc(1, sizeof(*wave));
-    if (wave == NULL) {
+    struct srpi_stream_run *run = calloc(1, sizeof(*run));
+    if (run == NULL) {
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
     }
-    pthread_mutex_init(&wave->lock, NULL);
-    pthread_cond_init(&wave->moved, NULL);
-    stream->wave = wave;
-    wave->slots = workers + 1;
-    wave->done = calloc(wave->slots, sizeof(wave->done[0]));
-    /* At most SRP_MAX_THREADS * (SRP_MAX_NODES + 1): no overflow. */
-    wave->first = calloc((size_t)workers * tensors, sizeof(wave->first[0]));
-    if (wave->done == NULL || wave->first == NULL) {
+    pthread_mutex_init(&run->lock, NULL);
+    pthread_cond_init(&run->moved, NULL);
+    stream->run = run;
+    /* At most SRP_MAX_THREADS * (SRP_MAX_NODES + 1) of each: no overflow. */
+    run->state = calloc(most_strips(workers), sizeof(run->state[0]));
+    run->workers = calloc(workers, sizeof(run->workers[0]));
+    run->rows = calloc((size_t)workers * tensors, sizeof(run->rows[0]));
+    run->columns = calloc((size_t)workers * tensors, sizeof(run->columns[0]));
+    if (run->state == NULL || run->workers == NULL || run->rows == NULL || run->columns == NULL) {
         srpi_stream_destroy(stream);
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
+    }
+    for (uint32_t w = 0; w < workers; w++) {
+        run->workers[w] = (struct srpi_block){.stream = stream,
+                                              .worker = w,
+                                              .rows = run->rows + (size_t)w * tensors,
+                                              .column = run->columns + (size_t)w * tensors};
     }
     return SRP_OK;
 }
 
 void srpi_stream_destroy(struct srpi_stream *stream)
 {
-    if (stream->wave != NULL) {
-        pthread_cond_destroy(&stream->wave->moved);
-        pthread_mutex_destroy(&stream->wave->lock);
-        free((void *)stream->wave->done);
-        free(stream->wave->first);
-        free(stream->wave);
+    struct srpi_stream_run *run = stream->run;
+    if (run != NULL) {
+        pthread_cond_destroy(&run->moved);
+        pthread_mutex_destroy(&run->lock);
+        free((void *)run->state);
+        free(run->workers);
+        free(run->rows);
+        free(run->columns);
+        free(run);
     }
     srpi_stream_plan_destroy(&stream->plan);
     memset(stream, 0, sizeof(*stream));
@@ -98,21 +120,30 @@ enum srp_err srpi_stream_reserve(struct srpi_stream *stream, uint32_t picture_wi
 void srpi_stream_attach(struct srpi_stream *stream, char *arena)
 {
     const struct srpi_graph *graph = stream->layers->program->graph;
+    const struct srpi_stream_plan *plan = &stream->plan;
     stream->arena = arena;
+    for (uint32_t w = 0; w < plan->workers; w++) {
+        stream->run->workers[w].area = arena + plan->area + w * plan->area_size;
+    }
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
-        const struct srpi_stream_tensor *tensor = &stream->plan.tensors[t];
+        const struct srpi_stream_tensor *tensor = &plan->tensors[t];
         if (!tensor->used) {
             continue;
         }
         char *padding = arena + tensor->padding;
         srpi_fill_padding(stream->layers, t, padding, tensor->pitch);
-        for (uint32_t row = 0; !tensor->local && row < tensor->ring; row++) {
-            memcpy(arena + tensor->offset + row * tensor->pitch, padding, tensor->pitch);
+        /* In front of each row; what is behind one is written with the row. A local ring's memory
+         * is others' too, but nobody reads its padding. */
+        for (uint32_t w = 0; !tensor->local && w < plan->workers; w++) {
+            char *ring = stream->run->workers[w].area + tensor->offset;
+            for (uint32_t row = 0; row < tensor->ring; row++) {
+                memcpy(ring + row * tensor->pitch, padding, tensor->pitch);
+            }
         }
     }
 }
 
-/* ---- the wavefront --------------------------------------------------------------------------- */
+/* ---- strips ---------------------------------------------------------------------------------- */
 
 static inline void pause_cpu(void)
 {
@@ -123,93 +154,114 @@ static inline void pause_cpu(void)
 #endif
 }
 
-/* Waits until the block before has got as far. */
-static void wait_for(struct srpi_wave *wave, uint32_t block, uint64_t wanted)
+static void wait_for(struct srpi_stream_run *run, uint32_t strip, unsigned wanted)
 {
-    _Atomic uint64_t *done = &wave->done[block % wave->slots];
     for (uint32_t i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(done, memory_order_acquire) >= wanted) {
+        if (atomic_load_explicit(&run->state[strip], memory_order_acquire) >= wanted) {
             return;
         }
         pause_cpu();
     }
-    pthread_mutex_lock(&wave->lock);
-    atomic_fetch_add(&wave->sleepers, 1);
-    while (atomic_load(done) < wanted) {
-        pthread_cond_wait(&wave->moved, &wave->lock);
+    pthread_mutex_lock(&run->lock);
+    atomic_fetch_add(&run->sleepers, 1);
+    while (atomic_load(&run->state[strip]) < wanted) {
+        pthread_cond_wait(&run->moved, &run->lock);
     }
-    atomic_fetch_sub(&wave->sleepers, 1);
-    pthread_mutex_unlock(&wave->lock);
+    atomic_fetch_sub(&run->sleepers, 1);
+    pthread_mutex_unlock(&run->lock);
 }
 
-static void announce(struct srpi_wave *wave, uint32_t block, uint64_t value)
+static void announce(struct srpi_stream_run *run, uint32_t strip, unsigned state)
 {
-    /* Sequentially consistent, as `sleepers` is: either the sleeper sees the new value or we see
+    /* Sequentially consistent, as `sleepers` is: either the sleeper sees the new state or we see
      * the sleeper. */
-    atomic_store(&wave->done[block % wave->slots], value);
-    if (atomic_load(&wave->sleepers) != 0) {
-        pthread_mutex_lock(&wave->lock);
-        pthread_cond_broadcast(&wave->moved);
-        pthread_mutex_unlock(&wave->lock);
+    atomic_store(&run->state[strip], state);
+    if (atomic_load(&run->sleepers) != 0) {
+        pthread_mutex_lock(&run->lock);
+        pthread_cond_broadcast(&run->moved);
+        pthread_mutex_unlock(&run->lock);
     }
 }
 
-/* Where one worker stands in the list of regions. */
-struct place {
-    uint32_t region;
-    uint32_t first_block; /* of the region */
-    uint32_t blocks;      /* in the region */
-};
-
-/* Goes on to the region that holds `block`. Rings go on from region to region without a gap. */
-static void move_on(const struct srpi_stream *stream, struct place *place, uint32_t block,
-                    uint32_t *phase, bool fresh)
+/* Region of a strip; regions are few. */
+static uint32_t region_of(const struct srpi_stream_run *run, uint32_t number)
 {
-    const struct srpi_wave *wave = stream->wave;
-    const struct srpi_graph *graph = stream->layers->program->graph;
-    while (fresh || block - place->first_block >= place->blocks) {
-        const struct srpi_region *from = &wave->regions[place->region];
-        if (!fresh) {
-            place->first_block += place->blocks;
-            place->region++;
-        }
-        const struct srpi_region *to = &wave->regions[place->region];
-        place->blocks = srpi_stream_blocks(&stream->plan, to);
-        for (uint32_t t = 0; t < graph->tensor_count; t++) {
-            const struct srpi_stream_tensor *tensor = &stream->plan.tensors[t];
-            if (!tensor->used) {
-                continue;
-            }
-            const uint32_t begin = srpi_stream_rows(&stream->plan, to, t).begin % tensor->ring;
-            uint32_t position = 0;
-            if (!fresh) {
-                position = (srpi_stream_rows(&stream->plan, from, t).end + phase[t]) % tensor->ring;
-            }
-            phase[t] = (position + tensor->ring - begin) % tensor->ring;
-        }
-        fresh = false;
-    }
-}
-
-static void run_block(const struct srpi_stream *stream, const struct srpi_block *block,
-                      uint32_t number)
-{
-    struct srpi_wave *wave = stream->wave;
-    const struct srpi_program *program = stream->layers->program;
-    const uint32_t stages = program->step_count + 2; /* load, steps, store */
-    for (uint32_t stage = 0; stage < stages; stage++) {
-        if (number > 0) {
-            wait_for(wave, number - 1, (uint64_t)(number - 1) * stages + stage + 1);
-        }
-        if (stage == 0) {
-            srpi_block_load(block, wave->io);
-        } else if (stage <= program->step_count) {
-            srpi_block_step(block, stage - 1);
+    uint32_t low = 0, high = run->region_count;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (run->first[middle] <= number) {
+            low = middle;
         } else {
-            srpi_block_store(block, wave->io);
+            high = middle;
         }
-        announce(wave, number, (uint64_t)number * stages + stage + 1);
     }
+    return low;
+}
+
+/* Sets the worker's place to strip `number`: the lowest strip of a region has its first number. */
+static void take_strip(const struct srpi_stream *stream, struct srpi_block *block, uint32_t number)
+{
+    const struct srpi_stream_run *run = stream->run;
+    const struct srpi_stream_plan *plan = &stream->plan;
+    const uint32_t region = region_of(run, number);
+    const uint32_t count = run->first[region + 1] - run->first[region];
+    block->strip = srpi_stream_strip(&run->regions[region], run->first[region + 1] - 1 - number,
+                                     count);
+    for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
+        if (plan->tensors[t].used) {
+            block->rows[t] = srpi_stream_rows(plan, &block->strip, t);
+            block->column[t] = srpi_stream_columns(plan, block->strip.region, t).begin;
+        }
+    }
+    block->sink = srpi_stream_sink_rows(plan, &block->strip);
+    block->seam = block->below = NULL;
+    if (plan->seams != 0) {
+        char *seams = stream->arena + plan->seam;
+        block->seam = seams + number % plan->seams * plan->seam_size;
+        block->below = seams + (number + plan->seams - 1) % plan->seams * plan->seam_size;
+    }
+}
+
+/* Whether all rows that the strip above may read are in the seam after block b. */
+static bool seam_is_done(const struct srpi_stream *stream, const struct srpi_block *block)
+{
+    const struct srpi_stream_plan *plan = &stream->plan;
+    for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
+        const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (!tensor->used) {
+            continue;
+        }
+        const struct srpi_span rows = block->rows[t];
+        const uint32_t end =
+            srpi_stream_block_rows(plan, &block->strip, t, rows, block->index).end;
+        if (end < rows.end && end - rows.begin < tensor->behind) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_strip(const struct srpi_stream *stream, struct srpi_block *block, uint32_t number)
+{
+    struct srpi_stream_run *run = stream->run;
+    const struct srpi_program *program = stream->layers->program;
+    const uint32_t blocks = srpi_stream_blocks(&stream->plan, &block->strip);
+    bool seam_done = block->strip.first;
+    for (block->index = 0; block->index < blocks; block->index++) {
+        if (srpi_stream_needs_seam(&stream->plan, &block->strip, block->index)) {
+            wait_for(run, number - 1, STRIP_HAS_SEAM);
+        }
+        srpi_block_load(block, run->io);
+        for (uint32_t s = 0; s < program->step_count; s++) {
+            srpi_block_step(block, s);
+        }
+        srpi_block_store(block, run->io);
+        if (!seam_done && seam_is_done(stream, block)) {
+            seam_done = true;
+            announce(run, number, STRIP_HAS_SEAM);
+        }
+    }
+    announce(run, number, STRIP_DONE);
 }
 
 static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
@@ -217,43 +269,41 @@ static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
     (void)begin;
     (void)end;
     const struct srpi_stream *stream = context;
-    struct srpi_wave *wave = stream->wave;
-    const uint32_t tensors = stream->layers->program->graph->tensor_count;
-    uint32_t *phase = wave->first + (size_t)worker * tensors;
-    struct place place = {0};
-    bool fresh = true;
+    struct srpi_stream_run *run = stream->run;
+    struct srpi_block *block = &run->workers[worker];
     for (;;) {
-        const uint32_t number = atomic_fetch_add_explicit(&wave->next, 1, memory_order_relaxed);
-        if (number >= wave->block_count) {
+        const uint32_t number = atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
+        if (number >= run->strip_count) {
             return;
         }
-        move_on(stream, &place, number, phase, fresh);
-        fresh = false;
-        const struct srpi_block block = {.stream = stream,
-                                         .region = &wave->regions[place.region],
-                                         .index = number - place.first_block,
-                                         .worker = worker,
-                                         .phase = phase,
-                                         .area = stream->arena + stream->plan.area +
-                                                 worker * stream->plan.area_size};
-        run_block(stream, &block, number);
+        take_strip(stream, block, number);
+        /* The seam's memory was that of strip number - seams, which the one after that reads. */
+        const uint32_t seams = stream->plan.seams;
+        if (!block->strip.first && number >= seams) {
+            wait_for(run, number - seams + 1, STRIP_DONE);
+        }
+        run_strip(stream, block, number);
     }
 }
 
-void srpi_stream_run(struct srpi_stream *stream, const struct srpi_region *regions, uint32_t count,
-                     const struct srpi_stream_io *io)
+void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
+                         uint32_t count, const struct srpi_stream_io *io)
 {
-    struct srpi_wave *wave = stream->wave;
-    wave->regions = regions;
-    wave->region_count = count;
-    wave->io = io;
-    wave->block_count = 0;
+    struct srpi_stream_run *run = stream->run;
+    const uint32_t parts = PARTS * stream->plan.workers;
+    run->regions = regions;
+    run->region_count = count;
+    run->io = io;
+    run->strip_count = 0;
     for (uint32_t r = 0; r < count; r++) {
-        wave->block_count += srpi_stream_blocks(&stream->plan, &regions[r]);
+        run->first[r] = run->strip_count;
+        run->strip_count +=
+            srpi_stream_strips(&stream->plan, &regions[r], (parts + count - 1) / count);
     }
-    for (uint32_t i = 0; i < wave->slots; i++) {
-        atomic_store_explicit(&wave->done[i], 0, memory_order_relaxed);
+    run->first[count] = run->strip_count;
+    for (uint32_t i = 0; i < run->strip_count; i++) {
+        atomic_store_explicit(&run->state[i], STRIP_WAITS, memory_order_relaxed);
     }
-    atomic_store(&wave->next, 0);
+    atomic_store(&run->next, 0);
     srpi_pool_for(stream->pool, work, stream, stream->plan.workers, 1);
 }

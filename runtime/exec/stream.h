@@ -5,21 +5,8 @@
 
 #include "exec/layers.h"
 #include "exec/pool.h"
+#include "kernels/resample.h"
 #include "plan/stream.h"
-
-/* Rows of a tensor that are in memory now. */
-struct srpi_rows {
-    const char *data; /* ring position 0, pixel `column` */
-    size_t pitch;     /* bytes */
-    uint32_t ring;    /* rows */
-    uint32_t phase;   /* row y is at ring position (y + phase) % ring */
-    uint32_t column;  /* of the picture's row (in the tensor's pixels) */
-};
-
-static inline const void *srpi_rows_at(const struct srpi_rows *rows, uint32_t y)
-{
-    return rows->data + ((size_t)y + rows->phase) % rows->ring * rows->pitch;
-}
 
 /* The two ends of a run; called by the pool's threads, several at once, with worker < threads. */
 struct srpi_stream_io {
@@ -27,12 +14,15 @@ struct srpi_stream_io {
      * storage. Each row is asked for once for each region. */
     void (*load)(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row);
     /* Takes rows `rows` of the wanted tensor for a region; `wanted` and `input` hold them (and the
-     * rows around that the sink asked for). Rows come in order, but several calls may overlap. */
+     * rows around that the sink asked for). A worker's rows go downwards within a region's strip;
+     * several calls may overlap. */
     void (*store)(void *context, uint32_t worker, const struct srpi_region *region,
                   struct srpi_span rows, const struct srpi_rows *wanted,
                   const struct srpi_rows *input);
     void *context;
 };
+
+#define SRPI_STREAM_REGIONS 256u /* in one run */
 
 struct srpi_stream {
     const struct srpi_layers *layers; /* outlive the stream */
@@ -40,7 +30,7 @@ struct srpi_stream {
     struct srpi_stream_plan plan;
     struct srpi_stream_params params; /* of the plan; its pointers are the layers' */
     char *arena;                      /* of the caller */
-    struct srpi_wave *wave;           /* see stream.c */
+    struct srpi_stream_run *run;      /* see stream.c */
 };
 
 /* Errors: NOMEM. */
@@ -58,9 +48,9 @@ enum srp_err srpi_stream_reserve(struct srpi_stream *stream, uint32_t picture_wi
  * padding. */
 void srpi_stream_attach(struct srpi_stream *stream, char *arena);
 
-/* Runs all regions, in this order where they share rings. Allocates nothing. The result does not
- * depend on the number of threads. */
-void srpi_stream_run(struct srpi_stream *stream, const struct srpi_region *regions, uint32_t count,
-                     const struct srpi_stream_io *io);
+/* Runs at most SRPI_STREAM_REGIONS regions, each cut into strips, in any order. Allocates nothing.
+ * The result does not depend on the number of threads. */
+void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
+                         uint32_t count, const struct srpi_stream_io *io);
 
 #endif

@@ -306,13 +306,11 @@ static void recipe_from_picture(struct srpi_pipe *pipe, const struct srp_picture
 
 /* Channel `channel` of the wanted tensor (f32) as codes; `height` and `width` count samples of the
  * view. */
-static struct srpi_view wanted_view(const struct srp_upscaler *up, uint32_t channel,
-                                    uint32_t channels, uint32_t width, uint32_t height, float mean)
+static struct srpi_view wanted_view(uint32_t channel, uint32_t channels, uint32_t width,
+                                    uint32_t height, float mean)
 {
-    const struct srpi_rows rows = srpi_executor_wanted_rows(up->executor);
-    return (struct srpi_view){.data = rows.data + channel * sizeof(float),
-                              .stride = (ptrdiff_t)rows.pitch,
-                              .ring = rows.ring,
+    return (struct srpi_view){.bound = SRPI_BOUND_WANTED,
+                              .offset = channel * sizeof(float),
                               .step = channels,
                               .sample = SRPI_SAMPLE_F32,
                               .multiply = 255.0f,
@@ -328,11 +326,9 @@ static struct srpi_view input_view(const struct srp_upscaler *up, uint32_t chann
     static const enum srpi_sample samples[] = {[SRPI_Q8_U8] = SRPI_SAMPLE_U8,
                                                [SRPI_Q8_U16] = SRPI_SAMPLE_U16,
                                                [SRPI_Q8_S8] = SRPI_SAMPLE_S8};
-    const struct srpi_rows rows = srpi_executor_input_rows(up->executor);
     const struct srpi_codec *codec = &up->codec;
-    return (struct srpi_view){.data = rows.data + channel * codec->element,
-                              .stride = (ptrdiff_t)rows.pitch,
-                              .ring = rows.ring,
+    return (struct srpi_view){.bound = SRPI_BOUND_INPUT,
+                              .offset = (size_t)channel * codec->element,
                               .step = channels,
                               .sample = codec->dtype == SRPI_F32    ? SRPI_SAMPLE_F32
                                         : codec->dtype == SRPI_BF16 ? SRPI_SAMPLE_BF16
@@ -346,10 +342,7 @@ static struct srpi_view input_view(const struct srp_upscaler *up, uint32_t chann
 static void use_tail(struct srp_upscaler *up, uint32_t channels, float mean)
 {
     struct srpi_pipe *pipe = &up->pipe;
-    const struct srpi_rows rows = srpi_executor_wanted_rows(up->executor);
-    pipe->tail = rows.data;
-    pipe->tail_stride = rows.pitch;
-    pipe->tail_ring = rows.ring;
+    pipe->has_tail = true;
     pipe->tail_channels = channels;
     pipe->block = up->scale;
     pipe->flat = !up->tail.has_base;
@@ -392,7 +385,7 @@ static void recipe_y(struct srp_upscaler *up, const struct srp_picture *in,
         return;
     }
     const struct srpi_view view =
-        wanted_view(up, 0, 1, in->width * up->scale, in->height * up->scale, mean);
+        wanted_view(0, 1, in->width * up->scale, in->height * up->scale, mean);
     if (in_yuv) {
         pipe->source[0] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
     } else {
@@ -423,7 +416,7 @@ static void recipe_rgb(struct srp_upscaler *up, const struct srp_picture *in,
             pipe->source[c] = source(pipe, view, AXIS_BASE, AXIS_BASE, out->width);
         } else {
             const struct srpi_view view =
-                wanted_view(up, c, 3, in->width * up->scale, in->height * up->scale, mean);
+                wanted_view(c, 3, in->width * up->scale, in->height * up->scale, mean);
             pipe->source[c] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
         }
     }
@@ -441,14 +434,14 @@ static void recipe_yuv420(struct srp_upscaler *up, const struct srp_picture *in,
     srpi_axis_init(&pipe->axis[AXIS_ONE], SRPI_FILTER_NEAREST, 1, 2, 2);
     srpi_axis_init(&pipe->axis[AXIS_SPARE_X], SRPI_FILTER_CUBIC, 2, 2, offset_x(like.chroma));
     srpi_axis_init(&pipe->axis[AXIS_SPARE_Y], SRPI_FILTER_CUBIC, 2, 2, offset_y(like.chroma));
-    struct srpi_view luma = wanted_view(up, 0, 6, width, height, mean);
+    struct srpi_view luma = wanted_view(0, 6, width, height, mean);
     luma.paired = true;
     luma.width *= 2;
     luma.height *= 2;
     pipe->source[0] = source(pipe, luma, AXIS_ONE, AXIS_ONE, out->width);
     pipe->full = !srpi_picture_is_yuv(out);
     for (uint32_t c = 1; c < 3; c++) {
-        const struct srpi_view view = wanted_view(up, 3 + c, 6, width, height, mean);
+        const struct srpi_view view = wanted_view(3 + c, 6, width, height, mean);
         pipe->source[c] = pipe->full
                               ? source(pipe, view, AXIS_SPARE_X, AXIS_SPARE_Y, out->width)
                               : source(pipe, view, AXIS_ONE, AXIS_ONE, (out->width + 1) / 2);
@@ -536,9 +529,7 @@ static void store_rows(void *context, uint32_t worker, const struct srpi_region 
                        struct srpi_span rows, const struct srpi_rows *wanted,
                        const struct srpi_rows *input)
 {
-    (void)region; /* the whole picture, so that the recipe knows where the rows are */
-    (void)wanted;
-    (void)input;
+    (void)region; /* the whole picture */
     const struct srp_upscaler *up = context;
     const enum srp_colour_space colour = srpi_model_graph(up->model)->colour;
     const uint32_t each = up->tail.fused                ? up->scale
@@ -547,7 +538,7 @@ static void store_rows(void *context, uint32_t worker, const struct srpi_region 
     const uint32_t height = up->pipe.out->height;
     const uint32_t end = rows.end * each < height ? rows.end * each : height;
     if (rows.begin * each < end) {
-        srpi_pipe_rows(&up->pipe, &up->scratch[worker], rows.begin * each, end);
+        srpi_pipe_rows(&up->pipe, &up->scratch[worker], wanted, input, rows.begin * each, end);
     }
 }
 

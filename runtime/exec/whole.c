@@ -142,7 +142,8 @@ struct srpi_rows srpi_whole_rows(const struct srpi_whole *whole, bool input)
     return (struct srpi_rows){
         .data = data,
         .pitch = (size_t)whole->width * tensor->factor * tensor->channels * element,
-        .ring = whole->height * tensor->factor};
+        .ring = whole->height * tensor->factor,
+        .end = whole->height * tensor->factor};
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

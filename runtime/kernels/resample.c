@@ -130,11 +130,14 @@ static float sample_at(const struct srpi_view *view, const void *row, size_t at)
 }
 
 /* Row y of the view as floats. */
-static void load_row(const struct srpi_view *view, uint32_t y, uint32_t count, float *out)
+static void load_row(const struct srpi_view *view, const struct srpi_rows *bound, uint32_t y,
+                     uint32_t count, float *out)
 {
-    uint32_t line = view->paired ? y / 2 : y;
-    line = view->ring != 0 ? line % view->ring : line;
-    const unsigned char *row = (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
+    const uint32_t line = view->paired ? y / 2 : y;
+    const unsigned char *row =
+        view->bound != SRPI_BOUND_NONE
+            ? (const unsigned char *)srpi_rows_at(bound, line) + view->offset
+            : (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
     const size_t step = view->step;
     if (view->paired) {
         const float *in = (const float *)(const void *)row + y % 2 * 2;
@@ -168,10 +171,10 @@ static const float *ring_row(const struct srpi_source *source, struct srpi_ring 
     }
     const struct srpi_view *view = &source->view;
     if (source->h->identity) {
-        load_row(view, y, source->out_width, row);
+        load_row(view, ring->bound, y, source->out_width, row);
     } else {
         float *samples = ring->padded + SRPI_SAMPLE_SLACK;
-        load_row(view, y, view->width, samples);
+        load_row(view, ring->bound, y, view->width, samples);
         for (uint32_t i = 0; i < SRPI_SAMPLE_SLACK; i++) {
             ring->padded[i] = samples[0];
             samples[view->width + i] = samples[view->width - 1];

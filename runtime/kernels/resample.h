@@ -53,6 +53,22 @@ struct srpi_axis {
 void srpi_axis_init(struct srpi_axis *axis, enum srpi_filter filter, uint32_t factor, uint32_t a4,
                     uint32_t b4);
 
+/* Rows of a tensor that are in memory now. */
+struct srpi_rows {
+    const char *data;  /* ring position 0, pixel `column` */
+    size_t pitch;      /* bytes */
+    uint32_t ring;     /* row y is at ring position y % ring, but */
+    uint32_t end;      /* from row `end` on at below + (y - end) * pitch */
+    const char *below;
+    uint32_t column;   /* of the picture's row (in the tensor's pixels) */
+};
+
+static inline const void *srpi_rows_at(const struct srpi_rows *rows, uint32_t y)
+{
+    return y < rows->end ? rows->data + (size_t)(y % rows->ring) * rows->pitch
+                         : rows->below + (size_t)(y - rows->end) * rows->pitch;
+}
+
 enum srpi_sample {
     SRPI_SAMPLE_U8 = 0,
     SRPI_SAMPLE_F32,
@@ -61,11 +77,16 @@ enum srpi_sample {
     SRPI_SAMPLE_S8,  /* a code less 128 */
 };
 
+enum srpi_bound { SRPI_BOUND_NONE = 0, SRPI_BOUND_WANTED, SRPI_BOUND_INPUT };
+
 /* Samples of one channel in memory that someone else owns. */
 struct srpi_view {
     const void *data;
     ptrdiff_t stride;       /* bytes from row to row, may be negative */
-    uint32_t ring;          /* row y is at row y % ring of the memory; 0: at y */
+    /* The rows are those of a tensor that is being made: where they are now, the ring says. Then
+     * `data` and `stride` are not used, and `offset` is that of the channel in a row. */
+    enum srpi_bound bound;
+    size_t offset;          /* bytes */
     uint32_t step;          /* samples from one to the next */
     enum srpi_sample sample;
     float multiply, add;    /* value = sample * multiply + add, F32 and BF16 only */
@@ -88,6 +109,7 @@ struct srpi_ring {
     float *rows;   /* SRPI_RING_ROWS of `pitch` floats */
     size_t pitch;  /* at least out_width + SRPI_SAMPLE_SLACK */
     float *padded; /* view.width + 2 * SRPI_SAMPLE_SLACK floats */
+    const struct srpi_rows *bound; /* of a view that is bound */
     int64_t held[SRPI_RING_ROWS];
 };
 /* Forgets all rows: to be called when the source's pixels change. */

@@ -207,8 +207,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
             "%.3f MiB%s)\n"
             "a picture    %10.3f million MAC\n",
             (double)plan->arena_bytes / MEBIBYTE,
-            (double)plan->workers * (double)plan->area_size / MEBIBYTE, plan->workers,
-            plan->area_size, (double)r->bound / MEBIBYTE,
+            (double)plan->workers * (double)plan->scratch_size / MEBIBYTE, plan->workers,
+            plan->scratch_size, (double)r->bound / MEBIBYTE,
             (double)r->whole->arena_bytes / MEBIBYTE, (double)r->whole->lower_bound / MEBIBYTE,
             r->whole->exact_peak ? "" : ", not proved",
             (double)total_macs(r) * r->width * r->height /
@@ -399,7 +399,7 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
             : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "picture", number(r->width),
                         number(r->height), "block_rows", number(r->plan->block), "arena_bytes",
                         number(r->plan->arena_bytes), "work_bytes",
-                        number((uint64_t)r->plan->workers * r->plan->area_size),
+                        number((uint64_t)r->plan->workers * r->plan->scratch_size),
                         "lower_bound_bytes", number(r->bound), "whole_arena_bytes",
                         number(r->whole->arena_bytes), "whole_lower_bound_bytes",
                         number(r->whole->lower_bound), "whole_lower_bound_proved",

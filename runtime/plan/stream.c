@@ -11,7 +11,8 @@
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
 #define MOST_ROWS 16u
-#define LEAST_ROWS 4u /* a multiple of Winograd's tiles */
+#define LEAST_ROWS 4u  /* Winograd's tiles */
+#define STRIP_ROWS 16u /* so that putting seams aside is little work */
 #define ALIGN 64u
 
 static uint32_t max_u32(uint32_t a, uint32_t b)
@@ -47,6 +48,11 @@ static uint32_t ratio_of(const struct srpi_graph *graph, const struct srpi_step 
            graph->tensors[srpi_step_read(step, read)].factor;
 }
 
+static uint32_t round_up(uint32_t value, uint32_t to)
+{
+    return ceil_div(value, to) * to;
+}
+
 /* Forwards: by how much each tensor trails the end of a block. */
 static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
 {
@@ -57,18 +63,18 @@ static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_pa
         out->grid = params->grid[s];
         for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
             const struct srpi_stream_tensor *in = &plan->tensors[srpi_step_read(step, i)];
-            const uint32_t lag = in->lag + in->grid - 1 + radius_of(step, i);
+            const uint32_t lag = in->lag + radius_of(step, i);
             out->lag = max_u32(out->lag, lag * ratio_of(program->graph, step, i));
         }
+        out->lag = round_up(out->lag, out->grid);
     }
     const struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     const struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
-    uint32_t lag = wanted->lag + wanted->grid - 1 + params->sink.wanted_radius;
+    uint32_t lag = wanted->lag + params->sink.wanted_radius;
     if (params->sink.reads_input) {
         lag = max_u32(lag, (input->lag + params->sink.input_radius) * wanted->factor);
     }
-    const uint32_t align = max_u32(params->sink.align, 1);
-    plan->sink_lag = ceil_div(lag, align) * align;
+    plan->sink_lag = round_up(lag, max_u32(params->sink.align, 1));
 }
 
 /* Backwards: what readers need around a region, padding, and how many rows must stay. */
@@ -78,11 +84,10 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
     struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
     wanted->halo = params->sink.wanted_radius;
-    wanted->ring = plan->sink_lag - wanted->lag + params->sink.wanted_radius;
+    wanted->behind = plan->sink_lag - wanted->lag + params->sink.wanted_radius;
     if (params->sink.reads_input) {
         input->halo = params->sink.input_radius;
-        input->ring =
-            ceil_div(plan->sink_lag, wanted->factor) + params->sink.input_radius + 1;
+        input->behind = ceil_div(plan->sink_lag, wanted->factor) + params->sink.input_radius + 1;
     }
     for (uint32_t s = program->step_count; s-- > 0;) {
         const struct srpi_step *step = &program->steps[s];
@@ -92,8 +97,8 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
             const uint32_t ratio = ratio_of(program->graph, step, i);
             const uint32_t radius = radius_of(step, i);
             in->halo = max_u32(in->halo, ceil_div(out->halo, ratio) + radius);
-            const uint32_t behind = ceil_div(out->lag + out->grid - 1, ratio) - in->lag + radius;
-            in->ring = max_u32(in->ring, behind + (ratio > 1 ? 1 : 0));
+            const uint32_t behind = ceil_div(out->lag, ratio) - in->lag + radius;
+            in->behind = max_u32(in->behind, behind + (ratio > 1 ? 1 : 0));
             if (step->node->op == SRPI_OP_CONV2D && i == 0) {
                 in->pad = max_u32(in->pad, step->node->kernel_width / 2);
             }
@@ -109,20 +114,20 @@ static bool reads_locally(const struct srpi_stream_plan *plan, uint32_t s, uint3
     bool local = true;
     for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
         if (srpi_step_read(step, i) == t) {
-            local = local && radius_of(step, i) == 0 && in->grid == 1 && out->grid == 1 &&
+            local = local && radius_of(step, i) == 0 &&
                     out->lag == in->lag * ratio_of(plan->program->graph, step, i);
         }
     }
     return local;
 }
 
-static void find_locals(struct srpi_stream_plan *plan)
+static void find_lives(struct srpi_stream_plan *plan)
 {
     const struct srpi_program *program = plan->program;
     for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->local = tensor->used && t != program->wanted && t != program->graph->input;
-        tensor->begin = program->writer[t];
+        tensor->begin = t == program->graph->input ? 0 : program->writer[t];
     }
     for (uint32_t s = 0; s < program->step_count; s++) {
         const struct srpi_step *step = &program->steps[s];
@@ -133,10 +138,19 @@ static void find_locals(struct srpi_stream_plan *plan)
             tensor->local = tensor->local && reads_locally(plan, s, t);
         }
     }
+    for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (tensor->local) {
+            tensor->behind = 0; /* what the step before wrote, not the block before */
+        } else {
+            tensor->begin = 0;
+            tensor->end = program->step_count;
+        }
+    }
 }
 
-/* Offsets of the local tensors behind a worker's work memory. */
-static enum srp_err place_locals(struct srpi_stream_plan *plan, struct srp_error *err)
+/* Offsets of the rings behind a worker's work memory. */
+static enum srp_err place_rings(struct srpi_stream_plan *plan, struct srp_error *err)
 {
     const uint32_t tensors = plan->program->graph->tensor_count;
     struct srpi_place_item *items = calloc(tensors, sizeof(items[0]));
@@ -147,7 +161,7 @@ static enum srp_err place_locals(struct srpi_stream_plan *plan, struct srp_error
     }
     for (uint32_t t = 0; t < tensors; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
-        if (!tensor->local) {
+        if (!tensor->used) {
             continue;
         }
         struct srpi_place_item *item = &items[count++];
@@ -159,13 +173,13 @@ static enum srp_err place_locals(struct srpi_stream_plan *plan, struct srp_error
     const enum srp_err code = srpi_place(items, count, ALIGN, SRPI_PLACE_FULL, &placement, err);
     count = 0;
     for (uint32_t t = 0; code == SRP_OK && t < tensors; t++) {
-        if (plan->tensors[t].local) {
-            plan->tensors[t].offset = plan->area_size + items[count++].offset;
+        if (plan->tensors[t].used) {
+            plan->tensors[t].offset = plan->scratch_size + items[count++].offset;
         }
     }
     free(items);
-    plan->local_bound = placement.lower_bound;
-    plan->local_size = placement.total;
+    plan->ring_bound = placement.lower_bound;
+    plan->ring_bytes = placement.total;
     return code;
 }
 
@@ -214,6 +228,25 @@ static enum srp_err too_large(const struct srpi_stream_params *params, struct sr
                      SRP_MAX_ARENA_BYTES);
 }
 
+/* Rows of padding, and where each tensor's rows lie in a seam. */
+static bool take_rows(struct srpi_stream_plan *plan)
+{
+    for (uint32_t t = 0; t < plan->program->graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        size_t rows = 0;
+        if (!tensor->used) {
+            continue;
+        }
+        tensor->seam = plan->seam_size;
+        if (!take(plan, 1, tensor->pitch, &tensor->padding) ||
+            !srpi_mul(tensor->behind, tensor->pitch, &rows) ||
+            !srpi_add(plan->seam_size, rows, &plan->seam_size)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params,
                           struct srp_error *err)
 {
@@ -224,32 +257,29 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
             return too_large(params, err);
         }
     }
-    plan->block = params->block != 0 ? params->block : choose_block(plan);
+    plan->block = params->block != 0 ? round_up(params->block, LEAST_ROWS) : choose_block(plan);
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
-        if (!tensor->used) {
-            continue;
-        }
-        const uint32_t rows = tensor->factor * plan->block;
-        if (tensor->local) {
-            tensor->ring = rows;
-        } else {
-            /* What readers look back at, and what the blocks under way write. */
-            tensor->ring += rows * plan->workers;
-        }
-        if ((!tensor->local && !take(plan, tensor->ring, tensor->pitch, &tensor->offset)) ||
-            !take(plan, 1, tensor->pitch, &tensor->padding)) {
-            return too_large(params, err);
+        tensor->ring = tensor->behind + tensor->factor * plan->block;
+        if (tensor->used) {
+            /* Its seam and what trails must lie in one strip. */
+            plan->strip_rows =
+                max_u32(plan->strip_rows,
+                        ceil_div(tensor->behind + 2 * tensor->lag, tensor->factor));
         }
     }
-    plan->area_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    const enum srp_err code = place_locals(plan, err);
+    plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), LEAST_ROWS);
+    plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    const enum srp_err code = place_rings(plan, err);
     if (code != SRP_OK) {
         return code;
     }
-    plan->area_size += plan->local_size;
-    return take(plan, plan->workers, plan->area_size, &plan->area) ? SRP_OK
-                                                                  : too_large(params, err);
+    plan->area_size = plan->scratch_size + plan->ring_bytes;
+    plan->seams = plan->workers > 1 ? plan->workers + 1 : 0;
+    return take_rows(plan) && take(plan, plan->seams, plan->seam_size, &plan->seam) &&
+                   take(plan, plan->workers, plan->area_size, &plan->area)
+               ? SRP_OK
+               : too_large(params, err);
 }
 
 enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
@@ -280,7 +310,7 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
     }
     find_lags(plan, params);
     find_halos(plan, params);
-    find_locals(plan);
+    find_lives(plan);
     const enum srp_err code = place(plan, params, err);
     if (code != SRP_OK) {
         srpi_stream_plan_destroy(plan);
@@ -294,7 +324,36 @@ void srpi_stream_plan_destroy(struct srpi_stream_plan *plan)
     memset(plan, 0, sizeof(*plan));
 }
 
-/* ---- geometry of a region -------------------------------------------------------------------- */
+/* ---- geometry -------------------------------------------------------------------------------- */
+
+uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                            uint32_t parts)
+{
+    /* Cuts are at multiples of the grid from the picture's top, so a region begins there. */
+    const uint32_t most = (region->y.end - region->y.begin) / (plan->strip_rows + LEAST_ROWS);
+    if (plan->seams == 0 || region->y.begin != 0 || most < 2) {
+        return 1;
+    }
+    return parts < most ? max_u32(parts, 1) : most;
+}
+
+struct srpi_strip srpi_stream_strip(const struct srpi_region *region, uint32_t index,
+                                    uint32_t count)
+{
+    const uint64_t rows = region->y.end - region->y.begin;
+    struct srpi_strip strip = {.region = region,
+                               .y = region->y,
+                               .first = index == 0,
+                               .last = index + 1 == count};
+    if (!strip.first) {
+        strip.y.begin += (uint32_t)(rows * index / count) / LEAST_ROWS * LEAST_ROWS;
+    }
+    if (!strip.last) {
+        strip.y.end = region->y.begin +
+                      (uint32_t)(rows * (index + 1) / count) / LEAST_ROWS * LEAST_ROWS;
+    }
+    return strip;
+}
 
 static struct srpi_span widen(struct srpi_span span, uint32_t picture,
                               const struct srpi_stream_tensor *t)
@@ -311,56 +370,87 @@ struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
     return widen(region->x, region->picture_width, &plan->tensors[t]);
 }
 
+/* The strip's share of a region's rows. */
+static struct srpi_span skewed(const struct srpi_strip *strip, struct srpi_span rows,
+                               uint32_t factor, uint32_t lag)
+{
+    const uint32_t begin = strip->y.begin * factor + lag, end = strip->y.end * factor + lag;
+    const uint32_t last = rows.end;
+    if (!strip->last && end < last) {
+        rows.end = end;
+    }
+    if (!strip->first) {
+        rows.begin = begin < last ? begin : last;
+    }
+    return rows;
+}
+
 struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
-                                  const struct srpi_region *region, uint32_t t)
-{
-    return widen(region->y, region->picture_height, &plan->tensors[t]);
-}
-
-static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_region *region)
-{
-    return srpi_stream_rows(plan, region, plan->program->graph->input).begin;
-}
-
-uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_region *region)
-{
-    const uint32_t factor = plan->tensors[plan->program->wanted].factor;
-    const uint32_t rows = (region->y.end - base_of(plan, region)) * factor + plan->sink_lag;
-    return ceil_div(rows, plan->block * factor);
-}
-
-/* Where block b - 1 ends and block b begins. */
-static uint32_t boundary(const struct srpi_stream_plan *plan, const struct srpi_region *region,
-                         const struct srpi_span rows, uint32_t factor, uint32_t lag, uint32_t grid,
-                         uint32_t b)
-{
-    const uint64_t end = ((uint64_t)base_of(plan, region) + (uint64_t)b * plan->block) * factor;
-    if (b == 0 || end <= (uint64_t)rows.begin + lag) {
-        return rows.begin;
-    }
-    if (end - lag >= rows.end) {
-        return rows.end;
-    }
-    return rows.begin + ((uint32_t)(end - lag) - rows.begin) / grid * grid;
-}
-
-struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
-                                        const struct srpi_region *region, uint32_t t, uint32_t b)
+                                  const struct srpi_strip *strip, uint32_t t)
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
-    const struct srpi_span rows = srpi_stream_rows(plan, region, t);
-    return (struct srpi_span){
-        .begin = boundary(plan, region, rows, tensor->factor, tensor->lag, tensor->grid, b),
-        .end = boundary(plan, region, rows, tensor->factor, tensor->lag, tensor->grid, b + 1)};
+    const struct srpi_span rows =
+        widen(strip->region->y, strip->region->picture_height, tensor);
+    return skewed(strip, rows, tensor->factor, tensor->lag);
 }
 
 struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
-                                       const struct srpi_region *region, uint32_t b)
+                                       const struct srpi_strip *strip)
 {
     const uint32_t factor = plan->tensors[plan->program->wanted].factor;
-    const struct srpi_span rows = {.begin = region->y.begin * factor,
-                                   .end = region->y.end * factor};
-    return (struct srpi_span){.begin = boundary(plan, region, rows, factor, plan->sink_lag, 1, b),
-                              .end = boundary(plan, region, rows, factor, plan->sink_lag, 1,
-                                              b + 1)};
+    const struct srpi_span rows = {.begin = strip->region->y.begin * factor,
+                                   .end = strip->region->y.end * factor};
+    return skewed(strip, rows, factor, plan->sink_lag);
+}
+
+/* Input row at which block 0 begins. */
+static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
+{
+    const uint32_t first = srpi_stream_rows(plan, strip, plan->program->graph->input).begin;
+    return first / LEAST_ROWS * LEAST_ROWS;
+}
+
+uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
+{
+    const uint32_t factor = plan->tensors[plan->program->wanted].factor;
+    const uint32_t end = srpi_stream_sink_rows(plan, strip).end + plan->sink_lag;
+    return ceil_div(end - base_of(plan, strip) * factor, plan->block * factor);
+}
+
+/* Where block b - 1 ends and block b begins. */
+static uint32_t boundary(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
+                         const struct srpi_span rows, uint32_t factor, uint32_t lag, uint32_t b)
+{
+    const uint64_t end = ((uint64_t)base_of(plan, strip) + (uint64_t)b * plan->block) * factor;
+    if (b == 0 || end <= (uint64_t)rows.begin + lag) {
+        return rows.begin;
+    }
+    return end - lag >= rows.end ? rows.end : (uint32_t)(end - lag);
+}
+
+struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
+                                        const struct srpi_strip *strip, uint32_t t,
+                                        struct srpi_span rows, uint32_t b)
+{
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    return (struct srpi_span){
+        .begin = boundary(plan, strip, rows, tensor->factor, tensor->lag, b),
+        .end = boundary(plan, strip, rows, tensor->factor, tensor->lag, b + 1)};
+}
+
+struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
+                                        const struct srpi_strip *strip, struct srpi_span rows,
+                                        uint32_t b)
+{
+    const uint32_t factor = plan->tensors[plan->program->wanted].factor;
+    return (struct srpi_span){
+        .begin = boundary(plan, strip, rows, factor, plan->sink_lag, b),
+        .end = boundary(plan, strip, rows, factor, plan->sink_lag, b + 1)};
+}
+
+bool srpi_stream_needs_seam(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
+                            uint32_t b)
+{
+    return !strip->last &&
+           base_of(plan, strip) + (uint64_t)(b + 1) * plan->block > strip->y.end;
 }

@@ -3,16 +3,22 @@
  *
  * A region of a picture is walked from top to bottom in blocks of `block` input rows. In each block
  * every step runs once, for as many rows as its operands allow: a 3x3 convolution trails its input
- * by one row, so its rows of block b end `lag` rows above the block's own end (time skewing, as it
+ * by one row, so its rows of a block end `lag` rows above the block's own end (time skewing, as it
  * is known from stencil codes). What a step reads from above was written in the block before and is
- * still in the tensor's ring of rows: no halo is recomputed between blocks, only at the borders of
- * a region. Blocks may overlap in time: step s of a block may run as soon as step s of the block
- * before has ended, so `workers` threads walk as many blocks at once and share the rings.
+ * still in the tensor's ring of rows: no halo is recomputed between blocks.
  *
- * All of this is known before the first frame. For tensor t of a region with input rows
- * [y0, y1) and columns [x0, x1), factor f, in its own rows:
- *   it is computed on [f*y0 - halo, f*y1 + halo), clipped to the picture, columns alike;
- *   block b ends at f*(base + (b+1)*block) - lag, rounded down to `grid` rows from its first. */
+ * A large region is cut into strips, which threads take independently. The cut is skewed the other
+ * way: a strip's rows of a tensor begin `lag` rows below the strip's own begin, where all that they
+ * need lies in the strip itself. So a strip ends `lag` rows below its own end, and for the last of
+ * these rows it reads the first rows of the strip below, the seam, which that strip has put aside.
+ * Nothing is recomputed there either, and a strip waits for nobody but, at its end, for the first
+ * rows of the strip below, which was begun before it.
+ *
+ * All of this is known before the first frame. In its own rows, tensor t of factor f
+ *   is computed on [f*y0 - halo, f*y1 + halo), clipped to the picture, columns alike;
+ *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last strip
+ *   reach to the ends);
+ *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
 #ifndef SRPI_STREAM_H
 #define SRPI_STREAM_H
 
@@ -41,17 +47,19 @@ struct srpi_stream_tensor {
     enum srpi_dtype dtype;
     uint32_t element; /* bytes of one value in memory */
     uint32_t factor, channels;
-    uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1 */
+    uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1; blocks and
+                         strips begin at multiples */
     uint32_t lag;
     uint32_t halo;
     uint32_t pad;     /* pixels of padding in front of and behind each row */
-    uint32_t ring;    /* rows in memory */
-    bool local;       /* read in the block in which it is written, and nowhere else: each worker has
-                         a ring of its own, in memory that other local tensors use too, after their
-                         lives in the block */
-    uint32_t begin, end; /* local: first and last step of its life in a block */
-    size_t pitch;     /* bytes from row to row of the ring; pixel 0 is `pad` pixels behind */
-    size_t offset;    /* of the ring in the arena; local: in the worker's area */
+    uint32_t behind;  /* rows of an earlier block that readers look back at: the seam's too */
+    uint32_t ring;    /* rows in each worker's memory */
+    bool local;       /* read in the block in which it is written, and nowhere else: its ring shares
+                         memory with other local tensors' */
+    uint32_t begin, end; /* first and last step of its life; local: in a block */
+    size_t pitch;     /* bytes from row to row; pixel 0 is `pad` pixels behind */
+    size_t offset;    /* of the ring in a worker's area */
+    size_t seam;      /* of its `behind` rows in a seam */
     size_t padding;   /* in the arena: a row of padding alone */
 };
 
@@ -64,7 +72,7 @@ struct srpi_stream_params {
     /* The picture's and the widest region's width and height in pixels of the input tensor. */
     uint32_t picture_width, picture_height, width, height;
     uint32_t workers;
-    uint32_t block;      /* input rows; 0: chosen */
+    uint32_t block;      /* input rows, a multiple of 4; 0: chosen */
     size_t scratch_size; /* work memory for each worker */
 };
 
@@ -72,11 +80,15 @@ struct srpi_stream_plan {
     const struct srpi_program *program;
     uint32_t workers, block;
     uint32_t sink_lag;   /* in rows of the wanted tensor */
+    uint32_t strip_rows; /* input rows that a strip has at least */
     struct srpi_stream_tensor *tensors; /* graph->tensor_count */
-    /* Each worker's area: work memory, then local tensors. Place of the first in the arena; bytes
-     * of each; the least that the local tensors need, and what they got. */
-    size_t area, area_size;
-    size_t local_bound, local_size;
+    /* Each worker's area: work memory, then rings. Place of the first in the arena; bytes of each;
+     * bytes of its work memory; the least that the rings need, and what they got. */
+    size_t area, area_size, scratch_size;
+    size_t ring_bound, ring_bytes;
+    /* Seams: one more than workers, none for one worker. */
+    size_t seam, seam_size;
+    uint32_t seams;
     size_t arena_bytes;
 };
 
@@ -97,16 +109,38 @@ struct srpi_region {
     uint32_t picture_width, picture_height;
 };
 
-/* Columns, and rows of all blocks together, of tensor t. */
+/* A part of a region from top to bottom: input rows `y`. */
+struct srpi_strip {
+    const struct srpi_region *region;
+    struct srpi_span y;
+    bool first, last; /* of the region */
+};
+
+/* Into how many strips a region may be cut for `parts` of equal work; strip `index` of `count`,
+ * from the top. */
+uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                            uint32_t parts);
+struct srpi_strip srpi_stream_strip(const struct srpi_region *region, uint32_t index,
+                                    uint32_t count);
+
+/* Columns of tensor t in a region; rows in a strip; rows of the wanted tensor for the sink. */
 struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
                                      const struct srpi_region *region, uint32_t t);
 struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
-                                  const struct srpi_region *region, uint32_t t);
-/* Number of blocks; rows of tensor t, and rows of the wanted tensor for the sink, in block b. */
-uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_region *region);
-struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
-                                        const struct srpi_region *region, uint32_t t, uint32_t b);
+                                  const struct srpi_strip *strip, uint32_t t);
 struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
-                                       const struct srpi_region *region, uint32_t b);
+                                       const struct srpi_strip *strip);
+
+/* Number of blocks of a strip. What of `rows` (as above) block b does. Whether block b is the first
+ * that may read the seam of the strip below, or a later one. */
+uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip);
+struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
+                                        const struct srpi_strip *strip, uint32_t t,
+                                        struct srpi_span rows, uint32_t b);
+struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
+                                        const struct srpi_strip *strip, struct srpi_span rows,
+                                        uint32_t b);
+bool srpi_stream_needs_seam(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
+                            uint32_t b);
 
 #endif

@@ -121,7 +121,7 @@ static void store(void *context, uint32_t worker, const struct srpi_region *regi
 static void rig_run(struct rig *rig, const struct srpi_region *regions, uint32_t count)
 {
     const struct srpi_stream_io io = {.load = load, .store = store, .context = rig};
-    srpi_stream_run(&rig->stream, regions, count, &io);
+    srpi_stream_process(&rig->stream, regions, count, &io);
     for (uint32_t i = 0; i < 64; i++) {
         assert_int_equal((uint8_t)rig->arena[rig->size + i], CANARY);
     }
