@@ -201,16 +201,22 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         }
     }
     fprintf(out,
-            "arena        %10.3f MiB, of it %.3f MiB work memory (%" PRIu32 " x %zu bytes)\n"
-            "lower bound  %10.3f MiB: the rings' pixels alone\n"
-            "whole tensors%10.3f MiB in the best order and placement that were found (lower bound "
-            "%.3f MiB%s)\n"
-            "a picture    %10.3f million MAC\n",
+            "arena         %10.3f MiB, of it %.3f MiB work memory (%" PRIu32 " x %zu bytes)\n"
+            "lower bound   %10.3f MiB: the rings' pixels alone\n",
             (double)plan->arena_bytes / MEBIBYTE,
             (double)plan->workers * (double)plan->scratch_size / MEBIBYTE, plan->workers,
-            plan->scratch_size, (double)r->bound / MEBIBYTE,
-            (double)r->whole->arena_bytes / MEBIBYTE, (double)r->whole->lower_bound / MEBIBYTE,
-            r->whole->exact_peak ? "" : ", not proved",
+            plan->scratch_size, (double)r->bound / MEBIBYTE);
+    if (r->whole == NULL) {
+        fprintf(out, "whole tensors above the limit of %.0f MiB\n", SRP_MAX_ARENA_BYTES / MEBIBYTE);
+    } else {
+        fprintf(out,
+                "whole tensors %10.3f MiB in the best order and placement found (lower bound %.3f "
+                "MiB%s)\n",
+                (double)r->whole->arena_bytes / MEBIBYTE,
+                (double)r->whole->lower_bound / MEBIBYTE,
+                r->whole->exact_peak ? "" : ", not proved");
+    }
+    fprintf(out, "a picture     %10.3f million MAC\n",
             (double)total_macs(r) * r->width * r->height /
                 (g->colour == SRP_COLOUR_YUV420 ? 4e6 : 1e6));
 }
@@ -387,6 +393,7 @@ static json_t *json_writer(const struct srpi_report *r)
 static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
 {
     const struct srpi_graph *g = graph_of(r);
+    const struct srpi_layout *whole = r->whole;
     json_t *root = json_pack("{s:s,s:s,s:o,s:s,s:o,s:s,s:s,s:o,s:o,s:o,s:o}", "kind", "plan",
                              "model", g->name, "scale", number(g->scale), "colour",
                              colour_name[g->colour], "macs_per_pixel", number(g->macs_per_pixel),
@@ -396,14 +403,16 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
     json_t *memory =
         r->width == 0
             ? json_object()
-            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "picture", number(r->width),
+            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture", number(r->width),
                         number(r->height), "block_rows", number(r->plan->block), "arena_bytes",
                         number(r->plan->arena_bytes), "work_bytes",
                         number((uint64_t)r->plan->workers * r->plan->scratch_size),
                         "lower_bound_bytes", number(r->bound), "whole_arena_bytes",
-                        number(r->whole->arena_bytes), "whole_lower_bound_bytes",
-                        number(r->whole->lower_bound), "whole_lower_bound_proved",
-                        r->whole->exact_peak);
+                        whole ? number(whole->arena_bytes) : json_null(),
+                        "whole_lower_bound_bytes",
+                        whole ? number(whole->lower_bound) : json_null(),
+                        "whole_lower_bound_proved",
+                        whole ? json_boolean(whole->exact_peak) : json_null());
     char *text = NULL;
     if (root != NULL && json_object_update(root, memory) == 0) {
         text = json_dumps(root, JSON_INDENT(1));

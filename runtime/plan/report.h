@@ -21,7 +21,8 @@ struct srpi_report {
     /* With a picture: */
     uint32_t width, height;              /* of the picture; 0: none of what follows */
     const struct srpi_stream_plan *plan;
-    const struct srpi_layout *whole;     /* whole tensors, step after step, instead of rings */
+    const struct srpi_layout *whole;     /* whole tensors, step after step, instead of rings; NULL:
+                                            above the limit */
     uint64_t bound;                      /* bytes of what is alive in the rings, without padding,
                                             alignment and work memory */
 };
