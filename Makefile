@@ -19,6 +19,9 @@ DESTDIR ?=
 # Nothing but BUILD is ever written to.
 BUILD ?= build
 CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+HOSTCC ?= $(CC)
+HOSTCFLAGS ?= $(CFLAGS)
+AR := $(if $(filter default undefined,$(origin AR)),ar,$(AR))
 OPT ?= -O2 -g
 SANITIZE ?=
 PYTHON ?= python3
@@ -38,11 +41,31 @@ RUNTIME_PC := jansson libsodium libzstd
 PLAYER_PC := libavformat libavcodec libswscale libswresample libavutil libcurl sdl2 SDL2_ttf fontconfig
 pc = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
+# Instruction sets that have row kernels, and how to compile those (codegen/srcc writes them).
+TARGET := $(shell $(CC) -dumpmachine)
+knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
+ISAS := scalar
+ifneq ($(filter x86_64-%,$(TARGET)),)
+ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512bf16
+endif
+ifneq ($(filter aarch64-%,$(TARGET)),)
+ISAS += neon dotprod
+endif
+# Passes of gcc that keep loaded values or addresses over rounds of a loop: there is no register for
+# them beside the sums. (The vectoriser brings predictive commoning with it.)
+ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts
+ROWS_CFLAGS := $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
+FLAGS_avx2 := -mavx2 -mfma
+FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
+FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+FLAGS_dotprod := -march=armv8.2-a+dotprod
+
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
 CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
-    -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
-CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
+    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
     $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
@@ -57,7 +80,9 @@ TEST_SRC := $(sort $(wildcard test/*/test_*.c))
 TEST_AID_SRC := $(sort $(wildcard test/*/aid_*.c))
 
 obj = $(1:%.c=$(BUILD)/obj/%.o)
-RUNTIME_OBJ := $(call obj,$(RUNTIME_SRC))
+ROWS_OBJ := $(ISAS:%=$(BUILD)/obj/gen/rows_%.o)
+RUNTIME_OBJ := $(call obj,$(RUNTIME_SRC)) $(ROWS_OBJ)
+GRAPHS := $(sort $(wildcard models/*.json))
 PLAYER_OBJ := $(call obj,$(PLAYER_SRC))
 PROGRAM_BIN := $(PROGRAMS:%=$(BUILD)/%)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -89,10 +114,40 @@ $(VENV)/.ready: scripts/requirements.txt
 
 # ---- libraries and programs ---------------------------------------------------------------------
 
+# The generator runs on this machine, whatever CC builds for.
+SRCC_SRC := $(sort $(wildcard codegen/*.c)) $(addprefix runtime/model/,error.c graph.c json.c)
+$(BUILD)/srcc: $(SRCC_SRC) $(wildcard codegen/*.h runtime/model/*.h) runtime/kernels/row.h
+	$(say) HOSTCC $@
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) -D_GNU_SOURCE -Iruntime/include -Iruntime -std=c11 -O1 -g $(WARN) $(HOSTCFLAGS) \
+	    $(SRCC_SRC) $(call pc,--cflags --libs,jansson) -o $@
+
+$(BUILD)/gen/rows_%.c: $(BUILD)/srcc $(GRAPHS)
+	$(say) GEN $@
+	@mkdir -p $(@D)
+	$(Q)$< --isa $* $(GRAPHS:%=--graph %) -o $@
+
+# Large, so neither with debugging information nor with sanitizers: guard pages test them.
+.SECONDARY: $(ISAS:%=$(BUILD)/gen/rows_%.c)
+$(BUILD)/obj/gen/rows_%.o: $(BUILD)/gen/rows_%.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(filter-out -g -fsanitize=%,$(CFLAGS_ALL)) $(FLAGS_$*) \
+	    $(ROWS_CFLAGS) -MMD -MP -c $< -o $@
+
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iruntime $(call pc,--cflags,$(RUNTIME_PC)) $(CFLAGS_ALL) $(ISA) \
+	    -MMD -MP -c $< -o $@
+
+# Plain loops over rows, for the compiler to vectorise.
+$(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o: ISA := -O3
+# The files whose intrinsics need more than the compiler's default.
+ifneq ($(filter x86_64%,$(TARGET)),)
+$(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma
+$(BUILD)/obj/runtime/kernels/winograd_avx512.o: ISA := -mavx512f -mfma
+endif
 
 $(BUILD)/obj/%.o: %.c
 	$(say) CC $<
@@ -110,11 +165,11 @@ $(BUILD)/obj/test/%.o: test/%.c
 # An archive is made anew when its list of members changes, so that a removed source leaves it.
 $(BUILD)/libsrp.a: $(RUNTIME_OBJ)
 	$(say) AR $@
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libplayer.a: $(PLAYER_OBJ)
 	$(say) AR $@
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libsrp.so: $(RUNTIME_OBJ)
 	$(say) LINK $@

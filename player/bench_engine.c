@@ -25,6 +25,7 @@ struct engine_options {
     enum srp_format format; /* 0: RGB for RGB networks, else YUV420 */
     uint64_t runs; /* 0: as many as fit into `seconds` */
     double seconds;
+    uint32_t region_width, region_height; /* 0: the whole picture */
     bool tensor, json;
 };
 
@@ -35,6 +36,9 @@ struct engine {
     struct srp_executor *executor;
     struct srp_picture in, out;
     float *tensor_in, *tensor_out;
+    struct srp_region *regions; /* NULL: the whole picture */
+    uint32_t region_count;
+    uint64_t region_macs;
     uint32_t tensor_width, tensor_height;
 };
 
@@ -66,6 +70,7 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                             {"runs", required_argument, NULL, 'r'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {"tensor", no_argument, NULL, 'T'},
+                                            {"regions", required_argument, NULL, 'R'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
@@ -88,6 +93,12 @@ static int parse(struct engine_options *o, int argc, char **argv)
         case 'z':
             why = sp_tool_size(optarg, &o->width, &o->height) ? NULL
                                                               : "--size takes WIDTHxHEIGHT, not";
+            break;
+        case 'R':
+            o->tensor = true;
+            why = sp_tool_size(optarg, &o->region_width, &o->region_height)
+                      ? NULL
+                      : "--regions takes WIDTHxHEIGHT, not";
             break;
         case 't':
             why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
@@ -199,6 +210,34 @@ static bool make_picture(struct srp_picture *p, enum srp_format format, uint32_t
     return true;
 }
 
+/* A grid of regions over the tensor. */
+static int make_regions(struct engine *e, const struct engine_options *o)
+{
+    struct srp_error err = {.code = SRP_OK};
+    const uint32_t w = o->region_width, h = o->region_height;
+    const uint32_t across = (e->tensor_width + w - 1) / w, down = (e->tensor_height + h - 1) / h;
+    if ((uint64_t)across * down > SRP_MAX_REGIONS) {
+        return sp_bench_usage("engine", "that would be too many regions:", "--regions");
+    }
+    e->regions = calloc((size_t)across * down, sizeof e->regions[0]);
+    if (!e->regions) {
+        sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
+        return SP_EXIT_FAILED;
+    }
+    for (uint32_t i = 0; i < across * down; i++) {
+        struct srp_region *r = &e->regions[i];
+        r->x = i % across * w;
+        r->y = i / across * h;
+        r->width = e->tensor_width - r->x < w ? e->tensor_width - r->x : w;
+        r->height = e->tensor_height - r->y < h ? e->tensor_height - r->y : h;
+    }
+    e->region_count = across * down;
+    return srp_executor_region_macs(e->executor, e->tensor_width, e->tensor_height, e->regions,
+                                    e->region_count, &e->region_macs, &err) == SRP_OK
+               ? SP_EXIT_OK
+               : fail(&err);
+}
+
 static int prepare(struct engine *e, const struct engine_options *o)
 {
     struct srp_error err = {.code = SRP_OK};
@@ -226,7 +265,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
             srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
             return fail(&err);
         }
-        return SP_EXIT_OK;
+        return o->region_width ? make_regions(e, o) : SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
         .model = e->model, .backend = o->backend, .threads = o->threads, .dtype = o->dtype};
@@ -243,6 +282,11 @@ static int prepare(struct engine *e, const struct engine_options *o)
 
 static enum srp_err run_once(struct engine *e, struct srp_error *err)
 {
+    if (e->regions) {
+        return srp_executor_run_regions(e->executor, e->tensor_in, e->tensor_width,
+                                        e->tensor_height, e->regions, e->region_count,
+                                        e->tensor_out, err);
+    }
     if (e->executor) {
         return srp_executor_run(e->executor, e->tensor_in, e->tensor_width, e->tensor_height,
                                 e->tensor_out, err);
@@ -272,19 +316,25 @@ static int report(const struct engine *e, const struct engine_options *o, double
         printf("latency   %.3f ms (min %.3f, max %.3f)\n", p50, ms[0], ms[runs - 1]);
         printf("processor %.3f ms\n", cpu_ms);
         printf("work      %.1f MMAC, %.1f Gop/s\n", (double)macs * 1e-6, ops * 1e-9);
+        if (e->regions) {
+            printf("regions   %u, which compute %.3f times the multiply-accumulates\n",
+                   e->region_count, (double)e->region_macs / (double)macs);
+        }
         printf("arena     %s\n", sp_tool_bytes(arena, sizeof arena, (double)info.arena_bytes));
         return SP_EXIT_OK;
     }
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
-        json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s}",
-                  "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs", (json_int_t)macs,
+        json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}",
+                  "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs",
+                  (json_int_t)macs,
                   "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes, "backend",
                   srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa, "threads",
                   (json_int_t)info.threads, "runs", (json_int_t)runs, "model", e->model_info.name,
                   "width", (json_int_t)o->width, "height", (json_int_t)o->height, "scale",
                   (json_int_t)e->model_info.scale, "path", e->executor ? "tensor" : "picture", "format",
-                  e->executor ? "" : format_names[e->in.format]));
+                  e->executor ? "" : format_names[e->in.format], "regions",
+                  (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs));
 }
 
 /* Milliseconds of all threads of this process. */
@@ -341,6 +391,7 @@ done:
     free(ms);
     free(e.in.data[0]);
     free(e.out.data[0]);
+    free(e.regions);
     free(e.tensor_in);
     free(e.tensor_out);
     srp_upscaler_destroy(&e.upscaler);

@@ -61,7 +61,7 @@ struct kernel {
 /* Without FORGET the product, which is the same every time, would be moved out of the loop. */
 #define MADD256(k) \
     FORGET(a); \
-    acc##k = _mm256_add_epi32(acc##k, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+    acc##k = _mm256_add_epi32(acc##k, _mm256_madd_epi16(a, b));
 #define DOT256(k) acc##k = _mm256_dpbusd_avx_epi32(acc##k, a, b);
 #define DOT512(k) acc##k = _mm512_dpbusd_epi32(acc##k, a, b);
 #define BF16_512(k) acc##k = _mm512_dpbf16_ps(acc##k, a, b);
@@ -103,7 +103,6 @@ __attribute__((target("avx2"))) static uint32_t int8_madd256(uint64_t rounds, co
     REPEAT12(LOAD256I)
     __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(seed + 32));
     __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(seed + 48));
-    __m256i ones = _mm256_set1_epi16(1);
     ROUNDS(REPEAT12(MADD256))
     __m256i total = _mm256_setzero_si256();
     REPEAT12(MIX256I)
@@ -236,6 +235,22 @@ static uint32_t read_c(uint64_t rounds, const float *seed, const uint8_t *data, 
 
 enum { FP32, INT8, BF16, READ, KERNELS };
 
+/* Whether the processor has it, and SRP_CPU does not ask for less: then the yardstick is what our
+ * kernels may use. */
+static bool may_use(bool has, const char *const *isas)
+{
+    if (!has || getenv("SRP_CPU") == NULL) {
+        return has;
+    }
+    const char *isa = srp_isa();
+    for (; *isas != NULL; isas++) {
+        if (strcmp(isa, *isas) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void choose(struct kernel kernel[KERNELS])
 {
     kernel[FP32] = (struct kernel){"plain C", fp32_c, 2.0 * 32};
@@ -243,26 +258,30 @@ static void choose(struct kernel kernel[KERNELS])
     kernel[BF16] = (struct kernel){"no bf16 dot product instruction", NULL, 0.0};
     kernel[READ] = (struct kernel){"64-bit loads", read_c, 0.0};
 #if X86
+    static const char *const all[] = {"avx2", "avxvnni", "avx512", "avx512bf16", NULL};
+    static const char *const vnni[] = {"avxvnni", NULL};
+    static const char *const wide[] = {"avx512", "avx512bf16", NULL};
+    static const char *const bf16[] = {"avx512bf16", NULL};
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) {
-        kernel[INT8] =
-            (struct kernel){"avx2 vpmaddubsw + vpmaddwd + vpaddd", int8_madd256, 2.0 * 12 * 32};
+    if (may_use(__builtin_cpu_supports("avx2"), all)) {
+        /* exact for all bytes; vpmaddubsw would saturate */
+        kernel[INT8] = (struct kernel){"avx2 vpmaddwd + vpaddd", int8_madd256, 2.0 * 12 * 16};
         kernel[READ] = (struct kernel){"avx2 loads", read256, 0.0};
         if (__builtin_cpu_supports("fma")) {
             kernel[FP32] = (struct kernel){"avx2 vfmadd", fp32_fma256, 2.0 * 12 * 8};
         }
     }
-    if (has_avxvnni()) {
+    if (may_use(has_avxvnni(), vnni)) {
         kernel[INT8] = (struct kernel){"avx-vnni 256 vpdpbusd", int8_dot256, 2.0 * 12 * 32};
     }
-    if (__builtin_cpu_supports("avx512f")) {
+    if (may_use(__builtin_cpu_supports("avx512f"), wide)) {
         kernel[FP32] = (struct kernel){"avx512 vfmadd", fp32_fma512, 2.0 * 24 * 16};
-        if (__builtin_cpu_supports("avx512vnni")) {
-            kernel[INT8] = (struct kernel){"avx512-vnni vpdpbusd", int8_dot512, 2.0 * 24 * 64};
-        }
-        if (__builtin_cpu_supports("avx512bf16")) {
-            kernel[BF16] = (struct kernel){"avx512-bf16 vdpbf16ps", bf16_dot512, 2.0 * 24 * 32};
-        }
+    }
+    if (may_use(__builtin_cpu_supports("avx512vnni"), wide)) {
+        kernel[INT8] = (struct kernel){"avx512-vnni vpdpbusd", int8_dot512, 2.0 * 24 * 64};
+    }
+    if (may_use(__builtin_cpu_supports("avx512bf16"), bf16)) {
+        kernel[BF16] = (struct kernel){"avx512-bf16 vdpbf16ps", bf16_dot512, 2.0 * 24 * 32};
     }
 #endif
 }

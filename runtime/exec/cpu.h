@@ -5,9 +5,8 @@
 
 #include <stdbool.h>
 
-/* True when the AVX2 + FMA kernels may be used. The environment variable SRP_CPU=scalar turns them
- * off, so that the plain C kernels can be tested on any machine. Detected once; safe in any
- * thread. */
+/* True when the AVX2 + FMA kernels may be used: the machine has these instructions and SRP_CPU
+ * (kernels/row.h) does not stay below. Safe in any thread. */
 bool srpi_cpu_avx2(void);
 
 #endif

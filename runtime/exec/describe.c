@@ -100,6 +100,32 @@ static enum srp_err plan_whole(struct description *d, const uint32_t *symbols,
     return SRP_OK;
 }
 
+/* Bytes of a ring's pixels alone: at most those of the ring in the arena. */
+static uint64_t ring_pixels(const struct srpi_stream_tensor *tensor, uint32_t width)
+{
+    return (uint64_t)tensor->ring * width * tensor->factor * tensor->channels * tensor->element;
+}
+
+static uint64_t alive(const struct description *d, uint32_t width)
+{
+    uint64_t rings = 0, most = 0;
+    for (uint32_t s = 0; s < d->program.step_count; s++) {
+        uint64_t local = 0;
+        for (uint32_t t = 0; t < d->graph->tensor_count; t++) {
+            const struct srpi_stream_tensor *tensor = &d->plan.tensors[t];
+            if (tensor->local && tensor->begin <= s && s <= tensor->end) {
+                local += ring_pixels(tensor, width);
+            }
+        }
+        most = local > most ? local : most;
+    }
+    for (uint32_t t = 0; t < d->graph->tensor_count; t++) {
+        const struct srpi_stream_tensor *tensor = &d->plan.tensors[t];
+        rings += tensor->used && !tensor->local ? ring_pixels(tensor, width) : 0;
+    }
+    return rings + d->plan.workers * most;
+}
+
 static enum srp_err plan_picture(struct description *d, const struct srp_plan_params *params,
                                  uint32_t threads, struct srp_error *err)
 {
@@ -122,13 +148,7 @@ static enum srp_err plan_picture(struct description *d, const struct srp_plan_pa
     if (code != SRP_OK) {
         return code;
     }
-    for (uint32_t t = 0; t < d->graph->tensor_count; t++) {
-        const struct srpi_stream_tensor *tensor = &d->plan.tensors[t];
-        if (tensor->used) {
-            d->bound += (uint64_t)tensor->ring * width * tensor->factor * tensor->channels *
-                        tensor->element; /* at most the ring in the arena */
-        }
-    }
+    d->bound = alive(d, width);
     const uint32_t symbols[SRPI_SYMBOL_COUNT] = {0, height, width, 1};
     return plan_whole(d, symbols, err);
 }

@@ -561,6 +561,48 @@ static enum srp_err check_regions(const struct srp_region *regions, uint32_t cou
     return SRP_OK;
 }
 
+static struct srpi_region region_of(const struct srp_region *region, uint32_t width,
+                                    uint32_t height)
+{
+    return (struct srpi_region){.x = {.begin = region->x, .end = region->x + region->width},
+                                .y = {.begin = region->y, .end = region->y + region->height},
+                                .picture_width = width,
+                                .picture_height = height};
+}
+
+/* Both of a region's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
+static uint64_t region_macs(const struct srp_executor *ex, const struct srpi_region *region)
+{
+    uint64_t macs = 0;
+    for (uint32_t s = 0; s < ex->program.step_count; s++) {
+        const struct srpi_step *step = &ex->program.steps[s];
+        const struct srpi_span x = srpi_stream_columns(&ex->stream.plan, region, step->output);
+        const struct srpi_span y = srpi_stream_rows(&ex->stream.plan, region, step->output);
+        macs += srpi_node_weight_count(ex->graph, step->node) * (x.end - x.begin) *
+                (uint64_t)(y.end - y.begin);
+    }
+    return macs;
+}
+
+enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width, uint32_t height,
+                                      const struct srp_region *regions, uint32_t count,
+                                      uint64_t *macs, struct srp_error *err)
+{
+    if (ex == NULL || macs == NULL || (regions == NULL && count > 0)) {
+        return srpi_fail(err, SRP_ERR_USAGE, "counting needs an executor and regions");
+    }
+    enum srp_err code = check_regions(regions, count, width, height, err);
+    if (code == SRP_OK) {
+        code = srp_executor_reserve(ex, width, height, err);
+    }
+    *macs = code == SRP_OK && !ex->streams ? ex->graph->macs_per_pixel * width * height : 0;
+    for (uint32_t r = 0; code == SRP_OK && ex->streams && r < count; r++) {
+        const struct srpi_region region = region_of(&regions[r], width, height);
+        *macs += region_macs(ex, &region);
+    }
+    return code;
+}
+
 enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, uint32_t width,
                                       uint32_t height, const struct srp_region *regions,
                                       uint32_t count, float *out, struct srp_error *err)
@@ -586,15 +628,11 @@ enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, 
                               .codec = srpi_executor_input_codec(ex)};
     const struct srpi_stream_io io = {
         .load = load_tensor, .store = store_tensor, .context = &tensors};
-    struct srpi_region some[64]; /* few at a time: no allocation per frame */
+    struct srpi_region some[256]; /* so many at a time: no allocation per frame */
     for (uint32_t first = 0; code == SRP_OK && first < count;) {
         uint32_t n = 0;
-        for (; n < 64 && first + n < count; n++) {
-            const struct srp_region *r = &regions[first + n];
-            some[n] = (struct srpi_region){.x = {.begin = r->x, .end = r->x + r->width},
-                                           .y = {.begin = r->y, .end = r->y + r->height},
-                                           .picture_width = width,
-                                           .picture_height = height};
+        for (; n < 256 && first + n < count; n++) {
+            some[n] = region_of(&regions[first + n], width, height);
         }
         code = srpi_executor_process(ex, some, n, &io, err);
         first += n;

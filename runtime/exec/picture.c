@@ -190,10 +190,13 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
 {
     const uint32_t channels = loader->channels;
     const struct srpi_view *view = &loader->source[0].view;
-    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && loader->components == 1 &&
-        view->step == 1) {
-        memcpy(row, (const uint8_t *)view->data + (ptrdiff_t)y * view->stride + columns.begin,
-               columns.end - columns.begin);
+    /* Luma, or R, G and B side by side: the codes as they are. */
+    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks &&
+        loader->convert == SRPI_KEEP && view->step == channels) {
+        memcpy(row,
+               (const uint8_t *)view->data + (ptrdiff_t)y * view->stride +
+                   (size_t)columns.begin * channels,
+               (size_t)(columns.end - columns.begin) * channels);
         return;
     }
     const struct srpi_codec raw = {.dtype = codec->dtype,

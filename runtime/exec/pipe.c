@@ -66,15 +66,22 @@ static uint8_t *out_row(const struct srp_picture *picture, uint32_t plane, uint3
     return picture->data[plane] + (ptrdiff_t)y * picture->stride[plane];
 }
 
-/* The tail's part of row y of a channel, pixel after pixel, in work memory. */
+/* The tail's part of row y of a channel: `block` values, and the next pixel's further on. */
+static const float *tail_pixel(const struct srpi_pipe *pipe, uint32_t channel, uint32_t y)
+{
+    const uint32_t block = pipe->block;
+    const char *line = pipe->tail + y / block % pipe->tail_ring * pipe->tail_stride;
+    return (const float *)(const void *)line + (channel * block + y % block) * block;
+}
+
+/* The same, pixel after pixel, in work memory. */
 static const float *tail_row(const struct job *job, uint32_t channel, uint32_t y, float *work)
 {
     const struct srpi_pipe *pipe = job->pipe;
-    const uint32_t block = pipe->block, cell = block * block;
-    const uint32_t channels = pipe->tail_channels * cell;
-    const char *line = pipe->tail + y / block % pipe->tail_ring * pipe->tail_stride;
-    const float *pixel = (const float *)(const void *)line + channel * cell + y % block * block;
-    job->kernels->spread(pixel, work, (pipe->out->width + block - 1) / block, block, channels);
+    const uint32_t block = pipe->block;
+    job->kernels->spread(tail_pixel(pipe, channel, y), work,
+                         (pipe->out->width + block - 1) / block, block,
+                         pipe->tail_channels * block * block);
     return work;
 }
 
@@ -141,7 +148,13 @@ static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint3
                                       &blend.tap);
     }
     if (component == 0 && pipe->tail != NULL) {
-        blend.tail = tail_row(job, 0, y, scratch->row[0]);
+        blend.block = pipe->block;
+        blend.channels = pipe->block * pipe->block;
+        blend.tail = tail_pixel(pipe, 0, y);
+        if (pipe->block == 3) { /* the kernels want 1, 2 or 4 side by side */
+            blend.tail = tail_row(job, 0, y, scratch->row[0]);
+            blend.block = blend.channels = 1;
+        }
     }
     job->kernels->blend(&blend, out, count);
 }
@@ -210,16 +223,17 @@ static void packed_band(const struct job *job, struct srpi_scratch *scratch, uin
     /* Nothing but the tail: straight from the network to bytes. */
     const bool straight = pipe->flat && pipe->tail_channels == 3 && pipe->second == SRPI_KEEP;
     for (uint32_t y = begin; y < end; y++) {
+        uint8_t *to = out_row(out, 0, y);
         if (straight) {
-            for (uint32_t c = 0; c < 3; c++) {
-                tail_row(job, c, y, scratch->row[c]);
-            }
+            const uint32_t cell = pipe->block * pipe->block;
+            job->kernels->interleave_shuffled(tail_pixel(pipe, 0, y), 3 * cell, cell, pipe->block,
+                                              pipe->flat_value, 255.0f, orders[bgra],
+                                              bgra ? 4 : 3, to, out->width);
         } else {
             full_rows(job, scratch, y);
+            job->kernels->interleave((const float *const *)scratch->row, 0.0f, 1.0f, orders[bgra],
+                                     bgra ? 4 : 3, to, out->width);
         }
-        job->kernels->interleave((const float *const *)scratch->row,
-                                 straight ? pipe->flat_value : 0.0f, straight ? 255.0f : 1.0f,
-                                 orders[bgra], bgra ? 4 : 3, out_row(out, 0, y), out->width);
     }
 }
 

@@ -30,8 +30,8 @@ static char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
     const size_t position = ((size_t)y + block->phase[t]) % tensor->ring;
-    return block->stream->arena + tensor->offset + position * tensor->pitch +
-           tensor->pad * pixel_bytes(tensor);
+    char *ring = (tensor->local ? block->area : block->stream->arena) + tensor->offset;
+    return ring + position * tensor->pitch + tensor->pad * pixel_bytes(tensor);
 }
 
 static struct srpi_span columns_of(const struct srpi_block *block, uint32_t t)
@@ -118,7 +118,7 @@ static const void *residual_row(const struct conv *c, uint32_t y)
     }
     const struct srpi_layers *layers = c->block->stream->layers;
     const struct srpi_codec codec = srpi_layers_codec(layers, t);
-    float *wide = (float *)(void *)(c->block->scratch + layers->scratch_size);
+    float *wide = (float *)(void *)(c->block->area + layers->scratch_size);
     srpi_row_load(&codec, row, wide,
                   (size_t)(c->columns.end - c->columns.begin) * tensor_of(c->block, t)->channels);
     return wide;
@@ -138,7 +138,7 @@ static void run_direct(const struct conv *c)
     const struct srpi_span rows = rows_of(c->block, c->out);
     const uint32_t pixels = c->columns.end - c->columns.begin;
     const bool post = c->layer->post != SRPI_ACT_NONE;
-    char *work = c->block->scratch + c->block->stream->layers->scratch_size;
+    char *work = c->block->area + c->block->stream->layers->scratch_size;
     struct srpi_conv_row call = {.pixels = pixels};
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         for (uint32_t i = 0; i < node->kernel_height; i++) {
@@ -161,7 +161,7 @@ static void run_winograd(const struct conv *c)
     /* What was not computed for a region is not there, and only unwanted rows would need it. */
     const uint32_t last = srpi_stream_rows(&c->block->stream->plan, c->block->region, c->in).end;
     struct srpi_winograd_rows call = {.pixels = c->columns.end - c->columns.begin,
-                                      .scratch = c->block->scratch};
+                                      .scratch = c->block->area};
     for (uint32_t y = rows.begin; y < rows.end; y += 4) {
         for (uint32_t i = 0; i < 6; i++) {
             const int64_t from = (int64_t)y + i - 1;
@@ -213,7 +213,7 @@ static struct simple simple_of(const struct srpi_block *block, const struct srpi
                        .codec = srpi_layers_codec(block->stream->layers, step->output)};
     const size_t floats =
         work_floats(block->region->picture_width, &graph_of(block)->tensors[s.out]);
-    s.work[0] = (float *)(void *)(block->scratch + block->stream->layers->scratch_size);
+    s.work[0] = (float *)(void *)(block->area + block->stream->layers->scratch_size);
     s.work[1] = s.work[0] + floats;
     s.work[2] = s.work[1] + floats;
     return s;

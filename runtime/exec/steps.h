@@ -11,7 +11,7 @@ struct srpi_block {
     uint32_t index;        /* of the block in its region */
     uint32_t worker;
     const uint32_t *phase; /* of each tensor's ring: row y is at position (y + phase) % ring */
-    char *scratch;         /* plan.scratch_size bytes of this worker */
+    char *area;            /* plan.area_size bytes of this worker: work memory, local tensors */
 };
 
 void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io *io);

@@ -106,7 +106,7 @@ void srpi_stream_attach(struct srpi_stream *stream, char *arena)
         }
         char *padding = arena + tensor->padding;
         srpi_fill_padding(stream->layers, t, padding, tensor->pitch);
-        for (uint32_t row = 0; row < tensor->ring; row++) {
+        for (uint32_t row = 0; !tensor->local && row < tensor->ring; row++) {
             memcpy(arena + tensor->offset + row * tensor->pitch, padding, tensor->pitch);
         }
     }
@@ -234,8 +234,8 @@ static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
                                          .index = number - place.first_block,
                                          .worker = worker,
                                          .phase = phase,
-                                         .scratch = stream->arena + stream->plan.scratch +
-                                                    worker * stream->plan.scratch_size};
+                                         .area = stream->arena + stream->plan.area +
+                                                 worker * stream->plan.area_size};
         run_block(stream, &block, number);
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kernels/reference.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "kernels/activation.h"
 #include "kernels/resample.h"
 
 size_t srpi_ref_packed_size(uint32_t in_channels, uint32_t out_channels, uint32_t kernel_height,
@@ -44,9 +44,8 @@ static float activate(float x, enum srpi_activation activation, float alpha, flo
         x = x > min ? x : min;
         return x < max ? x : max;
     case SRPI_ACT_TANH:
-        return tanhf(x);
     case SRPI_ACT_SIGMOID:
-        return 1.0f / (1.0f + expf(-x));
+        break; /* whole rows, below */
     }
     return x;
 }
@@ -56,6 +55,11 @@ void srpi_ref_activate(float *data, size_t pixels, uint32_t channels,
                        const float *slope)
 {
     if (activation == SRPI_ACT_NONE) {
+        return;
+    }
+    if (activation == SRPI_ACT_TANH || activation == SRPI_ACT_SIGMOID) {
+        (activation == SRPI_ACT_TANH ? srpi_row_tanh : srpi_row_sigmoid)(data, data,
+                                                                         pixels * channels);
         return;
     }
     for (size_t p = 0; p < pixels; p++) {

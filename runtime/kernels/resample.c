@@ -290,9 +290,27 @@ static void blend_scalar(const struct srpi_blend *blend, uint8_t *out, uint32_t 
             sum = sum + blend->tap[k] * blend->rows[k][x];
         }
         if (blend->tail != NULL) {
-            sum = sum + blend->gain * blend->tail[x];
+            const size_t at = (size_t)(x / blend->block) * blend->channels + x % blend->block;
+            sum = sum + blend->gain * blend->tail[at];
         }
         out[x] = code_of(sum);
+    }
+}
+
+static void interleave_shuffled_scalar(const float *pixel, uint32_t channels, uint32_t cell,
+                                       uint32_t block, float flat, float gain,
+                                       const uint8_t *order, uint32_t step, uint8_t *out,
+                                       uint32_t count)
+{
+    for (uint32_t x = 0; x < count; x++) {
+        for (uint32_t c = 0; c < 3; c++) {
+            const float value = pixel[(size_t)(x / block) * channels + c * cell + x % block];
+            out[order[c]] = code_of(flat + gain * value);
+        }
+        if (step == 4) {
+            out[3] = 255;
+        }
+        out += step;
     }
 }
 
@@ -317,6 +335,7 @@ const struct srpi_resample_kernels srpi_resample_scalar = {
     .narrow = narrow_scalar,
     .spread = spread_scalar,
     .blend = blend_scalar,
+    .interleave_shuffled = interleave_shuffled_scalar,
     .interleave = interleave_scalar,
 };
 

@@ -104,13 +104,15 @@ const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring 
 uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                           const float **rows, const float **taps);
 
-/* A row of bytes: sum of tap[k] * rows[k][x] (`flat` without taps) + gain * tail[x]. */
+/* A row of bytes: sum of tap[k] * rows[k][x] (`flat` without taps), and of `gain` times the tail,
+ * which for pixel x is tail[x / block * channels + x % block]. */
 struct srpi_blend {
     const float *const *rows;
     const float *tap;
     uint32_t taps;
     float flat;
     const float *tail; /* NULL: none */
+    uint32_t block, channels;
     float gain;
 };
 
@@ -130,8 +132,13 @@ struct srpi_resample_kernels {
      * than it uses and write up to 3 more. */
     void (*spread)(const float *pixel, float *out, uint32_t width, uint32_t block,
                    uint32_t channels);
-    /* Rounded and clipped as `narrow`; may read up to 31 more. */
+    /* Rounded and clipped as `narrow`; may read up to 31 pixels more. */
     void (*blend)(const struct srpi_blend *blend, uint8_t *out, uint32_t count);
+    /* interleave() of three channels that are still shuffled: channel c of pixel x * block + j is
+     * pixel[x * channels + c * cell + j]. `count` pixels. */
+    void (*interleave_shuffled)(const float *pixel, uint32_t channels, uint32_t cell,
+                                uint32_t block, float flat, float gain, const uint8_t *order,
+                                uint32_t step, uint8_t *out, uint32_t count);
     /* Interleaved bytes of flat + gain * rows[c][x]: 3 for a pixel, or 4 with a last byte of 255;
      * channel c goes to byte order[c]. May read up to 7 more. */
     void (*interleave)(const float *const *rows, float flat, float gain, const uint8_t *order,

@@ -16,10 +16,47 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
+/* `taps` and `patterns` are constants at each call, so that the tables stay in registers. */
+AVX2 static inline __attribute__((always_inline)) void
+horizontal_narrow(const struct srpi_axis *axis, const float *in, float *out, uint32_t count,
+                  const uint32_t taps, const uint32_t patterns)
+{
+    __m256i lane[3][SRPI_MAX_TAPS];
+    __m256 tap[3][SRPI_MAX_TAPS];
+    UNROLL for (uint32_t r = 0; r < patterns; r++) {
+        UNROLL for (uint32_t k = 0; k < taps; k++) {
+            lane[r][k] = _mm256_loadu_si256((const __m256i *)(const void *)axis->lane[r][k]);
+            tap[r][k] = _mm256_loadu_ps(axis->lane_tap[r][k]);
+        }
+    }
+    const uint32_t advance = axis->advance;
+    for (uint32_t j = 0; j < count; j += 8 * patterns) {
+        UNROLL for (uint32_t r = 0; r < patterns; r++) {
+            const __m256 window = _mm256_loadu_ps(in + axis->start[r]);
+            __m256 sum = _mm256_setzero_ps();
+            UNROLL for (uint32_t k = 0; k < taps; k++) {
+                const __m256 part =
+                    _mm256_mul_ps(tap[r][k], _mm256_permutevar8x32_ps(window, lane[r][k]));
+                sum = k == 0 ? part : _mm256_add_ps(sum, part);
+            }
+            _mm256_storeu_ps(out + j + 8 * r, sum);
+        }
+        in += advance;
+    }
+}
+
 AVX2 static void horizontal_avx2(const struct srpi_axis *axis, const float *in, float *out,
                                  uint32_t count)
 {
     const uint32_t taps = axis->taps;
+    if (axis->narrow && taps == 4 && axis->patterns == 1) {
+        horizontal_narrow(axis, in, out, count, 4, 1);
+        return;
+    }
+    if (axis->narrow && taps == 4 && axis->patterns == 3) {
+        horizontal_narrow(axis, in, out, count, 4, 3);
+        return;
+    }
     for (uint32_t j = 0; j < count; in += axis->advance) {
         for (uint32_t r = 0; r < axis->patterns && j < count; r++, j += 8) {
             const float *from = in + axis->start[r];
@@ -140,15 +177,36 @@ AVX2 static __m256i codes_of(__m256 value)
     return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0f)));
 }
 
-/* `taps` and `has_tail` are constants at each call. Rows and taps are copied: bytes that are stored
- * might be theirs, as far as the compiler knows. */
+/* Eight values of one channel: of two pixels of the network (block 4), four (2) or eight (1). */
+AVX2 static inline __attribute__((always_inline)) __m256 shuffled(const float *pixel,
+                                                                  uint32_t channels,
+                                                                  const uint32_t block)
+{
+    if (block == 1) {
+        return _mm256_loadu_ps(pixel); /* of one channel: all lie side by side */
+    }
+    if (block == 4) {
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(pixel)),
+                                    _mm_loadu_ps(pixel + channels), 1);
+    }
+    __m128 low = _mm_setzero_ps(), high = _mm_setzero_ps();
+    low = _mm_loadl_pi(low, (const __m64 *)(const void *)pixel);
+    low = _mm_loadh_pi(low, (const __m64 *)(const void *)(pixel + channels));
+    high = _mm_loadl_pi(high, (const __m64 *)(const void *)(pixel + 2 * (size_t)channels));
+    high = _mm_loadh_pi(high, (const __m64 *)(const void *)(pixel + 3 * (size_t)channels));
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+
+/* `taps` and `block` (0: no tail) are constants at each call. Rows and taps are copied: bytes that
+ * are stored might be theirs, as far as the compiler knows. */
 AVX2 static inline __attribute__((always_inline)) void
 blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const uint32_t taps,
-          const bool has_tail)
+          const uint32_t block)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256 flat = _mm256_set1_ps(blend->flat), gain = _mm256_set1_ps(blend->gain);
-    const float *const tail = blend->tail;
+    const float *tail = blend->tail;
+    const uint32_t channels = blend->channels;
     const float *rows[SRPI_MAX_TAPS] = {NULL};
     __m256 tap[SRPI_MAX_TAPS];
     UNROLL for (uint32_t k = 0; k < taps; k++) {
@@ -163,8 +221,9 @@ blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const ui
                 const __m256 part = _mm256_mul_ps(tap[k], _mm256_loadu_ps(rows[k] + x + 8 * i));
                 sum = k == 0 ? part : _mm256_add_ps(sum, part);
             }
-            if (has_tail) {
-                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, _mm256_loadu_ps(tail + x + 8 * i)));
+            if (block != 0) {
+                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, shuffled(tail, channels, block)));
+                tail += 8 / block * (size_t)channels;
             }
             codes[i] = codes_of(sum);
         }
@@ -184,49 +243,111 @@ blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const ui
 
 AVX2 static void blend_avx2(const struct srpi_blend *blend, uint8_t *out, uint32_t count)
 {
-    const bool tail = blend->tail != NULL;
+    const uint32_t block = blend->tail == NULL ? 0 : blend->block;
 #define CASE(n)                                                                                    \
-    case n:                                                                                        \
-        tail ? blend_row(blend, out, count, n, true) : blend_row(blend, out, count, n, false);     \
+    case n * 8:                                                                                    \
+        blend_row(blend, out, count, n, 0);                                                        \
+        break;                                                                                     \
+    case n * 8 + 1:                                                                                \
+        blend_row(blend, out, count, n, 1);                                                        \
+        break;                                                                                     \
+    case n * 8 + 2:                                                                                \
+        blend_row(blend, out, count, n, 2);                                                        \
+        break;                                                                                     \
+    case n * 8 + 4:                                                                                \
+        blend_row(blend, out, count, n, 4);                                                        \
         break
-    switch (blend->taps) {
+    switch (blend->taps * 8 + block) {
         CASE(0);
         CASE(1);
         CASE(2);
         CASE(4);
         CASE(6);
-    default:
+    default: /* three values a pixel: for the caller to spread */
         srpi_resample_scalar.blend(blend, out, count);
         break;
     }
 #undef CASE
 }
 
+/* Eight pixels' dwords, a byte for each channel, stored as `step` bytes a pixel. Where that is 3,
+ * four bytes more are written. */
+AVX2 static inline __attribute__((always_inline)) void store_pixels(__m256i pixels, uint32_t step,
+                                                                    uint8_t *out)
+{
+    /* Of four pixels' sixteen bytes, those that are stored. */
+    const __m256i three = _mm256_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
+                                           0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    if (step == 4) {
+        const __m256i alpha = _mm256_set1_epi32((int)0xff000000u);
+        _mm256_storeu_si256((__m256i *)(void *)out, _mm256_or_si256(pixels, alpha));
+        return;
+    }
+    pixels = _mm256_shuffle_epi8(pixels, three);
+    _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(pixels));
+    _mm_storeu_si128((__m128i *)(void *)(out + 12), _mm256_extracti128_si256(pixels, 1));
+}
+
+/* As many pixels as can be stored without reaching beyond; returns their number. */
+AVX2 static inline __attribute__((always_inline)) uint32_t
+interleave_block(const float *pixel, uint32_t channels, uint32_t cell, const uint32_t block,
+                 float flat, float gain, const uint8_t *order, const uint32_t step, uint8_t *out,
+                 uint32_t count)
+{
+    const __m256 offset = _mm256_set1_ps(flat), factor = _mm256_set1_ps(gain);
+    const __m128i shift[3] = {_mm_cvtsi32_si128(8 * order[0]), _mm_cvtsi32_si128(8 * order[1]),
+                              _mm_cvtsi32_si128(8 * order[2])};
+    uint32_t x = 0;
+    for (; x + 10 <= count; x += 8) {
+        __m256i pixels = _mm256_setzero_si256();
+        UNROLL for (uint32_t c = 0; c < 3; c++) {
+            const __m256 value = shuffled(pixel + (size_t)c * cell, channels, block);
+            const __m256i code =
+                codes_of(_mm256_add_ps(offset, _mm256_mul_ps(factor, value)));
+            pixels = _mm256_or_si256(pixels, _mm256_sll_epi32(code, shift[c]));
+        }
+        store_pixels(pixels, step, out);
+        out += 8 * step;
+        pixel += 8 / block * (size_t)channels;
+    }
+    return x;
+}
+
+AVX2 static void interleave_shuffled_avx2(const float *pixel, uint32_t channels, uint32_t cell,
+                                          uint32_t block, float flat, float gain,
+                                          const uint8_t *order, uint32_t step, uint8_t *out,
+                                          uint32_t count)
+{
+    uint32_t x = 0;
+    if (block == 4 && step == 3) {
+        x = interleave_block(pixel, channels, cell, 4, flat, gain, order, 3, out, count);
+    } else if (block == 4) {
+        x = interleave_block(pixel, channels, cell, 4, flat, gain, order, 4, out, count);
+    } else if (block == 2 && step == 3) {
+        x = interleave_block(pixel, channels, cell, 2, flat, gain, order, 3, out, count);
+    } else if (block == 2) {
+        x = interleave_block(pixel, channels, cell, 2, flat, gain, order, 4, out, count);
+    }
+    srpi_resample_scalar.interleave_shuffled(pixel + x / block * (size_t)channels, channels, cell,
+                                             block, flat, gain, order, step,
+                                             out + (size_t)x * step, count - x);
+}
+
 AVX2 static void interleave_avx2(const float *const *rows, float flat, float gain,
                                  const uint8_t *order, uint32_t step, uint8_t *out, uint32_t count)
 {
-    /* Of each pixel's dword, and of four pixels' sixteen bytes, those that are stored. */
-    const __m256i three = _mm256_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
-                                           0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
     const __m256 offset = _mm256_set1_ps(flat), factor = _mm256_set1_ps(gain);
     uint32_t x = 0;
     /* The last pixels one by one: sixteen bytes are stored for twelve. */
     for (; x + 10 <= count; x += 8) {
-        __m256i pixels = step == 4 ? _mm256_set1_epi32((int)0xff000000u) : _mm256_setzero_si256();
+        __m256i pixels = _mm256_setzero_si256();
         UNROLL for (uint32_t c = 0; c < 3; c++) {
             const __m256 value =
                 _mm256_add_ps(offset, _mm256_mul_ps(factor, _mm256_loadu_ps(rows[c] + x)));
             pixels = _mm256_or_si256(
                 pixels, _mm256_sll_epi32(codes_of(value), _mm_cvtsi32_si128(8 * order[c])));
         }
-        if (step == 4) {
-            _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)x * 4), pixels);
-        } else {
-            pixels = _mm256_shuffle_epi8(pixels, three);
-            uint8_t *to = out + (size_t)x * 3;
-            _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(pixels));
-            _mm_storeu_si128((__m128i *)(void *)(to + 12), _mm256_extracti128_si256(pixels, 1));
-        }
+        store_pixels(pixels, step, out + (size_t)x * step);
     }
     const float *const left[3] = {rows[0] + x, rows[1] + x, rows[2] + x};
     srpi_resample_scalar.interleave(left, flat, gain, order, step, out + (size_t)x * step,
@@ -240,6 +361,7 @@ static const struct srpi_resample_kernels kernels_avx2 = {
     .narrow = narrow_avx2,
     .spread = spread_avx2,
     .blend = blend_avx2,
+    .interleave_shuffled = interleave_shuffled_avx2,
     .interleave = interleave_avx2,
 };
 const struct srpi_resample_kernels *const srpi_resample_avx2 = &kernels_avx2;

@@ -94,7 +94,10 @@ struct srpi_graph {
     uint32_t halo;                /* receptive field radius, input tensor pixels, rounded up */
     uint64_t macs_per_pixel;      /* of all convolutions, per pixel of the input tensor */
     uint64_t parameter_count;     /* weights, biases and slopes */
-    void *memory;                 /* owner of everything above */
+    /* [tensor_count][2], owned by the model: least and greatest value that int8 codes of a tensor
+     * have to hold, low <= 0 <= high, low < high; 0, 0 for input and output. NULL: not stated. */
+    const float *ranges;
+    void *memory;                 /* owner of everything else */
 };
 
 /* Reads and validates a graph. On success *out is filled (weight pointers are NULL) and

@@ -77,9 +77,54 @@ static enum srp_err find_part(const struct srpi_graph *g, const struct srpi_node
     return SRP_OK;
 }
 
+/* Whether tensor t may come with a range: all but the graph's input and output. */
+static bool takes_range(const struct srpi_graph *g, uint32_t t)
+{
+    return t != g->input && t != g->output;
+}
+
+static const struct srpi_array *find_range(const struct srpi_graph *g,
+                                           const struct srpi_safetensors *file, uint32_t t,
+                                           char name[SRP_MAX_NAME + 16])
+{
+    snprintf(name, SRP_MAX_NAME + 16, "%s.range", g->tensors[t].name);
+    return takes_range(g, t) ? srpi_safetensors_find(file, name) : NULL;
+}
+
+/* All tensors have a range, or none has. */
+static enum srp_err match_ranges(const struct srpi_graph *g, const struct srpi_safetensors *file,
+                                 uint8_t *claimed, bool *has_ranges, struct srp_error *err)
+{
+    char name[SRP_MAX_NAME + 16];
+    *has_ranges = false;
+    for (uint32_t t = 0; t < g->tensor_count; t++) {
+        *has_ranges = *has_ranges || find_range(g, file, t, name) != NULL;
+    }
+    for (uint32_t t = 0; *has_ranges && t < g->tensor_count; t++) {
+        const struct srpi_array *array = find_range(g, file, t, name);
+        if (!takes_range(g, t)) {
+            continue;
+        }
+        if (array == NULL) {
+            return srpi_fail(err, SRP_ERR_PARAMS,
+                             "%s: tensor '%s' is missing where others have a range", file->file,
+                             name);
+        }
+        if (array->rank != 1 || array->shape[0] != 2) {
+            char has[64];
+            put_shape(has, sizeof(has), array->shape, array->rank);
+            return srpi_fail(err, SRP_ERR_PARAMS,
+                             "%s: tensor '%s': shape [%s] where a range is [2]", file->file, name,
+                             has);
+        }
+        claimed[array - file->arrays] = 1;
+    }
+    return SRP_OK;
+}
+
 /* Every array that the graph wants is there, and no other. */
 static enum srp_err match(const struct srpi_graph *g, const struct srpi_safetensors *file,
-                          struct srp_error *err)
+                          bool *has_ranges, struct srp_error *err)
 {
     uint8_t *claimed = calloc((size_t)file->count + 1, 1);
     enum srp_err rc = SRP_OK;
@@ -95,6 +140,9 @@ static enum srp_err match(const struct srpi_graph *g, const struct srpi_safetens
                 claimed[array - file->arrays] = 1;
             }
         }
+    }
+    if (rc == SRP_OK) {
+        rc = match_ranges(g, file, claimed, has_ranges, err);
     }
     for (uint32_t i = 0; rc == SRP_OK && i < file->count; i++) {
         if (!claimed[i]) {
@@ -118,7 +166,7 @@ static void set_part(struct srpi_node *node, enum part part, const float *values
 }
 
 /* Points the nodes into model->parameters, in the order in which they are laid out there. */
-static void lay_out(struct srp_model *model)
+static void lay_out(struct srp_model *model, bool has_ranges)
 {
     struct srpi_graph *g = &model->graph;
     float *next = model->parameters;
@@ -134,16 +182,18 @@ static void lay_out(struct srp_model *model)
             next += part == PART_WEIGHT ? srpi_node_weight_count(g, &g->nodes[i]) : shape[0];
         }
     }
+    g->ranges = has_ranges ? next : NULL;
 }
 
 /* Takes the graph over in every case. */
-static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph,
+static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph, bool has_ranges,
                              struct srp_error *err)
 {
     size_t bytes = 0;
     struct srp_model *model = calloc(1, sizeof(*model));
+    const size_t ranges = has_ranges ? 2 * (size_t)graph->tensor_count : 0;
     bool fits = graph->parameter_count <= SRP_MAX_PARAMETERS &&
-                srpi_mul((size_t)graph->parameter_count, sizeof(float), &bytes) &&
+                srpi_mul((size_t)graph->parameter_count + ranges, sizeof(float), &bytes) &&
                 srpi_add(bytes, PARAMETER_ALIGNMENT, &bytes);
 
     bytes -= bytes % PARAMETER_ALIGNMENT; /* aligned_alloc wants a multiple */
@@ -158,8 +208,31 @@ static enum srp_err allocate(struct srp_model **out, struct srpi_graph *graph,
     memset(model->parameters, 0, bytes);
     atomic_init(&model->references, 1);
     model->graph = *graph;
-    lay_out(model);
+    lay_out(model, has_ranges);
     *out = model;
+    return SRP_OK;
+}
+
+/* `out`: two floats for each tensor, zeros for those without a range. */
+static enum srp_err load_ranges(const struct srpi_graph *g, const struct srpi_safetensors *file,
+                                float *out, struct srp_error *err)
+{
+    char name[SRP_MAX_NAME + 16];
+    for (uint32_t t = 0; t < g->tensor_count; t++, out += 2) {
+        const struct srpi_array *array = find_range(g, file, t, name);
+        if (array == NULL) {
+            continue;
+        }
+        enum srp_err rc = srpi_array_to_f32(file, array, out, err);
+        if (rc != SRP_OK) {
+            return rc;
+        }
+        if (!(out[0] <= 0.0f && out[1] >= 0.0f && out[0] < out[1])) {
+            return srpi_fail(err, SRP_ERR_FORMAT,
+                             "%s: tensor '%s': %g to %g is no range that holds 0 and more",
+                             file->file, name, (double)out[0], (double)out[1]);
+        }
+    }
     return SRP_OK;
 }
 
@@ -182,7 +255,7 @@ static enum srp_err load(struct srp_model *model, const struct srpi_safetensors 
             }
         }
     }
-    return SRP_OK;
+    return g->ranges != NULL ? load_ranges(g, file, next, err) : SRP_OK;
 }
 
 enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
@@ -191,6 +264,7 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     struct srpi_graph graph = {0};
     struct srpi_safetensors file = {0};
     struct srp_model *model = NULL;
+    bool has_ranges = false;
 
     if (out == NULL || params == NULL) {
         return srpi_fail(err, SRP_ERR_USAGE, "srp_model_create: out and params must not be NULL");
@@ -202,10 +276,10 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     }
     rc = srpi_safetensors_read(&file, &params->parameters, err);
     if (rc == SRP_OK) {
-        rc = match(&graph, &file, err);
+        rc = match(&graph, &file, &has_ranges, err);
     }
     if (rc == SRP_OK) {
-        rc = allocate(&model, &graph, err);
+        rc = allocate(&model, &graph, has_ranges, err);
     } else {
         srpi_graph_free(&graph);
     }
@@ -252,7 +326,7 @@ enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_bl
     *out = NULL;
     enum srp_err rc = srpi_graph_read(&g, graph, err);
     if (rc == SRP_OK) {
-        rc = allocate(&model, &g, err);
+        rc = allocate(&model, &g, false, err);
     }
     if (rc != SRP_OK) {
         return rc;

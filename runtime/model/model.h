@@ -11,7 +11,8 @@
 struct srp_model {
     atomic_uint references;
     struct srpi_graph graph; /* parameters are bound */
-    float *parameters;       /* graph.parameter_count floats, 64-byte aligned; nodes point here */
+    float *parameters;       /* graph.parameter_count floats and the ranges, 64-byte aligned; the
+                                graph points here */
 };
 
 /* The graph lives as long as the caller's reference. */

@@ -15,8 +15,8 @@
 #define LENGTH_BYTES 8u
 /* "N.weight": a node's name and the longest suffix. */
 #define MAX_ARRAY_NAME (SRP_MAX_NAME + 8u)
-/* Weight, bias and slope of each node, and __metadata__. */
-#define MAX_ARRAYS (3u * SRP_MAX_NODES)
+/* Weight, bias and slope of each node and the range of its output; and __metadata__. */
+#define MAX_ARRAYS (4u * SRP_MAX_NODES)
 
 static const char *const dtype_words[] = {"F32", "F16", "BF16"};
 static const uint32_t dtype_bytes[] = {4, 2, 2};

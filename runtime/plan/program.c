@@ -29,7 +29,8 @@ static const struct srpi_node *final_shuffle(const struct srpi_graph *graph, uin
     }
     const struct srpi_node *node = &graph->nodes[producer];
     return node->op == SRPI_OP_DEPTH_TO_SPACE && node->order == SRPI_ORDER_CRD &&
-                   node->block == graph->scale && graph->tensors[node->inputs[0]].factor == 1
+                   node->block == graph->scale && node->inputs[0] != graph->input &&
+                   graph->tensors[node->inputs[0]].factor == 1
                ? node
                : NULL;
 }

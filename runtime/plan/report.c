@@ -190,10 +190,10 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         life_of(r, t, &begin, &end);
         snprintf(size, sizeof(size), "%" PRIu64 " x %" PRIu64 " x %" PRIu32, height, width,
                  tensor->channels);
-        fprintf(out, "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu  %10zu  %10zu  ",
+        fprintf(out, "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
                 name_width, g->tensors[t].name, size, dtype_name[tensor->dtype], tensor->lag,
-                tensor->halo, tensor->ring, tensor->pitch, tensor->offset,
-                tensor->ring * tensor->pitch);
+                tensor->halo, tensor->ring, tensor->pitch, tensor->local ? "+" : " ",
+                tensor->offset, tensor->ring * tensor->pitch);
         if (end == r->program->step_count) {
             fprintf(out, "%" PRIu32 "..writer\n", begin);
         } else {
@@ -201,11 +201,11 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         }
     }
     fprintf(out,
-            "arena         %10.3f MiB, of it %.3f MiB work memory (%" PRIu32 " x %zu bytes)\n"
-            "lower bound   %10.3f MiB: the rings' pixels alone\n",
-            (double)plan->arena_bytes / MEBIBYTE,
-            (double)plan->workers * (double)plan->scratch_size / MEBIBYTE, plan->workers,
-            plan->scratch_size, (double)r->bound / MEBIBYTE);
+            "arena         %10.3f MiB, of it %" PRIu32 " x %zu bytes of work memory and tensors that "
+            "live in one block (+)\n"
+            "lower bound   %10.3f MiB: the pixels alone\n",
+            (double)plan->arena_bytes / MEBIBYTE, plan->workers, plan->area_size,
+            (double)r->bound / MEBIBYTE);
     if (r->whole == NULL) {
         fprintf(out, "whole tensors above the limit of %.0f MiB\n", SRP_MAX_ARENA_BYTES / MEBIBYTE);
     } else {
@@ -339,11 +339,11 @@ static json_t *json_memory(const struct srpi_report *r, uint32_t t)
     uint32_t begin = 0, end = 0;
     size_of(r, t, &height, &width);
     life_of(r, t, &begin, &end);
-    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:[o,o]}", "size", number(height),
+    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:[o,o]}", "size", number(height),
                      number(width), number(tensor->channels), "lag", number(tensor->lag), "halo",
                      number(tensor->halo), "padding_pixels", number(tensor->pad), "ring_rows",
-                     number(tensor->ring), "row_bytes", number(tensor->pitch), "offset",
-                     number(tensor->offset), "bytes", number(tensor->ring * tensor->pitch), "steps",
+                     number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
+                     tensor->local, "offset", number(tensor->offset), "bytes", number(tensor->ring * tensor->pitch), "steps",
                      number(begin), number(end));
 }
 
@@ -405,8 +405,8 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
             ? json_object()
             : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture", number(r->width),
                         number(r->height), "block_rows", number(r->plan->block), "arena_bytes",
-                        number(r->plan->arena_bytes), "work_bytes",
-                        number((uint64_t)r->plan->workers * r->plan->scratch_size),
+                        number(r->plan->arena_bytes), "area_bytes",
+                        number(r->plan->area_size),
                         "lower_bound_bytes", number(r->bound), "whole_arena_bytes",
                         whole ? number(whole->arena_bytes) : json_null(),
                         "whole_lower_bound_bytes",

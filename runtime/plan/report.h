@@ -23,7 +23,7 @@ struct srpi_report {
     const struct srpi_stream_plan *plan;
     const struct srpi_layout *whole;     /* whole tensors, step after step, instead of rings; NULL:
                                             above the limit */
-    uint64_t bound;                      /* bytes of what is alive in the rings, without padding,
+    uint64_t bound;                      /* bytes of the pixels that are alive, without padding,
                                             alignment and work memory */
 };
 

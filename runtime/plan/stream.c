@@ -6,6 +6,7 @@
 
 #include "model/checked.h"
 #include "model/error.h"
+#include "plan/place.h"
 
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
@@ -100,6 +101,74 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
     }
 }
 
+/* Whether all that step `s` reads of tensor t was written in the same block. */
+static bool reads_locally(const struct srpi_stream_plan *plan, uint32_t s, uint32_t t)
+{
+    const struct srpi_step *step = &plan->program->steps[s];
+    const struct srpi_stream_tensor *in = &plan->tensors[t], *out = &plan->tensors[step->output];
+    bool local = true;
+    for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+        if (srpi_step_read(step, i) == t) {
+            local = local && radius_of(step, i) == 0 && in->grid == 1 && out->grid == 1 &&
+                    out->lag == in->lag * ratio_of(plan->program->graph, step, i);
+        }
+    }
+    return local;
+}
+
+static void find_locals(struct srpi_stream_plan *plan)
+{
+    const struct srpi_program *program = plan->program;
+    for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        tensor->local = tensor->used && t != program->wanted && t != program->graph->input;
+        tensor->begin = program->writer[t];
+    }
+    for (uint32_t s = 0; s < program->step_count; s++) {
+        const struct srpi_step *step = &program->steps[s];
+        for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+            const uint32_t t = srpi_step_read(step, i);
+            struct srpi_stream_tensor *tensor = &plan->tensors[t];
+            tensor->end = s;
+            tensor->local = tensor->local && reads_locally(plan, s, t);
+        }
+    }
+}
+
+/* Offsets of the local tensors behind a worker's work memory. */
+static enum srp_err place_locals(struct srpi_stream_plan *plan, struct srp_error *err)
+{
+    const uint32_t tensors = plan->program->graph->tensor_count;
+    struct srpi_place_item *items = calloc(tensors, sizeof(items[0]));
+    struct srpi_placement placement = {0};
+    uint32_t count = 0;
+    if (items == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a plan");
+    }
+    for (uint32_t t = 0; t < tensors; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (!tensor->local) {
+            continue;
+        }
+        struct srpi_place_item *item = &items[count++];
+        *item = (struct srpi_place_item){.begin = tensor->begin, .end = tensor->end};
+        if (!srpi_mul(tensor->ring, tensor->pitch, &item->size)) {
+            item->size = SIZE_MAX; /* refused below */
+        }
+    }
+    const enum srp_err code = srpi_place(items, count, ALIGN, SRPI_PLACE_FULL, &placement, err);
+    count = 0;
+    for (uint32_t t = 0; code == SRP_OK && t < tensors; t++) {
+        if (plan->tensors[t].local) {
+            plan->tensors[t].offset = plan->area_size + items[count++].offset;
+        }
+    }
+    free(items);
+    plan->local_bound = placement.lower_bound;
+    plan->local_size = placement.total;
+    return code;
+}
+
 /* Bytes of one row in memory. */
 static bool row_bytes(const struct srpi_stream_tensor *t, const struct srpi_stream_params *params,
                       size_t *bytes)
@@ -137,13 +206,22 @@ static uint32_t choose_block(const struct srpi_stream_plan *plan)
     return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
 }
 
-static bool place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
+static enum srp_err too_large(const struct srpi_stream_params *params, struct srp_error *err)
+{
+    return srpi_fail(err, SRP_ERR_LIMIT,
+                     "model '%s' at %ux%u needs more than %llu bytes of intermediates",
+                     params->program->graph->name, params->width, params->height,
+                     SRP_MAX_ARENA_BYTES);
+}
+
+static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params,
+                          struct srp_error *err)
 {
     const struct srpi_graph *graph = plan->program->graph;
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         if (tensor->used && !row_bytes(tensor, params, &tensor->pitch)) {
-            return false;
+            return too_large(params, err);
         }
     }
     plan->block = params->block != 0 ? params->block : choose_block(plan);
@@ -152,15 +230,26 @@ static bool place(struct srpi_stream_plan *plan, const struct srpi_stream_params
         if (!tensor->used) {
             continue;
         }
-        /* What readers look back at, and what the blocks under way write. */
-        tensor->ring += tensor->factor * plan->block * plan->workers;
-        if (!take(plan, tensor->ring, tensor->pitch, &tensor->offset) ||
+        const uint32_t rows = tensor->factor * plan->block;
+        if (tensor->local) {
+            tensor->ring = rows;
+        } else {
+            /* What readers look back at, and what the blocks under way write. */
+            tensor->ring += rows * plan->workers;
+        }
+        if ((!tensor->local && !take(plan, tensor->ring, tensor->pitch, &tensor->offset)) ||
             !take(plan, 1, tensor->pitch, &tensor->padding)) {
-            return false;
+            return too_large(params, err);
         }
     }
-    plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    return take(plan, plan->workers, plan->scratch_size, &plan->scratch);
+    plan->area_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    const enum srp_err code = place_locals(plan, err);
+    if (code != SRP_OK) {
+        return code;
+    }
+    plan->area_size += plan->local_size;
+    return take(plan, plan->workers, plan->area_size, &plan->area) ? SRP_OK
+                                                                  : too_large(params, err);
 }
 
 enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
@@ -191,13 +280,12 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
     }
     find_lags(plan, params);
     find_halos(plan, params);
-    if (!place(plan, params)) {
+    find_locals(plan);
+    const enum srp_err code = place(plan, params, err);
+    if (code != SRP_OK) {
         srpi_stream_plan_destroy(plan);
-        return srpi_fail(err, SRP_ERR_LIMIT,
-                         "model '%s' at %ux%u needs more than %llu bytes of intermediates",
-                         graph->name, params->width, params->height, SRP_MAX_ARENA_BYTES);
     }
-    return SRP_OK;
+    return code;
 }
 
 void srpi_stream_plan_destroy(struct srpi_stream_plan *plan)

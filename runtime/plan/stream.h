@@ -46,8 +46,12 @@ struct srpi_stream_tensor {
     uint32_t halo;
     uint32_t pad;     /* pixels of padding in front of and behind each row */
     uint32_t ring;    /* rows in memory */
+    bool local;       /* read in the block in which it is written, and nowhere else: each worker has
+                         a ring of its own, in memory that other local tensors use too, after their
+                         lives in the block */
+    uint32_t begin, end; /* local: first and last step of its life in a block */
     size_t pitch;     /* bytes from row to row of the ring; pixel 0 is `pad` pixels behind */
-    size_t offset;    /* of the ring in the arena */
+    size_t offset;    /* of the ring in the arena; local: in the worker's area */
     size_t padding;   /* in the arena: a row of padding alone */
 };
 
@@ -67,9 +71,12 @@ struct srpi_stream_params {
 struct srpi_stream_plan {
     const struct srpi_program *program;
     uint32_t workers, block;
-    uint32_t sink_lag;  /* in rows of the wanted tensor */
+    uint32_t sink_lag;   /* in rows of the wanted tensor */
     struct srpi_stream_tensor *tensors; /* graph->tensor_count */
-    size_t scratch, scratch_size; /* first worker's place in the arena; bytes for each */
+    /* Each worker's area: work memory, then local tensors. Place of the first in the arena; bytes
+     * of each; the least that the local tensors need, and what they got. */
+    size_t area, area_size;
+    size_t local_bound, local_size;
     size_t arena_bytes;
 };
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "kernels/reference.h"
-#include "model/checked.h"
 #include "model/error.h"
 
 /* ---- the picture ----------------------------------------------------------------------------- */
@@ -88,7 +87,7 @@ uint8_t srpi_calibration_code(enum srp_colour_space colour, uint32_t c, uint32_t
 
 /* ---- one step in f32 ------------------------------------------------------------------------- */
 
-static void run_conv(const struct srpi_graph *graph, const struct srpi_node *node, uint32_t width,
+static void convolve(const struct srpi_graph *graph, const struct srpi_node *node, uint32_t width,
                      uint32_t height, const float *packed, const float *in, float *out)
 {
     const struct srpi_tensor *tensor = &graph->tensors[node->inputs[0]];
@@ -110,7 +109,7 @@ static void run_conv(const struct srpi_graph *graph, const struct srpi_node *nod
     srpi_ref_conv2d(&conv, in, out, 0, conv.height);
 }
 
-static void run_concat(const struct srpi_graph *graph, const struct srpi_node *node, size_t pixels,
+static void concatenate(const struct srpi_graph *graph, const struct srpi_node *node, size_t pixels,
                        float *const *tensors)
 {
     uint32_t offset = 0;
@@ -136,7 +135,7 @@ void srpi_step_run(const struct srpi_graph *graph, const struct srpi_step *step,
 
     switch (node->op) {
     case SRPI_OP_CONV2D:
-        run_conv(graph, node, width, height, packed, first, out);
+        convolve(graph, node, width, height, packed, first, out);
         if (step->residual != SRPI_NO_TENSOR) {
             srpi_ref_add(out, tensors[step->residual], out, pixels * to->channels);
         }
@@ -150,7 +149,7 @@ void srpi_step_run(const struct srpi_graph *graph, const struct srpi_step *step,
         }
         break;
     case SRPI_OP_CONCAT:
-        run_concat(graph, node, pixels, tensors);
+        concatenate(graph, node, pixels, tensors);
         break;
     case SRPI_OP_SLICE:
         srpi_ref_slice(first, in->channels, node->first, out, to->channels, pixels);
@@ -228,7 +227,7 @@ static bool find_range(const float *values, size_t count, struct srpi_range *ran
     return true;
 }
 
-struct run {
+struct trial {
     const struct srpi_program *program;
     uint32_t width, height;
     const bool *wanted;
@@ -236,18 +235,19 @@ struct run {
     float **tensors; /* NULL: not there */
 };
 
-static enum srp_err run_one(struct run *run, uint32_t index, struct srpi_range *ranges,
+static enum srp_err try_step(struct trial *trial, uint32_t index, struct srpi_range *ranges,
                             struct srp_error *err)
 {
-    const struct srpi_graph *graph = run->program->graph;
-    const struct srpi_step *step = &run->program->steps[index];
+    const struct srpi_graph *graph = trial->program->graph;
+    const struct srpi_step *step = &trial->program->steps[index];
     const struct srpi_tensor *to = &graph->tensors[step->output];
     /* Bounded by choose_size and the limits: no overflow. */
-    const size_t count = (size_t)run->width * to->factor * run->height * to->factor * to->channels;
+    const size_t count =
+        (size_t)trial->width * to->factor * trial->height * to->factor * to->channels;
     float *packed = NULL;
     enum srp_err rc = SRP_OK;
 
-    run->tensors[step->output] = malloc(count * sizeof(float));
+    trial->tensors[step->output] = malloc(count * sizeof(float));
     if (step->node->op == SRPI_OP_CONV2D) {
         const uint32_t in = graph->tensors[step->node->inputs[0]].channels;
         const uint32_t kh = step->node->kernel_height, kw = step->node->kernel_width;
@@ -256,15 +256,15 @@ static enum srp_err run_one(struct run *run, uint32_t index, struct srpi_range *
             srpi_ref_pack(packed, step->node->weight, in, to->channels, kh, kw);
         }
     }
-    if (run->tensors[step->output] == NULL ||
+    if (trial->tensors[step->output] == NULL ||
         (step->node->op == SRPI_OP_CONV2D && packed == NULL)) {
         rc = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the ranges of '%s'", graph->name);
     } else {
-        srpi_step_run(graph, step, run->width, run->height, packed, run->tensors);
+        srpi_step_run(graph, step, trial->width, trial->height, packed, trial->tensors);
     }
     free(packed);
-    if (rc == SRP_OK && run->wanted[step->output] &&
-        !find_range(run->tensors[step->output], count, &ranges[step->output])) {
+    if (rc == SRP_OK && trial->wanted[step->output] &&
+        !find_range(trial->tensors[step->output], count, &ranges[step->output])) {
         rc = srpi_fail(err, SRP_ERR_NONFINITE,
                        "graph '%s': tensor '%s' becomes infinite: no range for int8", graph->name,
                        to->name);
@@ -276,45 +276,45 @@ enum srp_err srpi_calibrate(const struct srpi_program *program, const bool *want
                             struct srpi_range *ranges, struct srp_error *err)
 {
     const struct srpi_graph *graph = program->graph;
-    struct run run = {.program = program, .wanted = wanted};
+    struct trial trial = {.program = program, .wanted = wanted};
     enum srp_err rc = SRP_OK;
 
-    run.needed = calloc(graph->tensor_count, sizeof(run.needed[0]));
-    run.tensors = calloc(graph->tensor_count, sizeof(run.tensors[0]));
-    choose_size(graph, &run.width, &run.height);
-    if (run.needed != NULL && run.tensors != NULL) {
-        run.tensors[graph->input] = make_input(graph, run.width, run.height);
+    trial.needed = calloc(graph->tensor_count, sizeof(trial.needed[0]));
+    trial.tensors = calloc(graph->tensor_count, sizeof(trial.tensors[0]));
+    choose_size(graph, &trial.width, &trial.height);
+    if (trial.needed != NULL && trial.tensors != NULL) {
+        trial.tensors[graph->input] = make_input(graph, trial.width, trial.height);
     }
-    if (run.needed == NULL || run.tensors == NULL || run.tensors[graph->input] == NULL) {
+    if (trial.needed == NULL || trial.tensors == NULL || trial.tensors[graph->input] == NULL) {
         rc = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the ranges of '%s'", graph->name);
         goto done;
     }
     for (uint32_t s = program->step_count; s-- > 0;) {
         const struct srpi_step *step = &program->steps[s];
-        run.needed[step->output] = run.needed[step->output] || wanted[step->output];
-        for (uint32_t i = 0; run.needed[step->output] && i < srpi_step_reads(step); i++) {
-            run.needed[srpi_step_read(step, i)] = true;
+        trial.needed[step->output] = trial.needed[step->output] || wanted[step->output];
+        for (uint32_t i = 0; trial.needed[step->output] && i < srpi_step_reads(step); i++) {
+            trial.needed[srpi_step_read(step, i)] = true;
         }
     }
     for (uint32_t s = 0; rc == SRP_OK && s < program->step_count; s++) {
         const struct srpi_step *step = &program->steps[s];
-        if (!run.needed[step->output]) {
+        if (!trial.needed[step->output]) {
             continue;
         }
-        rc = run_one(&run, s, ranges, err);
+        rc = try_step(&trial, s, ranges, err);
         for (uint32_t i = 0; rc == SRP_OK && i < srpi_step_reads(step); i++) {
             const uint32_t t = srpi_step_read(step, i);
             if (last_reader(program, t) == s) {
-                free(run.tensors[t]);
-                run.tensors[t] = NULL;
+                free(trial.tensors[t]);
+                trial.tensors[t] = NULL;
             }
         }
     }
 done:
-    for (uint32_t t = 0; run.tensors != NULL && t < graph->tensor_count; t++) {
-        free(run.tensors[t]);
+    for (uint32_t t = 0; trial.tensors != NULL && t < graph->tensor_count; t++) {
+        free(trial.tensors[t]);
     }
-    free(run.tensors);
-    free(run.needed);
+    free(trial.tensors);
+    free(trial.needed);
     return rc;
 }

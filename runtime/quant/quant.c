@@ -146,15 +146,18 @@ static enum srp_err find_ranges(struct work *work, struct srp_error *err)
 {
     const struct srpi_graph *graph = work->graph;
     bool any = false;
-    find_limits(work);
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         work->wanted[t] = work->program->used[t] && work->group[t] != graph->input &&
                           work->quant->tensors[t].dtype == SRPI_Q8;
         any = any || work->wanted[t];
     }
-    if (!any) {
+    for (uint32_t t = 0; graph->ranges != NULL && t < graph->tensor_count; t++) {
+        work->ranges[t] = (struct srpi_range){graph->ranges[2 * t], graph->ranges[2 * t + 1]};
+    }
+    if (!any || graph->ranges != NULL) {
         return SRP_OK;
     }
+    find_limits(work);
     enum srp_err rc = srpi_calibrate(work->program, work->wanted, work->ranges, err);
     for (uint32_t t = 0; rc == SRP_OK && t < graph->tensor_count; t++) {
         struct srpi_range *range = &work->ranges[t];

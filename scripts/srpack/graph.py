@@ -320,6 +320,8 @@ def load_parameters(module, path) -> None:
         tensors = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: {error}") from None
+    # Ranges are for int8 execution alone.
+    tensors = {name: value for name, value in tensors.items() if not name.endswith(".range")}
     expected = module.named_tensors()
     if tensors.keys() != expected.keys():
         name = sorted(tensors.keys() ^ expected.keys())[0]

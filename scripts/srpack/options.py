@@ -13,6 +13,7 @@ EPILOG = """examples:
   srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 3 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
   srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
+  srpack import model.onnx -o models/mine-x2   a network of your own: srpack import --help
 
 exit status: 0 packed, 1 usage, 2 could not pack,
              4 interrupted (run the same command again to go on)
@@ -61,13 +62,13 @@ def _crf(text):
     return float(text) if "." in text else int(text)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UsageError(f"{message} (srpack --help)")
+        raise UsageError(f"{message} ({self.prog} --help)")
 
 
 def parse(argv) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="srpack",
         description="Packs a video for srplay: low-resolution HLS and the network that "
         "restores it.",
@@ -107,7 +108,8 @@ def parse(argv) -> argparse.Namespace:
         "--model",
         default="edge16",
         metavar="NAME",
-        help="a graph of models/, like edge16 or wdsr2; a graph file; or none (default: edge16)")
+        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or wdsr2; a graph file; or none "
+        "(default: edge16)")
     parser.add_argument("--budget",
                         type=_positive,
                         metavar="TIME",

@@ -37,19 +37,32 @@ class Job:
     init: pathlib.Path | None
 
 
+def _model_folders():
+    """Where models lie: the player's places, as far as the packer knows them."""
+    given = os.environ.get("SRP_MODELS_DIR")
+    return [pathlib.Path(given), MODELS_DIR] if given else [MODELS_DIR]
+
+
+def _named_graph(name, scale) -> pathlib.Path:
+    """NAME-xSCALE.json, else NAME.json (an imported network may have any name)."""
+    names = [name] if re.search(r"-x\d$", name) else [f"{name}-x{scale}", name]
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        for full in names:
+            for folder in _model_folders():
+                if (folder / f"{full}.json").is_file():
+                    return folder / f"{full}.json"
+    known = ", ".join(sorted({p.stem for f in _model_folders() for p in f.glob(f"*-x{scale}.json")}))
+    raise UsageError(f"--model {name}: no such graph for scale {scale} (there are: {known})")
+
+
 def find_graph(name: str, scale: int) -> tuple[str | None, bytes | None, pathlib.Path | None]:
-    """(name, text, general weights or None) of --model."""
+    """(name, text, general weights or None) of --model. The weights are where the player looks:
+    general/NAME.safetensors for a named graph, else beside the graph, where `srpack import` puts
+    them."""
     if name == "none":
         return None, None, None
-    if name.endswith(".json"):
-        path = pathlib.Path(name)
-    else:
-        full = name if re.search(r"-x\d$", name) else f"{name}-x{scale}"
-        path = MODELS_DIR / f"{full}.json"
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not path.is_file():
-            known = ", ".join(sorted(p.stem for p in MODELS_DIR.glob(f"*-x{scale}.json")))
-            raise UsageError(
-                f"--model {name}: no such graph for scale {scale} (there are: {known})")
+    is_file = name.endswith(".json")
+    path = pathlib.Path(name) if is_file else _named_graph(name, scale)
     try:
         text = path.read_bytes()
         graph = json.loads(text)
@@ -60,7 +73,9 @@ def find_graph(name: str, scale: int) -> tuple[str | None, bytes | None, pathlib
         raise PackError(f"{path}: not a model graph: {one_line(error)}") from error
     if factor != scale:
         raise UsageError(f"--model {name}: is for scale {factor}, the package has scale {scale}")
-    weights = MODELS_DIR / "general" / f"{path.stem}.safetensors"
+    beside = path.with_suffix(".safetensors")
+    general = path.parent / "general" / beside.name
+    weights = beside if is_file and beside.is_file() or not general.is_file() else general
     return title, text, weights if weights.is_file() else None
 
 
@@ -374,6 +389,9 @@ def main(argv=None) -> int:
     stop = tools.Stop()
     deep = any(re.fullmatch(r"-v{2,}", a) for a in argv)
     try:
+        if argv[:1] == ["import"]:
+            from . import importer
+            return importer.run(argv[1:])
         options = parse(argv)
         stop.install()
         out = report.Report(options)

@@ -148,12 +148,14 @@ static void check_bytes(float (*in)[512], uint32_t count)
     const float taps[SRPI_MAX_TAPS] = {-0.1f, 0.4f, 0.9f, -0.2f, 0.05f, -0.05f};
     uint8_t a[4 * 333 + 1], b[4 * 333 + 1];
     for (uint32_t n = 0; n <= SRPI_MAX_TAPS; n++) {
-        for (uint32_t with_tail = 0; with_tail < 2; with_tail++) {
+        for (uint32_t block = 0; block <= 4; block++) {
             const struct srpi_blend blend = {.rows = rows,
                                              .tap = taps,
                                              .taps = n,
                                              .flat = 99.5f,
-                                             .tail = with_tail == 1 ? in[4] : NULL,
+                                             .tail = block > 0 ? in[2] : NULL,
+                                             .block = block,
+                                             .channels = block,
                                              .gain = 0.75f};
             a[count] = b[count] = 77;
             srpi_resample_scalar.blend(&blend, a, count);
@@ -164,6 +166,16 @@ static void check_bytes(float (*in)[512], uint32_t count)
     }
     static const uint8_t orders[2][3] = {{0, 1, 2}, {2, 1, 0}};
     for (uint32_t step = 3; step <= 4; step++) {
+        for (uint32_t block = 1; block <= 4; block++) {
+            const uint32_t cell = block * block, n = count < 100 ? count : 100;
+            a[n * step] = b[n * step] = 77;
+            srpi_resample_scalar.interleave_shuffled(in[0], 3 * cell, cell, block, 9.5f, 0.4f,
+                                                     orders[step - 3], step, a, n);
+            srpi_resample_avx2->interleave_shuffled(in[0], 3 * cell, cell, block, 9.5f, 0.4f,
+                                                    orders[step - 3], step, b, n);
+            assert_memory_equal(a, b, (size_t)n * step);
+            assert_true(a[n * step] == 77 && b[n * step] == 77);
+        }
         a[count * step] = b[count * step] = 77;
         srpi_resample_scalar.interleave(rows, 3.25f, 0.5f, orders[step - 3], step, a, count);
         srpi_resample_avx2->interleave(rows, 3.25f, 0.5f, orders[step - 3], step, b, count);

@@ -536,6 +536,12 @@ def test_named_model(play, made, models):
     path.with_suffix(".safetensors").write_bytes(tiny.parameters(9))
     result = play(made / "video.m3u8", "--frames", 1, "--model", path)
     assert result.frames[0]["model"] == "edge8-x2"
+    # By name too, as `srpack import` writes them; general/ is asked first.
+    result = play(made / "video.m3u8", "--frames", 1, "--model", "beside", models=models)
+    assert result.frames[0]["model"] == "edge8-x2"
+    (models / "general" / "beside.safetensors").write_bytes(b"damaged")
+    result = play(made / "video.m3u8", "--model", "beside", models=models)
+    assert "general/beside.safetensors" in result.detail
     result = play(made / "video.m3u8", "--model", "absent-x2", models=models)
     assert result.error == NOT_FOUND and "absent-x2" in result.detail
     assert play(made / "video.m3u8", "--model", "../models/x", models=models).error == USAGE

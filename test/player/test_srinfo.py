@@ -2,6 +2,7 @@
 """srinfo: what it shows, and that it names every fault of a package."""
 import functools
 import http.server
+import itertools
 import json
 import shutil
 import struct
@@ -446,17 +447,21 @@ def check_plan(found, graph, width, height):
         assert bool(step["kernel"]) == (step["op"] == "conv2d")
         written.add(step["output"])
     assert written == set(tensors) and written.issuperset(found["writer"]["reads"])
-    ends = []
     for tensor in tensors.values():
         shape = tensor["shape"].split(" x ")
         assert tensor["size"] == [number(text, height, width) for text in shape]
         assert tensor["bytes"] == tensor["ring_rows"] * tensor["row_bytes"]
         element = {"f32": 4, "bf16": 2, "int8": 1}[tensor["dtype"]]
         assert tensor["row_bytes"] >= tensor["size"][1] * tensor["size"][2] * element
-        ends.append((tensor["offset"], tensor["offset"] + tensor["bytes"]))
-    ends.sort()
-    assert all(a[1] <= b[0] for a, b in zip(ends, ends[1:]))
-    assert found["lower_bound_bytes"] <= ends[-1][1] <= found["arena_bytes"]
+    for local, limit in ((False, found["arena_bytes"]), (True, found["area_bytes"])):
+        placed = [t for t in tensors.values() if t["local"] == local]
+        assert all(t["offset"] + t["bytes"] <= limit for t in placed)
+        for a, b in itertools.combinations(placed, 2):
+            apart = (a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"])
+            in_turn = local and (a["steps"][1] < b["steps"][0] or b["steps"][1] < a["steps"][0])
+            assert apart or in_turn, (a, b)
+    assert found["lower_bound_bytes"] <= found["arena_bytes"]
+    assert found["threads"] * found["area_bytes"] <= found["arena_bytes"]
     assert found["whole_lower_bound_bytes"] <= found["whole_arena_bytes"]
     assert found["whole_lower_bound_proved"] is True
 

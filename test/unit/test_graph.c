@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The graph validator and model objects. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -625,6 +626,94 @@ static void refuses_parameters_of_another_graph(void **state)
                   &err, "graph: empty", "zeroed params");
 }
 
+/* small_graph with a second convolution, so that two tensors may have a range. */
+static const char ranged_graph[] =
+    "{\"format\": \"srp-graph\", \"version\": 1, \"name\": \"ranged\", \"scale\": 1,"
+    " \"colour\": \"y\", \"input\": \"x\", \"output\": \"y\", \"nodes\": ["
+    "{\"op\": \"conv2d\", \"name\": \"a\", \"inputs\": [\"x\"], \"output\": \"t\","
+    " \"channels\": 1, \"kernel\": [1, 1]},"
+    "{\"op\": \"conv2d\", \"name\": \"b\", \"inputs\": [\"t\"], \"output\": \"u\","
+    " \"channels\": 1, \"kernel\": [1, 1]},"
+    "{\"op\": \"conv2d\", \"name\": \"c\", \"inputs\": [\"u\"], \"output\": \"y\","
+    " \"channels\": 1, \"kernel\": [1, 1]}]}";
+static const char ranged_header[] =
+    "{\"a.bias\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+    "\"a.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1],\"data_offsets\":[4,8]},"
+    "\"b.bias\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]},"
+    "\"b.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1],\"data_offsets\":[12,16]},"
+    "\"c.bias\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[16,20]},"
+    "\"c.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1],\"data_offsets\":[20,24]},"
+    "\"t.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},"
+    "\"u.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[32,40]}}";
+
+static enum srp_err load_ranged(struct srp_model **model, const char *from, const char *to,
+                                const float *ranges, struct srp_error *err)
+{
+    float data[10] = {0};
+    memcpy(data + 6, ranges, 4 * sizeof(float));
+    struct text header = text_replace(ranged_header, from, to);
+    header.data[header.size] = '\0';
+    struct text t = make_safetensors((const char *)header.data, data, sizeof(data));
+    struct srp_model_params params = {{ranged_graph, strlen(ranged_graph), "g"},
+                                      text_blob(&t, "p")};
+    enum srp_err rc = srp_model_create(model, &params, err);
+    text_free(&t);
+    text_free(&header);
+    return rc;
+}
+
+static void reads_and_refuses_ranges(void **state)
+{
+    (void)state;
+    static const float good[4] = {-0.5f, 2.0f, 0.0f, 1.0f};
+    static const struct {
+        const char *from, *to; /* in ranged_header */
+        enum srp_err code;
+        const char *needle;
+    } headers[] = {
+        {"t.range", "y.range", SRP_ERR_PARAMS, "p: tensor 't.range' is missing where others have"},
+        {"u.range", "w.range", SRP_ERR_PARAMS, "p: tensor 'u.range' is missing where others have"},
+        {"t.range\":{\"dtype\":\"F32\",\"shape\":[2]", "t.range\":{\"dtype\":\"F32\",\"shape\":[2,1]",
+         SRP_ERR_PARAMS, "p: tensor 't.range': shape [2,1] where a range is [2]"},
+        {"\"t.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},"
+         "\"u.range\":{\"dtype\":\"F32\",\"shape\":[2],",
+         "\"x.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},"
+         "\"y.range\":{\"dtype\":\"F32\",\"shape\":[2],", SRP_ERR_PARAMS,
+         "graph 'ranged' has no use for tensor 'x.range'"},
+    };
+    static const struct {
+        float ranges[4];
+        enum srp_err code;
+        const char *needle;
+    } values[] = {
+        {{0.5f, 2.0f, 0.0f, 1.0f}, SRP_ERR_FORMAT, "p: tensor 't.range': 0.5 to 2 is no range"},
+        {{-2.0f, -1.0f, 0.0f, 1.0f}, SRP_ERR_FORMAT, "'t.range': -2 to -1 is no range"},
+        {{-1.0f, 1.0f, 0.0f, 0.0f}, SRP_ERR_FORMAT, "'u.range': 0 to 0 is no range"},
+        {{-1.0f, 1.0f, 1.0f, -1.0f}, SRP_ERR_FORMAT, "'u.range': 1 to -1 is no range"},
+        {{-1.0f, 1.0f, NAN, 1.0f}, SRP_ERR_NONFINITE, "'u.range': element 0 is NaN"},
+        {{-1.0f, INFINITY, 0.0f, 1.0f}, SRP_ERR_NONFINITE, "'t.range': element 1 is infinite"},
+    };
+    struct srp_model *model = NULL;
+    struct srp_error err = {0};
+
+    assert_int_equal(load_ranged(&model, "t.range", "t.range", good, &err), SRP_OK);
+    const struct srpi_graph *g = srpi_model_graph(model);
+    assert_memory_equal(g->ranges + 2, good, sizeof(good));
+    assert_true(g->ranges[0] == 0.0f && g->ranges[1] == 0.0f && g->ranges[7] == 0.0f);
+    assert_int_equal(g->parameter_count, 6);
+    srp_model_unref(&model);
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        check_failure(load_ranged(&model, headers[i].from, headers[i].to, good, &err),
+                      headers[i].code, &err, headers[i].needle, headers[i].to);
+        assert_null(model);
+    }
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        check_failure(load_ranged(&model, "t.range", "t.range", values[i].ranges, &err),
+                      values[i].code, &err, values[i].needle, values[i].needle);
+        assert_null(model);
+    }
+}
+
 static void random_models_depend_on_the_seed_alone(void **state)
 {
     (void)state;
@@ -666,6 +755,7 @@ int main(void)
         cmocka_unit_test(factor_counts_in_cost),
         cmocka_unit_test(binds_parameters_in_order),
         cmocka_unit_test(refuses_parameters_of_another_graph),
+        cmocka_unit_test(reads_and_refuses_ranges),
         cmocka_unit_test(random_models_depend_on_the_seed_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,22 +183,22 @@ static void refuses_every_truncation_and_a_longer_file(void **state)
 static void refuses_too_many_tensors(void **state)
 {
     (void)state;
-    const size_t room = 120000;
+    const size_t room = 160000;
     char *header = malloc(room);
     struct srpi_safetensors file = {0};
     struct srp_error err = {0};
     size_t used = 0;
 
     assert_non_null(header);
-    for (unsigned i = 0; i < 3 * SRP_MAX_NODES + 2; i++) {
+    for (unsigned i = 0; i < 4 * SRP_MAX_NODES + 2; i++) {
         used += (size_t)snprintf(header + used, room - used,
                                  "%s\"t%u\":{\"dtype\":\"BF16\",\"shape\":[1],"
                                  "\"data_offsets\":[%u,%u]}",
                                  i > 0 ? "," : "{", i, 2 * i, 2 * i + 2);
     }
     snprintf(header + used, room - used, "}");
-    struct text t = make_safetensors(header, NULL, 2 * (3 * SRP_MAX_NODES + 2));
-    check_failure(read_file(&file, &t, &err), SRP_ERR_LIMIT, &err, "1538 tensors", "count");
+    struct text t = make_safetensors(header, NULL, 2 * (4 * SRP_MAX_NODES + 2));
+    check_failure(read_file(&file, &t, &err), SRP_ERR_LIMIT, &err, "2050 tensors", "count");
     text_free(&t);
     free(header);
 }

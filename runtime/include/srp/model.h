@@ -118,6 +118,12 @@ SRP_API enum srp_err srp_executor_run_regions(struct srp_executor *ex, const flo
                                               uint32_t width, uint32_t height,
                                               const struct srp_region *regions, uint32_t count,
                                               float *out, struct srp_error *err);
+/* Multiply-accumulates of such a run, with what the regions compute around themselves (other
+ * backends than NATIVE always compute the whole picture). Plans for the size. Errors: as above. */
+SRP_API enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width,
+                                              uint32_t height, const struct srp_region *regions,
+                                              uint32_t count, uint64_t *macs,
+                                              struct srp_error *err);
 SRP_API void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_info *info);
 
 #ifdef __cplusplus

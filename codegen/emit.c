@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "emit.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Loops over as few units as this are written out. */
+enum { WRITTEN_OUT = 8 };
+
+static const struct family {
+    const char *name;    /* of functions */
+    const char *title;   /* for people */
+    const char *in, *out; /* enum srpi_dtype */
+    const char *value;   /* suffix of value_, weight_, spread_, load_, dot_ */
+    const char *sum;     /* type of the sums */
+    const char *result;  /* suffix of store_, other_ */
+    bool quantised;      /* sums are integers */
+} families[PAIR_COUNT] = {
+    [PAIR_F32] = {"f32_f32", "f32-f32", "F32", "F32", "f32", "vfloat", "float", false},
+    [PAIR_Q8] = {"q8_q8", "q8-q8", "Q8", "Q8", "q8", "vint", "q8", true},
+    [PAIR_Q8_F32] = {"q8_f32", "q8-f32", "Q8", "F32", "q8", "vint", "float", true},
+    [PAIR_BF16] = {"bf16_bf16", "bf16-bf16", "BF16", "BF16", "bf16", "vfloat", "bf16", false},
+    [PAIR_BF16_F32] = {"bf16_f32", "bf16-f32", "BF16", "F32", "bf16", "vfloat", "float", false},
+};
+
+/* A tile: vectors of output channels x pixels. */
+struct tile {
+    FILE *to;
+    const struct isa *isa;
+    const struct family *family;
+    const struct shape *shape; /* NULL: of the general family */
+    uint32_t vectors, pixels;
+};
+
+static uint32_t size_of(const struct isa *isa, const char *dtype)
+{
+    return strcmp(dtype, "F32") == 0 ? 4 : strcmp(dtype, "BF16") == 0 ? 2 : 4 / isa->q8_values;
+}
+
+/* One line from a template: @p is the pixel, @v the vector. */
+static void line(const struct tile *t, uint32_t p, uint32_t v, const char *template)
+{
+    for (const char *c = template; *c != '\0'; c++) {
+        if (c[0] == '@' && (c[1] == 'p' || c[1] == 'v')) {
+            fprintf(t->to, "%" PRIu32, c[1] == 'p' ? p : v);
+            c++;
+        } else {
+            fputc(*c, t->to);
+        }
+    }
+    fputc('\n', t->to);
+}
+
+static void each_vector(const struct tile *t, const char *template)
+{
+    for (uint32_t v = 0; v < t->vectors; v++) {
+        line(t, 0, v, template);
+    }
+}
+
+static void each_sum(const struct tile *t, const char *template)
+{
+    for (uint32_t p = 0; p < t->pixels; p++) {
+        for (uint32_t v = 0; v < t->vectors; v++) {
+            line(t, p, v, template);
+        }
+    }
+}
+
+/* The sums with something in front of each, `prefix`s0_0, `prefix`s0_1..., in a line or several. */
+static void list_sums(const struct tile *t, const char *prefix)
+{
+    const uint32_t in_line = *prefix == '\0' ? 14 : 7;
+    for (uint32_t i = 0; i < t->pixels * t->vectors; i++) {
+        fprintf(t->to, "%s%ss%" PRIu32 "_%" PRIu32,
+                i == 0 ? "" : i % in_line == 0 ? ",\n    " : ", ", prefix, i / t->vectors,
+                i % t->vectors);
+    }
+}
+
+/* The name of a tile's function. */
+static void name_tile(const struct tile *t)
+{
+    fputs(t->family->name, t->to);
+    if (t->shape != NULL) {
+        fprintf(t->to, "_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32, t->shape->kernel_height,
+                t->shape->kernel_width, t->shape->in_channels, t->shape->out_channels);
+    }
+    fprintf(t->to, "_%" PRIu32 "x%" PRIu32, t->vectors, t->pixels);
+}
+
+/* ---- from sums to values ----------------------------------------------------------------------*/
+
+static void finish_scale(const struct tile *t)
+{
+    const bool narrow = strcmp(t->family->out, "Q8") == 0;
+    each_sum(t, "    vfloat f@p_@v;");
+    if (!t->family->quantised) {
+        fputs("    if (t->slope == NULL) {\n", t->to);
+        each_sum(t, "        f@p_@v = s@p_@v;");
+        fputs("    } else {\n", t->to);
+        each_vector(t, "        const vfloat a@v = load_float(t->slope + @v * LANES);");
+        each_sum(t, "        f@p_@v = lean(s@p_@v, a@v);");
+        fputs("    }\n", t->to);
+        return;
+    }
+    each_vector(t, "    const vfloat m@v = load_float(t->multiplier + @v * LANES);");
+    if (narrow) {
+        fputs("    const vfloat offset = set_float(t->layer->offset);\n", t->to);
+        fputs("    if (t->slope == NULL) {\n", t->to);
+        each_sum(t, "        f@p_@v = muladd(to_float(s@p_@v), m@v, offset);");
+        fputs("    } else {\n", t->to);
+        each_vector(t, "        const vfloat a@v = load_float(t->slope + @v * LANES);");
+        each_sum(t, "        f@p_@v = plus(lean(multiply(to_float(s@p_@v), m@v), a@v), offset);");
+        fputs("    }\n", t->to);
+    } else {
+        each_vector(t, "    const vfloat b@v = load_float(t->shift + @v * LANES);");
+        each_sum(t, "    f@p_@v = muladd(to_float(s@p_@v), m@v, b@v);");
+        fputs("    if (t->slope != NULL) {\n", t->to);
+        each_vector(t, "        const vfloat a@v = load_float(t->slope + @v * LANES);");
+        each_sum(t, "        f@p_@v = lean(f@p_@v, a@v);");
+        fputs("    }\n", t->to);
+    }
+}
+
+static void finish_residual(const struct tile *t)
+{
+    const struct family *f = t->family;
+    const bool narrow = strcmp(f->out, "Q8") == 0, same_only = strcmp(f->out, "F32") == 0;
+    fputs("    if (t->residual != NULL) {\n", t->to);
+    if (!same_only) {
+        fprintf(t->to, "        if (t->layer->residual == SRPI_%s) {\n", f->out);
+    } else {
+        fputs("        {\n", t->to);
+    }
+    fputs("            const vfloat k = set_float(t->layer->residual_multiplier);\n"
+          "            const uint8_t *r = t->residual + pixel * step;\n", t->to);
+    char one[160];
+    if (narrow) {
+        snprintf(one, sizeof(one),
+                 "            f@p_@v = muladd(other_q8(r + @p * step, %" PRIu32
+                 ", @v), k, f@p_@v);", t->vectors);
+    } else {
+        snprintf(one, sizeof(one),
+                 "            f@p_@v = muladd(%s(r + @p * step + @v * LANES * %" PRIu32
+                 "), k, f@p_@v);", same_only ? "load_float" : "other_bf16",
+                 size_of(t->isa, f->out));
+    }
+    each_sum(t, one);
+    if (!same_only) {
+        fprintf(t->to, "        } else {\n            float sums[%" PRIu32 " * LANES];\n",
+                t->pixels * t->vectors);
+        snprintf(one, sizeof(one), "            store_float(sums + (@p * %" PRIu32
+                 " + @v) * LANES, f@p_@v);", t->vectors);
+        each_sum(t, one);
+        fprintf(t->to, "            add_f32_residual(t, pixel, %" PRIu32 ", %" PRIu32
+                ", %s, sums);\n", t->pixels, t->vectors, narrow ? "true" : "false");
+        snprintf(one, sizeof(one), "            f@p_@v = load_float(sums + (@p * %" PRIu32
+                 " + @v) * LANES);", t->vectors);
+        each_sum(t, one);
+    }
+    fputs("        }\n    }\n", t->to);
+}
+
+/* Everything after the sums; inlined into each tile of that size. */
+static void emit_finish(const struct tile *t)
+{
+    const struct family *f = t->family;
+    fprintf(t->to, "\nINLINE void finish_%s_%" PRIu32 "x%" PRIu32
+            "(const struct tile *t, size_t pixel, size_t step,\n    ", f->name, t->vectors,
+            t->pixels);
+    list_sums(t, strcmp(f->sum, "vint") == 0 ? "vint " : "vfloat ");
+    fputs(")\n{\n", t->to);
+    finish_scale(t);
+    finish_residual(t);
+    fputs("    if (t->layer->clamp) {\n"
+          "        const vfloat low = set_float(t->layer->low);\n"
+          "        const vfloat high = set_float(t->layer->high);\n", t->to);
+    each_sum(t, "        f@p_@v = clamp(f@p_@v, low, high);");
+    fputs("    }\n    uint8_t *out = t->out + pixel * step;\n", t->to);
+    if (strcmp(f->out, "Q8") == 0) {
+        const uint32_t together = t->isa->tiles[t->vectors - 1].q8_pixels;
+        for (uint32_t p = 0; p < t->pixels; p += together) {
+            fprintf(t->to, "    store_q8_%" PRIu32 "(out + %" PRIu32 " * step, step", t->vectors,
+                    p);
+            for (uint32_t i = 0; i < together * t->vectors; i++) {
+                fprintf(t->to, ", f%" PRIu32 "_%" PRIu32, p + i / t->vectors, i % t->vectors);
+            }
+            fputs(");\n", t->to);
+        }
+    } else {
+        char one[100];
+        snprintf(one, sizeof(one), "    store_%s(out + @p * step + @v * LANES * %" PRIu32
+                 ", f@p_@v);", f->result, size_of(t->isa, f->out));
+        each_sum(t, one);
+    }
+    fputs("}\n", t->to);
+}
+
+/* ---- sums -------------------------------------------------------------------------------------*/
+
+/* Where a pixel's value lies, in a kernel of the general family: few registers hold multiples of
+ * the distance c between pixels, and addressing modes double and quadruple them. */
+static const char *const near[8] = {"",         " + c",  " + 2 * c",  " + c3",
+                                    " + 4 * c", " + c5", " + 2 * c3", " + c7"};
+
+/* The products of one unit, `unit` units behind x and w. */
+static void emit_unit(const struct tile *t, const char *indent, uint32_t unit)
+{
+    const char *value = t->family->value;
+    const uint32_t vector_bytes = t->isa->lanes * 4;
+    for (uint32_t v = 0; v < t->vectors; v++) {
+        fprintf(t->to, "%sconst weight_%s w%" PRIu32 " = load_%s(w", indent, value, v, value);
+        if (unit * t->vectors + v > 0) {
+            fprintf(t->to, " + %" PRIu32, (unit * t->vectors + v) * vector_bytes);
+        }
+        fputs(");\n", t->to);
+    }
+    for (uint32_t p = 0; p < t->pixels; p++) {
+        fprintf(t->to, "%sconst value_%s x%" PRIu32 " = spread_%s(", indent, value, p, value);
+        if (t->shape == NULL) {
+            fprintf(t->to, "%c%s);\n", "xyz"[p / 8], near[p % 8]);
+        } else {
+            const uint32_t at =
+                p * t->shape->in_channels * size_of(t->isa, t->family->in) + 4 * unit;
+            fprintf(t->to, at > 0 ? "x + %" PRIu32 ");\n" : "x);\n", at);
+        }
+        for (uint32_t v = 0; v < t->vectors; v++) {
+            fprintf(t->to, "%ss%" PRIu32 "_%" PRIu32 " = dot_%s(s%" PRIu32 "_%" PRIu32
+                    ", x%" PRIu32 ", w%" PRIu32 ");\n", indent, p, v, value, p, v, p, v);
+        }
+    }
+}
+
+/* Loops over kernel rows and units of any number. */
+static void emit_general_loops(const struct tile *t)
+{
+    const uint32_t bases = (t->pixels + 7) / 8;
+    fputs("    for (uint32_t ky = 0; ky < t->kernel_height; ky++) {\n"
+          "        const uint8_t *x = (const uint8_t *)t->rows[ky] + pixel * c;\n", t->to);
+    if (bases > 1) {
+        fputs("        const uint8_t *y = x + 8 * c;\n", t->to);
+    }
+    if (bases > 2) {
+        fputs("        const uint8_t *z = y + 8 * c;\n", t->to);
+    }
+    fputs("        for (uint32_t unit = t->units; unit > 0; unit--) {\n", t->to);
+    emit_unit(t, "            ", 0);
+    fputs(bases > 2   ? "            x += 4, y += 4, z += 4;\n"
+          : bases > 1 ? "            x += 4, y += 4;\n"
+                      : "            x += 4;\n", t->to);
+    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n    }\n",
+            t->vectors * t->isa->lanes * 4);
+}
+
+/* Whether a unit of one pixel is also a unit of another. The compiler would then load it once and
+ * keep it, and run out of registers. */
+static bool units_meet(const struct tile *t, uint32_t units)
+{
+    const uint32_t step = t->shape->in_channels * size_of(t->isa, t->family->in);
+    for (uint32_t p = 1; p < t->pixels; p++) {
+        if (p * step % 4 == 0 && p * step / 4 < units) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Loops of known length. */
+static void emit_shape_loops(const struct tile *t)
+{
+    const uint32_t size = size_of(t->isa, t->family->in);
+    const uint32_t units = (t->shape->kernel_width * t->shape->in_channels * size + 3) / 4;
+    const uint32_t row_bytes = t->vectors * t->isa->lanes * 4;
+    const uint32_t height = t->shape->kernel_height, in_step = t->shape->in_channels * size;
+    fprintf(t->to, "    KEEP_LOOP for (uint32_t ky = 0; ky < %" PRIu32 "; ky++) {\n"
+            "        const uint8_t *x = (const uint8_t *)t->rows[ky] + pixel * %" PRIu32 ";\n",
+            height, in_step);
+    if (units <= WRITTEN_OUT && !units_meet(t, units)) {
+        for (uint32_t unit = 0; unit < units; unit++) {
+            fputs("        {\n", t->to);
+            emit_unit(t, "            ", unit);
+            fputs("        }\n", t->to);
+        }
+        fprintf(t->to, "        w += %" PRIu32 ";\n    }\n", units * row_bytes);
+    } else {
+        /* A length that the compiler does not know keeps it from writing the loop out. */
+        fputs("        KEEP_LOOP for (uint32_t unit = t->units; unit > 0; unit--) {\n", t->to);
+        emit_unit(t, "            ", 0);
+        fprintf(t->to, "            x += 4;\n            w += %" PRIu32 ";\n        }\n    }\n",
+                row_bytes);
+    }
+}
+
+static void emit_tile(const struct tile *t)
+{
+    const struct family *f = t->family;
+    fputs("\nstatic void ", t->to);
+    name_tile(t);
+    fputs("(const struct tile *t, size_t pixel)\n{\n", t->to);
+    if (t->shape == NULL) {
+        fputs("    const size_t c = t->in_step", t->to);
+        for (uint32_t odd = 3; odd < 8; odd += 2) {
+            if (t->pixels > odd) {
+                fprintf(t->to, ", c%" PRIu32 " = %" PRIu32 " * c", odd, odd);
+            }
+        }
+        fputs(";\n", t->to);
+    }
+    fputs("    const uint8_t *w = t->weights;\n", t->to);
+    char one[100];
+    snprintf(one, sizeof(one), "    const %s b@v = %s(t->bias + @v * LANES * 4);", f->sum,
+             f->quantised ? "load_int" : "load_float");
+    each_vector(t, one);
+    snprintf(one, sizeof(one), "    %s s@p_@v = b@v;", f->sum);
+    each_sum(t, one);
+    if (t->shape == NULL) {
+        emit_general_loops(t);
+    } else {
+        emit_shape_loops(t);
+    }
+    fprintf(t->to, "    finish_%s_%" PRIu32 "x%" PRIu32 "(t, pixel, ", f->name, t->vectors,
+            t->pixels);
+    if (t->shape == NULL) {
+        fputs("t->out_step", t->to);
+    } else {
+        fprintf(t->to, "%" PRIu32, t->shape->out_channels * size_of(t->isa, f->out));
+    }
+    fputs(",\n    ", t->to);
+    list_sums(t, "");
+    fputs(");\n}\n", t->to);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------*/
+
+/* Narrower tiles than half of the widest serve only rows of a few pixels: no shape has its own. */
+static bool has_own(const struct tile *t)
+{
+    return 2 * t->pixels >= t->isa->tiles[t->vectors - 1].most;
+}
+
+static bool has_vectors(const struct isa *isa, const struct shape *shape, uint32_t vectors)
+{
+    if (shape == NULL) {
+        return true;
+    }
+    const uint32_t all = (shape->out_channels + isa->lanes - 1) / isa->lanes;
+    const uint32_t blocks = (all + isa->max_vectors - 1) / isa->max_vectors;
+    return vectors == all / blocks || (all % blocks != 0 && vectors == all / blocks + 1);
+}
+
+/* The tiles and the row function of one shape, or of the general family. */
+static void emit_row(FILE *to, const struct isa *isa, const struct family *family,
+                     const struct shape *shape)
+{
+    struct tile t = {.to = to, .isa = isa, .family = family, .shape = shape};
+    char name[80];
+    if (shape == NULL) {
+        snprintf(name, sizeof(name), "%s_general", family->name);
+        fprintf(to, "\n/* ---- %s: any shape ---- */\n", family->title);
+    } else {
+        snprintf(name, sizeof(name), "%s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32,
+                 family->name, shape->kernel_height, shape->kernel_width, shape->in_channels,
+                 shape->out_channels);
+        fprintf(to, "\n/* ---- %s: kernel %" PRIu32 " x %" PRIu32 ", %" PRIu32 " to %" PRIu32
+                " channels ---- */\n", family->title, shape->kernel_height, shape->kernel_width,
+                shape->in_channels, shape->out_channels);
+    }
+    for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
+        const uint32_t step = isa->tiles[t.vectors - 1].step;
+        const uint32_t most = isa->tiles[t.vectors - 1].most;
+        /* Even a tile of two pixels belongs to no row: those come in groups of 4. */
+        for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
+            if (shape == NULL) {
+                emit_finish(&t);
+                emit_tile(&t);
+            } else if (has_vectors(isa, shape, t.vectors) && has_own(&t)) {
+                emit_tile(&t);
+            }
+        }
+    }
+    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)"
+            "\n{\n    static const struct tile_widths widths[] = {\n", name);
+    for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
+        if (!has_vectors(isa, shape, t.vectors)) {
+            continue;
+        }
+        const uint32_t step = isa->tiles[t.vectors - 1].step;
+        const uint32_t most = isa->tiles[t.vectors - 1].most;
+        fprintf(to, "        [%" PRIu32 "] = {%" PRIu32 ", %" PRIu32 ", {[%" PRIu32 "] = ",
+                t.vectors - 1, step, most / step, 4 / step);
+        for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
+            t.shape = has_own(&t) ? shape : NULL;
+            if (t.pixels > 4) {
+                fputs(",\n            ", to);
+            }
+            name_tile(&t);
+        }
+        fputs("}},\n", to);
+    }
+    fprintf(to, "    };\n    run_row(layer, row, widths, %" PRIu32 ", %" PRIu32 ");\n}\n",
+            size_of(isa, family->in), size_of(isa, family->out));
+}
+
+static void emit_table(FILE *to, const struct isa *isa, const struct shape *shapes,
+                       size_t shape_count)
+{
+    fputs("\n/* ---- which kernel for which shape ---- */\n", to);
+    if (shape_count > 0) {
+        fputs("\nstatic const struct srpi_row_kernel made[] = {\n", to);
+        for (int pair = 0; pair < PAIR_COUNT; pair++) {
+            for (size_t i = 0; isa->pairs[pair] && i < shape_count; i++) {
+                const struct family *f = &families[pair];
+                const struct shape *s = &shapes[i];
+                fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
+                        ", SRPI_%s, SRPI_%s}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
+                        ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
+                        s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
+                        f->in, f->out, f->name, s->kernel_height, s->kernel_width, s->in_channels,
+                        s->out_channels, isa->name, f->title, s->kernel_height, s->kernel_width,
+                        s->in_channels, s->out_channels);
+            }
+        }
+        fputs("};\n", to);
+    }
+    fputs("\nstatic const struct srpi_row_kernel general[] = {\n", to);
+    for (int pair = 0; pair < PAIR_COUNT; pair++) {
+        if (isa->pairs[pair]) {
+            const struct family *f = &families[pair];
+            fprintf(to, "    {{.in = SRPI_%s, .out = SRPI_%s}, %s_general, \"%s %s general\"},\n",
+                    f->in, f->out, f->name, isa->name, f->title);
+        }
+    }
+    fputs("};\n\nstatic srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
+          "{\n", to);
+    if (shape_count > 0) {
+        fputs("    const srpi_conv_fn fn = srpi_row_find(made, sizeof(made) / sizeof(made[0]), general,\n"
+              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
+              to);
+    } else {
+        fputs("    const srpi_conv_fn fn = srpi_row_find(NULL, 0, general,\n"
+              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
+              to);
+    }
+    if (isa->base != NULL) {
+        fprintf(to, "    return fn != NULL ? fn : srpi_rows_%s.kernels.find(shape, name);\n}\n",
+                isa->base);
+    } else {
+        fputs("    return fn;\n}\n", to);
+    }
+}
+
+static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
+{
+    fprintf(to, "\nstatic const struct srpi_row_layout layout = {\n"
+            "    .lanes = LANES,\n    .max_vectors = TILE_VECTORS,\n"
+            "    .q8_values = %" PRIu32 ",\n    .q8_planar = %s,\n};\n", isa->q8_values,
+            isa->q8_planar ? "true" : "false");
+    fputs("\nstatic size_t packed_size(const struct srpi_conv_shape *shape)\n{\n"
+          "    return srpi_row_packed_size(&layout, shape);\n}\n"
+          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)"
+          "\n{\n    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);
+    fprintf(to, "\nconst struct srpi_row_set srpi_rows_%s = {\n    .kernels = {\n"
+            "        .isa = %s,\n        .name = \"%s\",\n        .storage = %s,\n"
+            "        .has = {[SRPI_F32] = true, [SRPI_BF16] = %s, [SRPI_Q8] = true},\n"
+            "        .packed_size = packed_size,\n        .pack = pack,\n        .find = find,\n"
+            "    },\n", isa->name, isa->constant, isa->name, isa->storage,
+            isa->has_bf16 ? "true" : "false");
+    if (shape_count > 0) {
+        fputs("    .made = made,\n    .made_count = sizeof(made) / sizeof(made[0]),\n", to);
+    }
+    fputs("};\n", to);
+}
+
+void emit_file(FILE *to, const struct isa *isa, const struct shape *shapes, size_t shape_count,
+               const char *graphs, uint64_t hash)
+{
+    if (!isa->shapes) {
+        shape_count = 0;
+    }
+    fprintf(to, "/* SPDX-License-Identifier: BSD-2-Clause */\n"
+            "/* Written by codegen/srcc: do not edit. See docs/codegen.md.\n"
+            " * Row kernels, %s. Hash of the graphs and this name: %016" PRIx64 "\n *", isa->name,
+            hash);
+    size_t column = 2;
+    for (const char *name = shape_count > 0 ? graphs : ""; *name != '\0';) {
+        const size_t length = strcspn(name, " ");
+        if (column + 1 + length > 100) {
+            fputs("\n *", to);
+            column = 2;
+        }
+        fprintf(to, " %.*s", (int)length, name);
+        column += 1 + length;
+        name += length + (name[length] == ' ');
+    }
+    fprintf(to, " */\n#define TILE_VECTORS %" PRIu32 "\n#include \"kernels/vector_%s.h\"\n\n"
+            "#include \"kernels/row_tile.h\"\n\n"
+            "_Static_assert(LANES == %" PRIu32 ", \"srcc and vector_%s.h agree\");\n",
+            isa->max_vectors, isa->name, isa->lanes, isa->name);
+    for (int pair = 0; pair < PAIR_COUNT; pair++) {
+        if (isa->pairs[pair]) {
+            emit_row(to, isa, &families[pair], NULL);
+            for (size_t i = 0; i < shape_count; i++) {
+                emit_row(to, isa, &families[pair], &shapes[i]);
+            }
+        }
+    }
+    emit_table(to, isa, shapes, shape_count);
+    emit_set(to, isa, shape_count);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* emit.h - the row kernels of one instruction set as C source. docs/codegen.md shows the result. */
+#ifndef SRCC_EMIT_H
+#define SRCC_EMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "kernels/row.h"
+
+enum { EMIT_MAX_VECTORS = 4 };
+
+/* From one dtype to another: a family of kernels. */
+enum pair { PAIR_F32, PAIR_Q8, PAIR_Q8_F32, PAIR_BF16, PAIR_BF16_F32, PAIR_COUNT };
+
+/* What the generator knows of an instruction set; the rest is in the vector header. */
+struct isa {
+    const char *name;       /* as in row.h; the header is kernels/vector_NAME.h */
+    const char *constant;   /* SRPI_ISA_... */
+    const char *storage;    /* SRPI_Q8_... */
+    const char *base;       /* the set that has the pairs which this one lacks, or NULL */
+    bool has_bf16;
+    bool pairs[PAIR_COUNT]; /* its own */
+    bool shapes;            /* kernels made for one shape too */
+    uint32_t lanes;         /* 32-bit sums in a vector */
+    uint32_t max_vectors;   /* of output channels in a block */
+    uint32_t q8_values;     /* in a unit of 32 bits */
+    bool q8_planar;
+    /* By vectors in a block, less 1: pixels of the widest tile, and the step to the next. */
+    struct {
+        uint32_t most, step;
+        uint32_t q8_pixels; /* that one call of store_q8_V takes */
+    } tiles[EMIT_MAX_VECTORS];
+};
+
+/* NULL: no such set. */
+const struct isa *isa_find(const char *name);
+/* Their names in one line, for messages. */
+const char *isa_names(void);
+
+/* The shape of a convolution, whatever its dtypes. */
+struct shape {
+    uint32_t kernel_height, kernel_width, in_channels, out_channels;
+};
+
+/* Writes the whole file. `hash`: of the inputs. `graphs`: their names, separated by blanks. */
+void emit_file(FILE *to, const struct isa *isa, const struct shape *shapes, size_t shape_count,
+               const char *graphs, uint64_t hash);
+
+#endif

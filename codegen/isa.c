@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <string.h>
+
+#include "emit.h"
+
+/* Sums of a tile (vectors x pixels) fill the registers that weights, one value and one product
+ * leave. With four vectors the step is 2 pixels, else the row's own group of 4. */
+#define TILES_32(q1, q2) {{24, 4, q1}, {12, 4, q2}, {8, 4, 1}, {6, 2, 1}}
+#define TILES_16(q1, q2) {{12, 4, q1}, {6, 2, q2}}
+
+static const struct isa isas[] = {
+    {
+        .name = "scalar",
+        .constant = "SRPI_ISA_SCALAR",
+        .storage = "SRPI_Q8_U8",
+        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .lanes = 1,
+        .max_vectors = 4,
+        .q8_values = 4,
+        .tiles = {{4, 4, 1}, {4, 4, 1}, {4, 4, 1}, {4, 4, 1}},
+    },
+    {
+        .name = "avx2",
+        .constant = "SRPI_ISA_AVX2",
+        .storage = "SRPI_Q8_U16",
+        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 8,
+        .max_vectors = 2,
+        .q8_values = 2,
+        .tiles = TILES_16(2, 1),
+    },
+    {
+        .name = "avxvnni",
+        .constant = "SRPI_ISA_AVXVNNI",
+        .storage = "SRPI_Q8_U8",
+        .base = "avx2",
+        .pairs = {[PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 8,
+        .max_vectors = 2,
+        .q8_values = 4,
+        .tiles = TILES_16(4, 2),
+    },
+    {
+        .name = "avx512",
+        .constant = "SRPI_ISA_AVX512",
+        .storage = "SRPI_Q8_U8",
+        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 16,
+        .max_vectors = 4,
+        .q8_values = 4,
+        .tiles = TILES_32(4, 2),
+    },
+    {
+        .name = "avx512bf16",
+        .constant = "SRPI_ISA_AVX512BF16",
+        .storage = "SRPI_Q8_U8",
+        .base = "avx512",
+        .has_bf16 = true,
+        .pairs = {[PAIR_BF16] = true, [PAIR_BF16_F32] = true},
+        .shapes = true,
+        .lanes = 16,
+        .max_vectors = 4,
+        .q8_values = 4,
+        .tiles = TILES_32(4, 2),
+    },
+    {
+        .name = "neon",
+        .constant = "SRPI_ISA_NEON",
+        .storage = "SRPI_Q8_U16",
+        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 4,
+        .max_vectors = 4,
+        .q8_values = 2,
+        .q8_planar = true,
+        .tiles = TILES_32(1, 1),
+    },
+    {
+        .name = "dotprod",
+        .constant = "SRPI_ISA_DOTPROD",
+        .storage = "SRPI_Q8_S8",
+        .base = "neon",
+        .pairs = {[PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 4,
+        .max_vectors = 4,
+        .q8_values = 4,
+        .tiles = TILES_32(1, 1),
+    },
+};
+
+const struct isa *isa_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(isas) / sizeof(isas[0]); i++) {
+        if (strcmp(isas[i].name, name) == 0) {
+            return &isas[i];
+        }
+    }
+    return NULL;
+}
+
+const char *isa_names(void)
+{
+    return "scalar, avx2, avxvnni, avx512, avx512bf16, neon, dotprod";
+}

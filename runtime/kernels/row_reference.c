@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kernels/row_reference.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/row_sets.h"
+
+static int32_t q8_at(const uint8_t *values, size_t index, enum srpi_q8_storage storage)
+{
+    switch (storage) {
+    case SRPI_Q8_U16: {
+        uint16_t value;
+        memcpy(&value, values + 2 * index, sizeof(value));
+        return value;
+    }
+    case SRPI_Q8_S8:
+        return (int32_t)(int8_t)values[index] + 128;
+    default:
+        return values[index];
+    }
+}
+
+static float float_at(const uint8_t *values, size_t index, enum srpi_dtype dtype,
+                      enum srpi_q8_storage storage)
+{
+    if (dtype == SRPI_Q8) {
+        return (float)q8_at(values, index, storage);
+    }
+    if (dtype == SRPI_BF16) {
+        uint16_t half;
+        memcpy(&half, values + 2 * index, sizeof(half));
+        return srpi_from_bf16(half);
+    }
+    float value;
+    memcpy(&value, values + 4 * index, sizeof(value));
+    return value;
+}
+
+static void store_at(uint8_t *values, size_t index, enum srpi_dtype dtype,
+                     enum srpi_q8_storage storage, float value)
+{
+    if (dtype == SRPI_F32) {
+        memcpy(values + 4 * index, &value, sizeof(value));
+    } else if (dtype == SRPI_BF16) {
+        const uint16_t half = srpi_to_bf16(value);
+        memcpy(values + 2 * index, &half, sizeof(half));
+    } else {
+        const float whole = nearbyintf(value);
+        const uint8_t q = whole < 0.0f ? 0 : whole > 255.0f ? 255 : (uint8_t)whole;
+        if (storage == SRPI_Q8_U16) {
+            const uint16_t wide = q;
+            memcpy(values + 2 * index, &wide, sizeof(wide));
+        } else {
+            values[index] = storage == SRPI_Q8_S8 ? (uint8_t)(q ^ 0x80u) : q;
+        }
+    }
+}
+
+/* What a sum becomes, up to slope. */
+static float scaled(const struct srpi_conv_layer *layer, uint32_t c, int32_t sum)
+{
+    const float s = (float)sum, m = layer->multiplier[c];
+    if (layer->shape.out == SRPI_Q8) {
+        if (layer->slope == NULL) {
+            return fmaf(s, m, layer->offset);
+        }
+        const float t = s * m;
+        return (t < 0.0f ? t * layer->slope[c] : t) + layer->offset;
+    }
+    const float v = fmaf(s, m, layer->shift[c]);
+    return layer->slope != NULL && v < 0.0f ? v * layer->slope[c] : v;
+}
+
+static float convolved(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
+                       enum srpi_q8_storage storage, const void *weights, uint32_t pixel,
+                       uint32_t c)
+{
+    const struct srpi_conv_shape *shape = &layer->shape;
+    const uint32_t in = shape->in_channels, taps = shape->kernel_height * shape->kernel_width;
+    int32_t whole = shape->in == SRPI_Q8 ? ((const int32_t *)layer->bias)[c] : 0;
+    float real = shape->in == SRPI_Q8 ? 0.0f : ((const float *)layer->bias)[c];
+    double fine = (double)real;
+    for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
+        for (uint32_t run = 0; run < shape->kernel_width * in; run++) {
+            const size_t w = ((size_t)c * in + run % in) * taps + ky * shape->kernel_width +
+                             run / in;
+            const size_t at = (size_t)pixel * in + run;
+            if (shape->in == SRPI_Q8) {
+                int32_t q = q8_at(row->rows[ky], at, storage);
+                q -= storage == SRPI_Q8_S8 ? 128 : 0; /* the bias makes up for it */
+                whole += q * ((const int8_t *)weights)[w];
+            } else if (shape->in == SRPI_BF16) {
+                const uint16_t half = srpi_to_bf16(((const float *)weights)[w]);
+                fine += (double)float_at(row->rows[ky], at, SRPI_BF16, storage) *
+                        (double)srpi_from_bf16(half);
+            } else {
+                real = fmaf(float_at(row->rows[ky], at, SRPI_F32, storage),
+                            ((const float *)weights)[w], real);
+            }
+        }
+    }
+    if (shape->in == SRPI_Q8) {
+        return scaled(layer, c, whole);
+    }
+    const float v = shape->in == SRPI_BF16 ? (float)fine : real;
+    return layer->slope != NULL && v < 0.0f ? v * layer->slope[c] : v;
+}
+
+void srpi_row_reference(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
+                        enum srpi_q8_storage storage, const void *weights)
+{
+    const uint32_t out = layer->shape.out_channels;
+    for (uint32_t pixel = 0; pixel < row->pixels; pixel++) {
+        for (uint32_t c = 0; c < out; c++) {
+            const size_t at = (size_t)pixel * out + c;
+            float v = convolved(layer, row, storage, weights, pixel, c);
+            if (layer->has_residual) {
+                v = fmaf(float_at(row->residual, at, layer->residual, storage),
+                         layer->residual_multiplier, v);
+            }
+            if (layer->clamp) {
+                v = fminf(fmaxf(v, layer->low), layer->high);
+            }
+            store_at(row->out, at, layer->shape.out, storage, v);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vector_avx512.h - the vocabulary of the generated row kernels: AVX-512 F, BW, DQ, VL + VNNI. */
+#ifndef SRPI_VECTOR_AVX512_H
+#define SRPI_VECTOR_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16
+#define INLINE static inline __attribute__((always_inline))
+
+/* Of 32-bit integers, unlike __m512i: where a sum changes its type between the loop and what
+ * follows, gcc keeps it twice and spills. */
+typedef int32_t vint __attribute__((vector_size(64)));
+typedef __m512 vfloat;
+/* Four u8 in each lane, and four s8. */
+typedef vint value_q8;
+typedef vint weight_q8;
+typedef __m512 value_f32;
+typedef __m512 weight_f32;
+
+INLINE int32_t load32(const uint8_t *p)
+{
+    int32_t value;
+    memcpy(&value, p, sizeof(value));
+    return value;
+}
+
+INLINE vint load_int(const void *p)
+{
+    return (vint)_mm512_loadu_si512(p);
+}
+
+INLINE vfloat load_float(const void *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+INLINE void store_float(void *p, vfloat v)
+{
+    _mm512_storeu_ps(p, v);
+}
+
+INLINE vfloat set_float(float v)
+{
+    return _mm512_set1_ps(v);
+}
+
+INLINE value_q8 spread_q8(const uint8_t *p)
+{
+    return (vint)_mm512_set1_epi32(load32(p));
+}
+
+INLINE weight_q8 load_q8(const uint8_t *p)
+{
+    return load_int(p);
+}
+
+INLINE vint dot_q8(vint sum, value_q8 x, weight_q8 w)
+{
+    return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+}
+
+INLINE value_f32 spread_f32(const uint8_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_set1_epi32(load32(p)));
+}
+
+INLINE weight_f32 load_f32(const uint8_t *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+INLINE vfloat dot_f32(vfloat sum, value_f32 x, weight_f32 w)
+{
+    return _mm512_fmadd_ps(x, w, sum);
+}
+
+INLINE vfloat to_float(vint v)
+{
+    return _mm512_cvtepi32_ps((__m512i)v);
+}
+
+/* a * b + c, rounded once */
+INLINE vfloat muladd(vfloat a, vfloat b, vfloat c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+INLINE vfloat multiply(vfloat a, vfloat b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE vfloat plus(vfloat a, vfloat b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+/* v < 0 ? v * slope : v */
+INLINE vfloat lean(vfloat v, vfloat slope)
+{
+    return _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, slope);
+}
+
+INLINE vfloat clamp(vfloat v, vfloat low, vfloat high)
+{
+    return _mm512_min_ps(_mm512_max_ps(v, low), high);
+}
+
+/* Four vectors as bytes, saturated; in each 128 bits: 4 of a, 4 of b, 4 of c, 4 of d. */
+INLINE __m512i narrow_q8(vfloat a, vfloat b, vfloat c, vfloat d)
+{
+    return _mm512_packus_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b)),
+                               _mm512_packs_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d)));
+}
+
+/* store_q8_V: V vectors of as many pixels as fill a register. `step`: bytes from pixel to pixel;
+ * a constant in kernels made for one shape. */
+INLINE void store_q8_1(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+{
+    const __m512i pixel_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i q = _mm512_permutexvar_epi32(pixel_order, narrow_q8(a, b, c, d));
+    if (step == 16) {
+        _mm512_storeu_si512(out, q);
+    } else {
+        _mm_storeu_si128((__m128i *)(void *)out, _mm512_castsi512_si128(q));
+        _mm_storeu_si128((__m128i *)(void *)(out + step), _mm512_extracti32x4_epi32(q, 1));
+        _mm_storeu_si128((__m128i *)(void *)(out + 2 * step), _mm512_extracti32x4_epi32(q, 2));
+        _mm_storeu_si128((__m128i *)(void *)(out + 3 * step), _mm512_extracti32x4_epi32(q, 3));
+    }
+}
+
+INLINE void store_q8_2(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+{
+    const __m512i pixel_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m512i q = _mm512_permutexvar_epi64(pixel_order, narrow_q8(a, b, c, d));
+    if (step == 32) {
+        _mm512_storeu_si512(out, q);
+    } else {
+        _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(q));
+        _mm256_storeu_si256((__m256i *)(void *)(out + step), _mm512_extracti64x4_epi64(q, 1));
+    }
+}
+
+INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
+{
+    /* The last 16 bytes are of no use. */
+    const __m512i channel_order =
+        _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+    (void)step;
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(channel_order, narrow_q8(a, b, c, c)));
+}
+
+INLINE void store_q8_4(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+{
+    (void)step;
+    _mm512_storeu_si512(out, narrow_q8(a, b, c, d));
+}
+
+/* Vector `vector` of a pixel's `vectors`, in narrowing order, as floats. */
+INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
+{
+    __m128i q;
+    if (vectors == 1) {
+        q = _mm_loadu_si128((const __m128i *)(const void *)p);
+    } else if (vectors == 2) {
+        const __m256i order = _mm256_setr_epi32(vector, 2 + vector, 4 + vector, 6 + vector,
+                                                vector, 2 + vector, 4 + vector, 6 + vector);
+        const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)p);
+        q = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(all, order));
+    } else {
+        const int v = vector, n = vectors;
+        const __m512i order = _mm512_setr_epi32(v, n + v, 2 * n + v, 3 * n + v, v, v, v, v, v, v, v,
+                                                v, v, v, v, v);
+        q = _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, _mm512_loadu_si512(p)));
+    }
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(q));
+}
+
+#endif

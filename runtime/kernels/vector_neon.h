@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vector_neon.h - the vocabulary of the generated row kernels: AArch64 without dot products.
+ * Quantised values lie in 16 bits and are summed by widening products. */
+#ifndef SRPI_VECTOR_NEON_H
+#define SRPI_VECTOR_NEON_H
+
+#include "kernels/vector_128.h"
+
+/* Two values, twice; the weights of all lanes for the first value, then for the second. */
+typedef int16x4_t value_q8;
+typedef int16x8_t weight_q8;
+
+INLINE value_q8 spread_q8(const uint8_t *p)
+{
+    return vreinterpret_s16_s32(vdup_n_s32(load32(p)));
+}
+
+INLINE weight_q8 load_q8(const uint8_t *p)
+{
+    return vreinterpretq_s16_u8(vld1q_u8(p));
+}
+
+INLINE vint dot_q8(vint sum, value_q8 x, weight_q8 w)
+{
+    return vmlal_high_lane_s16(vmlal_lane_s16(sum, vget_low_s16(w), x, 0), w, x, 1);
+}
+
+INLINE void store_q8(uint8_t *out, vfloat v)
+{
+    const uint16x4_t q = vmin_u16(vqmovun_s32(vcvtnq_s32_f32(v)), vdup_n_u16(255));
+    vst1_u8(out, vreinterpret_u8_u16(q));
+}
+
+INLINE void store_q8_1(uint8_t *out, size_t step, vfloat a)
+{
+    (void)step;
+    store_q8(out, a);
+}
+
+INLINE void store_q8_2(uint8_t *out, size_t step, vfloat a, vfloat b)
+{
+    (void)step;
+    store_q8(out, a);
+    store_q8(out + 8, b);
+}
+
+INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
+{
+    store_q8_2(out, step, a, b);
+    store_q8(out + 16, c);
+}
+
+INLINE void store_q8_4(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+{
+    store_q8_2(out, step, a, b);
+    store_q8_2(out + 16, step, c, d);
+}
+
+INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
+{
+    (void)vectors;
+    return vcvtq_f32_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8(p + (size_t)8 * (size_t)vector))));
+}
+
+#endif

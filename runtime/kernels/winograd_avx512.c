@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Compiled with -mavx512f -mfma (Makefile). */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+typedef __m512 vec;
+#define VECTOR 16u
+#define LEAST 8u /* output channels are rounded up to a multiple of this */
+#define KERNELS srpi_winograd_rows_avx512
+#define NAME "winograd avx512"
+/* From 1.25 times as fast as a direct convolution could be (docs/engine.md) */
+#define SUITS(in, out) ((in) >= 9 || ((in) >= 4 && (out) > 8))
+/* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
+#define TILES2 12u
+#define TILES1 12u
+
+#define v_load(p) _mm512_loadu_ps(p)
+#define v_store(p, v) _mm512_storeu_ps(p, v)
+#define v_all(x) _mm512_set1_ps(x)
+#define v_add(a, b) _mm512_add_ps(a, b)
+#define v_sub(a, b) _mm512_sub_ps(a, b)
+#define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
+#define v_max(a, b) _mm512_max_ps(a, b)
+#define v_min(a, b) _mm512_min_ps(a, b)
+#define v_slope(v, s) \
+    _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
+
+typedef __m256 half;
+#define h_load(p) _mm256_loadu_ps(p)
+#define h_store(p, v) _mm256_storeu_ps(p, v)
+#define h_all(x) _mm256_set1_ps(x)
+#define h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+
+#include "kernels/winograd_row.inc.h"
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_row.h - f32 3x3 convolution by Winograd's F(4x4, 3x3), four rows at a time: what the
+ * executor that keeps rows in rings calls instead of a kernel of row.h where it is faster.
+ *
+ * 4x4 output pixels take 36 products for each pair of channels instead of 144. Tiles lie side by
+ * side from pixel 0 of a call, and a pixel's value depends on nothing but its place in its tile and
+ * the 6x6 pixels that the tile reads: all 36 of them, by rounding errors, also those that a direct
+ * convolution would not read for this pixel. So two calls agree bit for bit where their first
+ * pixels are a multiple of 4 apart and all six rows are the same; and so do all instruction
+ * sets. */
+#ifndef SRPI_WINOGRAD_ROW_H
+#define SRPI_WINOGRAD_ROW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/row.h"
+
+#define SRPI_WINOGRAD_ROWS 4u /* output rows of a call */
+
+/* One call. Over-read and over-write are those of row.h: input rows are read up to pixel
+ * 4 * ceil(pixels / 4) + 2 from the leftmost tap and SRPI_ROW_SLACK bytes more, output rows written
+ * and residual rows read up to pixel 4 * ceil(pixels / 4) and SRPI_ROW_SLACK bytes more. Output
+ * rows must not overlap each other, the input or the residual. */
+struct srpi_winograd_rows {
+    /* Rows 4t - 1 .. 4t + 4 of the input, each at the leftmost tap (pixel -1) of output pixel 0.
+     * What is behind the rightmost tap of the last pixel counts as zero. Rows that no wanted output
+     * row needs are read too and must be finite: a row of zeros where the picture has ended. */
+    const float *rows[6];
+    float *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
+    const float *residual[4]; /* the same places in the other summand; read where `out` is wanted
+                                 and the layer has a residual */
+    uint32_t pixels;          /* at least 1 */
+    void *scratch;            /* scratch_size bytes, 64-byte aligned, the thread's own; its content
+                                 is of no account */
+};
+
+/* Kernels for one instruction set. Shapes are 3x3, F32 to F32, 1..SRP_MAX_CHANNELS channels; others
+ * only for `suits`. All functions are thread-safe. */
+struct srpi_winograd_kernels {
+    const char *name;
+    /* Whether this is the faster way, by the shape alone. False for what it cannot do. */
+    bool (*suits)(const struct srpi_conv_shape *shape);
+    /* Bytes of packed weights, which are 64-byte aligned. */
+    size_t (*packed_size)(const struct srpi_conv_shape *shape);
+    /* From [out][in][3][3]. */
+    void (*pack)(const struct srpi_conv_shape *shape, const float *weights, void *packed);
+    /* Bytes, whatever the number of pixels. */
+    size_t (*scratch_size)(const struct srpi_conv_shape *shape);
+    /* layer->weights are of `pack`. The steps after the sum are those of row.h for F32. */
+    void (*fn)(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows);
+};
+
+/* The kernels that a machine with this instruction set shall use. NULL: none. Does not look at the
+ * machine. */
+const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa);
+
+/* Between winograd_row.c and the kernels: output channels [first, first + block) of `padded`, in
+ * the order in which weights are used: [36 points][blocks][in][of a block]. `packed` is the place
+ * of the block at point 0. Rows of points come in the order 1, 2, 3, 4, 0, 5. */
+void srpi_winograd_pack_block(const struct srpi_conv_shape *shape, const float *weights,
+                              float *packed, uint32_t padded, uint32_t first, uint32_t block);
+extern const struct srpi_winograd_kernels srpi_winograd_rows_avx2, srpi_winograd_rows_avx512,
+    srpi_winograd_rows_neon;
+
+#endif

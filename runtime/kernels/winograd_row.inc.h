@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_row.inc.h - the algorithm of winograd_row.h over the vectors of whoever includes it:
+ * see winograd_avx2.c.
+ *
+ * GROUP tiles go through three stages together, and what lies between the stages stays in the L1
+ * or L2 cache:
+ *
+ *   forward   6x6 pixels to 36 terms for each tile and channel, down the columns and along the rows
+ *             at once; a pair of rows of points at a time, (1, 2), (3, 4), (0, 5), which share work
+ *   products  for each point, tiles x in times in x out: the weights are read once for a group
+ *   backward  36 products to 4x4 pixels, a pair of output rows at a time; the layer's other steps
+ *
+ * Memory between the stages is laid out so that all distances in inner loops are constants:
+ *   terms     [vector of in][36 points][GROUP tiles][VECTOR]
+ *   products  [vector of out][GROUP tiles][36 points][VECTOR] */
+#include <string.h>
+
+#include "kernels/winograd_row.h"
+
+#define INLINE static inline __attribute__((always_inline))
+/* Before a loop over values in registers: without it they would live in memory. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define Q 1.5f
+#define SIDE 6u
+#define STEP 4u
+#define POINTS 36u
+#define GROUP 12u /* tiles */
+
+static uint32_t vectors(uint32_t channels)
+{
+    return (channels + VECTOR - 1) / VECTOR;
+}
+
+/* Places in the memory between the stages, in floats. */
+INLINE size_t term_at(uint32_t t, uint32_t p)
+{
+    return ((size_t)p * GROUP + t) * VECTOR;
+}
+
+INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
+{
+    return (((size_t)i * GROUP + t) * POINTS + p) * VECTOR;
+}
+
+/* Distances of the rows of points among the products of a tile. */
+#define ROW(n) ((n)*SIDE * VECTOR)
+enum { ROW1 = ROW(0), ROW2 = ROW(1), ROW3 = ROW(2), ROW4 = ROW(3), ROW0 = ROW(4), ROW5 = ROW(5) };
+
+/* Output channels are summed in blocks of two vectors, then one, then half of one. */
+static uint32_t padded_out(uint32_t out)
+{
+    return (out + LEAST - 1) / LEAST * LEAST;
+}
+
+static uint32_t block_at(uint32_t o, uint32_t padded)
+{
+    uint32_t block = 2 * VECTOR;
+    while (block > padded - o) {
+        block /= 2;
+    }
+    return block;
+}
+
+struct work {
+    const struct srpi_conv_layer *layer;
+    const float *rows[SIDE]; /* at the first tile of the group */
+    float *out[STEP];
+    const float *residual[STEP];
+    uint32_t tiles;          /* of the group */
+    uint32_t in, out_vectors;
+    float *terms, *products;
+    /* Whether the last tile has less than 4 pixels. Then it is read from here. */
+    bool broken;
+    const float *broken_rows[SIDE];
+};
+
+/* Six neighbours to six points, along a row. */
+INLINE void forward6(vec v[6], const vec d[6])
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q);
+    const vec even1 = v_fnma(q2, d[2], d[4]), odd1 = v_fnma(q2, d[1], d[3]);
+    const vec even2 = v_sub(d[4], d[2]), odd2 = v_sub(d[3], d[1]);
+    v[0] = v_fma(q2, v_sub(d[0], d[2]), even2);
+    v[1] = v_add(even1, odd1);
+    v[2] = v_sub(even1, odd1);
+    v[3] = v_fma(q, odd2, even2);
+    v[4] = v_fnma(q, odd2, even2);
+    v[5] = v_fma(q2, v_sub(d[1], d[3]), v_sub(d[5], d[3]));
+}
+
+/* Six neighbours at `at` down a column to the two points of a pass. */
+INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, const uint32_t pass)
+{
+    const vec d1 = v_load(rows[1] + at), d2 = v_load(rows[2] + at);
+    const vec d3 = v_load(rows[3] + at), d4 = v_load(rows[4] + at);
+    if (pass == 0) {
+        const vec q2 = v_all(Q * Q), even = v_fnma(q2, d2, d4), odd = v_fnma(q2, d1, d3);
+        *a = v_add(even, odd);
+        *b = v_sub(even, odd);
+    } else if (pass == 1) {
+        const vec q = v_all(Q), even = v_sub(d4, d2), odd = v_sub(d3, d1);
+        *a = v_fma(q, odd, even);
+        *b = v_fnma(q, odd, even);
+    } else {
+        const vec q2 = v_all(Q * Q);
+        *a = v_fma(q2, v_sub(v_load(rows[0] + at), d2), v_sub(d4, d2));
+        *b = v_fma(q2, v_sub(d1, d3), v_sub(v_load(rows[5] + at), d3));
+    }
+}
+
+/* The terms of one vector of channels for neighbouring tiles, which share two columns. */
+INLINE void forward_tiles(float *to, const float *const from[SIDE], size_t at, size_t pixel,
+                          uint32_t tiles)
+{
+    const float *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
+    vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
+    UNROLL for (uint32_t p = 0; p < 3; p++) {
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
+        }
+    }
+    for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t p = 0; p < 3; p++) {
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                c[x] = a[p][x];
+                d[x] = b[p][x];
+            }
+            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
+                forward2(&c[x], &d[x], rows, at + x * pixel, p);
+            }
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                a[p][x] = c[STEP + x];
+                b[p][x] = d[STEP + x];
+            }
+            forward6(v, c);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                v_store(to + term_at(0, p * 2 * SIDE + x), v[x]);
+            }
+            forward6(v, d);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                v_store(to + term_at(0, p * 2 * SIDE + SIDE + x), v[x]);
+            }
+        }
+        at += STEP * pixel;
+        to += VECTOR;
+    }
+}
+
+static void forward(const struct work *w)
+{
+    const uint32_t count = vectors(w->in), whole = w->broken ? w->tiles - 1 : w->tiles;
+    float *to = w->terms;
+    for (uint32_t i = 0; i < count; i++) {
+        if (whole != 0) {
+            forward_tiles(to, w->rows, i * VECTOR, w->in, whole);
+        }
+        if (w->broken) {
+            forward_tiles(to + term_at(whole, 0), w->broken_rows, i * VECTOR, w->in, 1);
+        }
+        to += term_at(0, POINTS);
+    }
+}
+
+/* The products: with whole vectors, and with half of one where that is less work. */
+#define SUM(name) name
+#define LANES VECTOR
+#define s_vec vec
+#define s_load v_load
+#define s_store v_store
+#define s_all v_all
+#define s_fma v_fma
+#include "kernels/winograd_sum.inc.h"
+
+#if LEAST != VECTOR
+#define SUM(name) name##_half
+#define LANES LEAST
+#define s_vec half
+#define s_load h_load
+#define s_store h_store
+#define s_all h_all
+#define s_fma h_fma
+#include "kernels/winograd_sum.inc.h"
+#else
+#define multiply_tiles_half multiply_tiles /* never called */
+#endif
+
+static void products(const struct work *w)
+{
+    static const float zeros[2 * VECTOR];
+    const uint32_t padded = padded_out(w->layer->shape.out_channels);
+    const float *weights = w->layer->weights, *bias = w->layer->bias;
+    for (uint32_t p = 0; p < POINTS; p++) {
+        const float *terms = w->terms + term_at(0, p);
+        for (uint32_t o = 0; o < padded;) {
+            const uint32_t block = block_at(o, padded);
+            /* What is added to the product at (1, 1) is added to all 16 pixels. */
+            const float *start = p == 1 ? bias + o : zeros;
+            float *to = w->products + product_at(o / VECTOR, 0, p);
+            if (block == 2 * VECTOR) {
+                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES2, true);
+            } else if (block == VECTOR) {
+                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+            } else {
+                multiply_tiles_half(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+            }
+            weights += (size_t)w->in * block;
+            o += block;
+        }
+    }
+}
+
+/* Six points to four neighbours. */
+INLINE void backward4(vec y[4], const vec m[6])
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
+    const vec even1 = v_add(m[1], m[2]), odd1 = v_sub(m[1], m[2]);
+    const vec even2 = v_add(m[3], m[4]), odd2 = v_sub(m[3], m[4]);
+    y[0] = v_add(v_add(m[0], even1), even2);
+    y[1] = v_fma(q, odd2, odd1);
+    y[2] = v_fma(q2, even2, even1);
+    y[3] = v_fma(q3, odd2, v_add(odd1, m[5]));
+}
+
+/* The layer's steps after the sum. */
+struct steps {
+    bool slope, residual, clamp; /* constants */
+    vec times, low, high;
+};
+
+/* Four pixels of an output row. */
+INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, size_t at,
+                   uint32_t o, const vec m[6])
+{
+    const struct srpi_conv_layer *layer = w->layer;
+    const size_t pixel = layer->shape.out_channels;
+    vec y[4];
+    if (w->out[row] == NULL) {
+        return;
+    }
+    backward4(y, m);
+    UNROLL for (uint32_t x = 0; x < STEP; x++) {
+        if (s->slope) {
+            y[x] = v_slope(y[x], v_load(layer->slope + o));
+        }
+        if (s->residual) {
+            y[x] = v_fma(v_load(w->residual[row] + at + x * pixel), s->times, y[x]);
+        }
+        if (s->clamp) {
+            y[x] = v_min(v_max(y[x], s->low), s->high);
+        }
+        v_store(w->out[row] + at + x * pixel, y[x]);
+    }
+}
+
+/* The last vector of channels may reach into the next pixels; so it comes before the others, and
+ * pixels come from left to right. */
+INLINE void backward(const struct work *w, const bool slope, const bool residual, const bool clamp)
+{
+    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
+    const struct srpi_conv_layer *layer = w->layer;
+    const struct steps s = {.slope = slope, .residual = residual, .clamp = clamp,
+                            .times = v_all(layer->residual_multiplier),
+                            .low = v_all(layer->low), .high = v_all(layer->high)};
+    for (uint32_t t = 0; t < w->tiles; t++) {
+        for (uint32_t i = w->out_vectors; i-- > 0;) {
+            const float *m = w->products + product_at(i, t, 0);
+            const size_t at = (size_t)t * STEP * layer->shape.out_channels + i * VECTOR;
+            vec a[SIDE], b[SIDE];
+            UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+                const float *p = m + c * VECTOR;
+                const vec e1 = v_add(v_load(p + ROW1), v_load(p + ROW2));
+                const vec e2 = v_add(v_load(p + ROW3), v_load(p + ROW4));
+                a[c] = v_add(v_add(v_load(p + ROW0), e1), e2);
+                b[c] = v_fma(q2, e2, e1);
+            }
+            finish(w, &s, 0, at, i * VECTOR, a);
+            finish(w, &s, 2, at, i * VECTOR, b);
+            UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+                const float *p = m + c * VECTOR;
+                const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
+                const vec o2 = v_sub(v_load(p + ROW3), v_load(p + ROW4));
+                a[c] = v_fma(q, o2, o1);
+                b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5)));
+            }
+            finish(w, &s, 1, at, i * VECTOR, a);
+            finish(w, &s, 3, at, i * VECTOR, b);
+        }
+    }
+}
+
+#define BACKWARD(name, slope, residual, clamp) \
+    static void name(const struct work *w) { backward(w, slope, residual, clamp); }
+BACKWARD(backward_plain, false, false, false)
+BACKWARD(backward_c, false, false, true)
+BACKWARD(backward_r, false, true, false)
+BACKWARD(backward_rc, false, true, true)
+BACKWARD(backward_s, true, false, false)
+BACKWARD(backward_sc, true, false, true)
+BACKWARD(backward_sr, true, true, false)
+BACKWARD(backward_src, true, true, true)
+
+/* Floats of each part of the scratch memory. */
+static size_t terms_size(uint32_t in)
+{
+    return (size_t)vectors(in) * POINTS * GROUP * VECTOR;
+}
+
+static size_t products_size(uint32_t out)
+{
+    return product_at(vectors(out), 0, 0);
+}
+
+/* Floats of a row of a broken tile; what a vector reads too many is in there. */
+static size_t broken_row(uint32_t in)
+{
+    return ((size_t)SIDE * in + VECTOR + 15) / 16 * 16;
+}
+
+/* A copy of the last tile with zeros behind what its pixels need: each pixel's value depends a
+ * little on all of the tile, and what comes behind there may be anything. */
+static void copy_broken(struct work *w, const struct srpi_winograd_rows *rows, float *to)
+{
+    const uint32_t pixels = rows->pixels % STEP, first = rows->pixels - pixels;
+    const size_t floats = (size_t)(pixels + 2) * w->in, row = broken_row(w->in);
+    for (uint32_t r = 0; r < SIDE; r++) {
+        memcpy(to, rows->rows[r] + (size_t)first * w->in, floats * sizeof(float));
+        memset(to + floats, 0, (row - floats) * sizeof(float));
+        w->broken_rows[r] = to;
+        to += row;
+    }
+}
+
+static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
+{
+    static void (*const finishers[8])(const struct work *) = {
+        backward_plain, backward_c, backward_r, backward_rc,
+        backward_s, backward_sc, backward_sr, backward_src};
+    const uint32_t all = (rows->pixels + STEP - 1) / STEP;
+    const size_t in = layer->shape.in_channels, out = layer->shape.out_channels;
+    struct work w = {.layer = layer, .in = (uint32_t)in, .out_vectors = vectors((uint32_t)out)};
+    w.terms = rows->scratch;
+    w.products = w.terms + terms_size(w.in);
+    if (rows->pixels % STEP != 0) {
+        copy_broken(&w, rows, w.products + products_size((uint32_t)out));
+    }
+    void (*const finisher)(const struct work *) =
+        finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
+    for (uint32_t first = 0; first < all; first += w.tiles) {
+        const size_t x = (size_t)first * STEP;
+        w.tiles = all - first < GROUP ? all - first : GROUP;
+        w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
+        for (uint32_t r = 0; r < SIDE; r++) {
+            w.rows[r] = rows->rows[r] + x * in;
+        }
+        for (uint32_t r = 0; r < STEP; r++) {
+            w.out[r] = rows->out[r] ? rows->out[r] + x * out : NULL;
+            w.residual[r] = rows->residual[r] ? rows->residual[r] + x * out : NULL;
+        }
+        forward(&w);
+        products(&w);
+        finisher(&w);
+    }
+}
+
+static bool suits(const struct srpi_conv_shape *shape)
+{
+    return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_F32 &&
+           shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels <= SRP_MAX_CHANNELS &&
+           SUITS(shape->in_channels, shape->out_channels);
+}
+
+/* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
+static size_t packed_size(const struct srpi_conv_shape *shape)
+{
+    return sizeof(float) * POINTS * shape->in_channels * padded_out(shape->out_channels);
+}
+
+static void pack(const struct srpi_conv_shape *shape, const float *weights, void *packed)
+{
+    const uint32_t padded = padded_out(shape->out_channels);
+    float *to = packed;
+    for (uint32_t o = 0; o < padded;) {
+        const uint32_t block = block_at(o, padded);
+        srpi_winograd_pack_block(shape, weights, to, padded, o, block);
+        to += (size_t)shape->in_channels * block;
+        o += block;
+    }
+}
+
+static size_t scratch_size(const struct srpi_conv_shape *shape)
+{
+    return sizeof(float) * (terms_size(shape->in_channels) + products_size(shape->out_channels) +
+                            SIDE * broken_row(shape->in_channels));
+}
+
+const struct srpi_winograd_kernels KERNELS = {
+    .name = NAME,
+    .suits = suits,
+    .packed_size = packed_size,
+    .pack = pack,
+    .scratch_size = scratch_size,
+    .fn = run,
+};

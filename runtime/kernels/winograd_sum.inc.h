@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_sum.inc.h - the products of matrices of winograd_row.inc.h with one kind of vectors of
+ * output channels: s_vec, LANES, s_load, s_store, s_all, s_fma; SUM(name) makes names. All of these
+ * are undefined again at the end. */
+
+/* Adds `steps` channels of the input to sums a and, if `two`, b. */
+INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const float *terms, const float *weights,
+                     const uint32_t steps, const uint32_t tiles, const bool two)
+{
+    UNROLL for (uint32_t k = 0; k < steps; k++) {
+        const s_vec wa = s_load(weights);
+        const s_vec wb = two ? s_load(weights + LANES) : wa;
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            const s_vec term = s_all(terms[t * VECTOR + k]);
+            a[t] = s_fma(term, wa, a[t]);
+            if (two) {
+                b[t] = s_fma(term, wb, b[t]);
+            }
+        }
+        weights += two ? 2 * LANES : LANES;
+    }
+}
+
+/* tiles x in times in x (one or two vectors), on top of `start`. `tiles` and `two` are constants at
+ * each call, so that sums stay in registers. The order of additions is the same in all of these. */
+INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, const float *start,
+                          uint32_t in, const uint32_t tiles, const bool two)
+{
+    const size_t step = two ? 2 * LANES : LANES;
+    s_vec a[GROUP], b[GROUP];
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        a[t] = s_load(start);
+        if (two) {
+            b[t] = s_load(start + LANES);
+        }
+    }
+    while (in >= VECTOR) {
+        for (uint32_t k = 0; k < VECTOR; k += 4) {
+            SUM(add)(a, b, terms + k, weights, 4, tiles, two);
+            weights += 4 * step;
+        }
+        terms += POINTS * GROUP * VECTOR;
+        in -= VECTOR;
+    }
+    for (; in != 0; in--) {
+        SUM(add)(a, b, terms, weights, 1, tiles, two);
+        weights += step;
+        terms++;
+    }
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        s_store(to + product_at(0, t, 0), a[t]);
+        if (two) {
+            s_store(to + product_at(1, t, 0), b[t]);
+        }
+    }
+}
+
+/* A group with one block of output channels, `most` (a constant) tiles at a time. Fewer are made up
+ * to one of three numbers: the terms of the others are whatever was there. */
+INLINE void SUM(multiply_tiles)(float *to, const float *terms, const float *weights,
+                                const float *start, uint32_t in, uint32_t tiles,
+                                const uint32_t most, const bool two)
+{
+    for (; tiles > most * 2 / 3; tiles -= most < tiles ? most : tiles) {
+        SUM(multiply)(to, terms, weights, start, in, most, two);
+        to += product_at(0, most, 0);
+        terms += term_at(most, 0);
+    }
+    if (tiles > most / 3) {
+        SUM(multiply)(to, terms, weights, start, in, most * 2 / 3, two);
+    } else if (tiles != 0) {
+        SUM(multiply)(to, terms, weights, start, in, most / 3, two);
+    }
+}
+
+#undef SUM
+#undef LANES
+#undef s_vec
+#undef s_load
+#undef s_store
+#undef s_all
+#undef s_fma

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* docs/arithmetic.md, in plain C: what int8 kernels are compared with, bit by bit. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/activation.h"
+#include "model/checked.h"
+#include "model/error.h"
+#include "quant/calibrate.h"
+#include "quant/quant.h"
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+struct run {
+    const struct srpi_quant *quant;
+    const struct srpi_graph *graph;
+    uint32_t width, height;
+    uint8_t **codes; /* by tensor; NULL: F32, or not there */
+    float **reals;   /* by tensor; NULL: Q8, or not there */
+};
+
+static size_t pixels_of(const struct run *run, uint32_t tensor)
+{
+    const size_t factor = run->graph->tensors[tensor].factor;
+    return run->width * factor * run->height * factor;
+}
+
+/* Checked once for all tensors, in can_hold. */
+static size_t values_of(const struct run *run, uint32_t tensor)
+{
+    return pixels_of(run, tensor) * run->graph->tensors[tensor].channels;
+}
+
+static bool can_hold(const struct run *run)
+{
+    for (uint32_t t = 0; t < run->graph->tensor_count; t++) {
+        const size_t factor = run->graph->tensors[t].factor;
+        size_t size = 0;
+        if (!srpi_mul(run->width * factor, run->height * factor, &size) ||
+            !srpi_mul(size, run->graph->tensors[t].channels * sizeof(float), &size)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- convolutions ---------------------------------------------------------------------------- */
+
+/* From [out][in][ky][kx] to [ky][kx][in][out]. */
+static int32_t *spread_weights(const struct srpi_conv_shape *shape, const int8_t *weights)
+{
+    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
+    int32_t *spread = malloc(taps * shape->in_channels * shape->out_channels * sizeof(int32_t));
+    int32_t *to = spread;
+    for (size_t tap = 0; spread != NULL && tap < taps; tap++) {
+        for (uint32_t i = 0; i < shape->in_channels; i++) {
+            for (uint32_t o = 0; o < shape->out_channels; o++) {
+                *to++ = weights[((size_t)o * shape->in_channels + i) * taps + tap];
+            }
+        }
+    }
+    return spread;
+}
+
+/* All sums of one pixel. */
+static void sum_pixel(const struct run *run, const struct srpi_conv_layer *layer, uint32_t tensor,
+                      const int32_t *weights, uint32_t y, uint32_t x, int32_t *sums)
+{
+    const struct srpi_conv_shape *shape = &layer->shape;
+    const uint32_t factor = run->graph->tensors[tensor].factor;
+    const uint32_t width = run->width * factor, height = run->height * factor;
+    memcpy(sums, layer->bias, shape->out_channels * sizeof(sums[0]));
+    for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
+        for (uint32_t kx = 0; kx < shape->kernel_width; kx++) {
+            /* Unsigned wrap-around sends what lies left of 0 beyond the end, too. */
+            const uint32_t sy = y + ky - shape->kernel_height / 2;
+            const uint32_t sx = x + kx - shape->kernel_width / 2;
+            const bool inside = sy < height && sx < width;
+            const uint8_t *pixel =
+                run->codes[tensor] + ((size_t)sy * width + sx) * shape->in_channels;
+            for (uint32_t i = 0; i < shape->in_channels; i++) {
+                const int32_t q = inside ? pixel[i] : run->quant->tensors[tensor].padding;
+                for (uint32_t o = 0; o < shape->out_channels; o++) {
+                    sums[o] += q * weights[o];
+                }
+                weights += shape->out_channels;
+            }
+        }
+    }
+}
+
+/* What kernels/row.h says of a Q8 layer, up to the last rounding. */
+static float finish(const struct srpi_conv_layer *layer, uint32_t c, int32_t sum, float residual)
+{
+    const float s = (float)sum, multiplier = layer->multiplier[c];
+    float v;
+    if (layer->shape.out != SRPI_Q8) {
+        v = fmaf(s, multiplier, layer->shift[c]);
+        if (layer->slope != NULL && v < 0.0f) {
+            v = v * layer->slope[c];
+        }
+    } else if (layer->slope != NULL) {
+        v = s * multiplier;
+        v = (v < 0.0f ? v * layer->slope[c] : v) + layer->offset;
+    } else {
+        v = fmaf(s, multiplier, layer->offset);
+    }
+    if (layer->has_residual) {
+        v = fmaf(residual, layer->residual_multiplier, v);
+    }
+    if (layer->clamp) {
+        v = v > layer->low ? v : layer->low;
+        v = v < layer->high ? v : layer->high;
+    }
+    return v;
+}
+
+static float residual_at(const struct run *run, const struct srpi_quant_conv *conv, uint32_t tensor,
+                         size_t at)
+{
+    if (run->reals[tensor] != NULL) {
+        return run->reals[tensor][at];
+    }
+    const uint8_t code = run->codes[tensor][at];
+    return conv->widen_residual ? srpi_dequantise(&run->quant->tensors[tensor], code) : (float)code;
+}
+
+static void store(const struct run *run, uint32_t tensor, size_t at, const float *values,
+                  uint32_t count)
+{
+    if (run->reals[tensor] != NULL) {
+        memcpy(run->reals[tensor] + at, values, count * sizeof(values[0]));
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        run->codes[tensor][at + i] = srpi_quantise(&run->quant->tensors[tensor], values[i]);
+    }
+}
+
+static bool run_conv(struct run *run, uint32_t index)
+{
+    const struct srpi_step *step = &run->quant->program->steps[index];
+    const struct srpi_quant_conv *conv = &run->quant->convs[index];
+    const struct srpi_conv_layer *layer = &conv->layer;
+    const uint32_t in = step->node->inputs[0], channels = layer->shape.out_channels;
+    const uint32_t width = run->width * run->graph->tensors[in].factor;
+    int32_t *weights = spread_weights(&layer->shape, layer->weights);
+    if (weights == NULL) {
+        return false;
+    }
+    for (size_t p = 0; p < pixels_of(run, in); p++) {
+        int32_t sums[SRP_MAX_CHANNELS];
+        float values[SRP_MAX_CHANNELS];
+        sum_pixel(run, layer, in, weights, (uint32_t)(p / width), (uint32_t)(p % width), sums);
+        for (uint32_t c = 0; c < channels; c++) {
+            const size_t at = p * channels + c;
+            values[c] = finish(layer, c, sums[c],
+                               layer->has_residual ? residual_at(run, conv, step->residual, at)
+                                                   : 0.0f);
+            if (layer->shape.out == SRPI_Q8) {
+                run->codes[step->output][at] = srpi_saturate(values[c]);
+            }
+        }
+        if (conv->activation == SRPI_ACT_TANH) {
+            srpi_row_tanh(values, values, channels);
+        } else if (conv->activation == SRPI_ACT_SIGMOID) {
+            srpi_row_sigmoid(values, values, channels);
+        }
+        if (layer->shape.out != SRPI_Q8) {
+            store(run, step->output, p * channels, values, channels);
+        }
+    }
+    free(weights);
+    return true;
+}
+
+/* ---- the other operators --------------------------------------------------------------------- */
+
+/* All in f32: codes that are only moved come back as they were. */
+static bool run_other(struct run *run, const struct srpi_step *step)
+{
+    const struct srpi_node *node = step->node;
+    float **reals = calloc(run->graph->tensor_count, sizeof(reals[0]));
+    bool fits = reals != NULL;
+    const size_t count = values_of(run, step->output);
+
+    for (uint32_t i = 0; fits && i < node->input_count; i++) {
+        const uint32_t t = node->inputs[i];
+        if (run->reals[t] != NULL || reals[t] != NULL) {
+            reals[t] = run->reals[t] != NULL ? run->reals[t] : reals[t];
+            continue;
+        }
+        reals[t] = malloc(values_of(run, t) * sizeof(float));
+        fits = reals[t] != NULL;
+        for (size_t k = 0; fits && k < values_of(run, t); k++) {
+            reals[t][k] = srpi_dequantise(&run->quant->tensors[t], run->codes[t][k]);
+        }
+    }
+    if (fits) {
+        reals[step->output] = run->reals[step->output] != NULL ? run->reals[step->output]
+                                                               : malloc(count * sizeof(float));
+        fits = reals[step->output] != NULL;
+    }
+    if (fits) {
+        srpi_step_run(run->graph, step, run->width, run->height, NULL, reals);
+        for (size_t k = 0; run->codes[step->output] != NULL && k < count; k++) {
+            run->codes[step->output][k] =
+                srpi_quantise(&run->quant->tensors[step->output], reals[step->output][k]);
+        }
+    }
+    for (uint32_t t = 0; reals != NULL && t < run->graph->tensor_count; t++) {
+        if (reals[t] != run->reals[t]) {
+            free(reals[t]);
+        }
+    }
+    free(reals);
+    return fits;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static void drop(struct run *run, uint32_t tensor)
+{
+    free(run->codes[tensor]);
+    free(run->reals[tensor]);
+    run->codes[tensor] = NULL;
+    run->reals[tensor] = NULL;
+}
+
+/* After step `index` nobody reads `tensor` any more. */
+static bool is_done(const struct srpi_program *program, uint32_t tensor, uint32_t index)
+{
+    for (uint32_t s = index + 1; s < program->step_count; s++) {
+        for (uint32_t i = 0; i < srpi_step_reads(&program->steps[s]); i++) {
+            if (srpi_step_read(&program->steps[s], i) == tensor) {
+                return false;
+            }
+        }
+    }
+    return tensor != program->wanted;
+}
+
+static bool run_step(struct run *run, uint32_t index)
+{
+    const struct srpi_program *program = run->quant->program;
+    const struct srpi_step *step = &program->steps[index];
+    const size_t count = values_of(run, step->output);
+    const bool to_codes = run->quant->tensors[step->output].dtype == SRPI_Q8;
+    if (to_codes) {
+        run->codes[step->output] = malloc(count);
+    } else {
+        run->reals[step->output] = malloc(count * sizeof(float));
+    }
+    if (run->codes[step->output] == NULL && run->reals[step->output] == NULL) {
+        return false;
+    }
+    const bool ran = step->node->op == SRPI_OP_CONV2D ? run_conv(run, index) : run_other(run, step);
+    for (uint32_t i = 0; ran && i < srpi_step_reads(step); i++) {
+        if (is_done(program, srpi_step_read(step, i), index)) {
+            drop(run, srpi_step_read(step, i));
+        }
+    }
+    return ran;
+}
+
+enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in, uint32_t width,
+                            uint32_t height, float *out, struct srp_error *err)
+{
+    const struct srpi_program *program = quant->program;
+    const struct srpi_graph *graph = program->graph;
+    struct run run = {.quant = quant, .graph = graph, .width = width, .height = height};
+    bool fits = false;
+
+    if (!can_hold(&run)) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "graph '%s': %ux%u pixels are too many", graph->name,
+                         width, height);
+    }
+    run.codes = calloc(graph->tensor_count, sizeof(run.codes[0]));
+    run.reals = calloc(graph->tensor_count, sizeof(run.reals[0]));
+    if (run.codes != NULL && run.reals != NULL) {
+        run.codes[graph->input] = malloc(values_of(&run, graph->input));
+        fits = run.codes[graph->input] != NULL;
+    }
+    if (fits) {
+        memcpy(run.codes[graph->input], in, values_of(&run, graph->input));
+    }
+    for (uint32_t s = 0; fits && s < program->step_count; s++) {
+        fits = run_step(&run, s);
+    }
+    for (size_t i = 0; fits && i < values_of(&run, program->wanted); i++) {
+        out[i] = run.reals[program->wanted] != NULL
+                     ? run.reals[program->wanted][i]
+                     : srpi_dequantise(&quant->tensors[program->wanted],
+                                       run.codes[program->wanted][i]);
+    }
+    for (uint32_t t = 0; run.codes != NULL && run.reals != NULL && t < graph->tensor_count; t++) {
+        drop(&run, t);
+    }
+    free(run.codes);
+    free(run.reals);
+    return fits ? SRP_OK
+                : srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a run of '%s'", graph->name);
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* rows.h - checks of a set of row kernels against the reference, for a cmocka program and for one
+ * without cmocka (another processor, measuring). Each check returns NULL, or what is wrong. */
+#ifndef TEST_ROWS_H
+#define TEST_ROWS_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernel/noise.h"
+#include "kernels/row_reference.h"
+#include "kernels/row_sets.h"
+
+/* Bytes between two pages that nobody may touch; they end (or begin) where such a page does. */
+struct zone {
+    uint8_t *map;
+    size_t map_size;
+    uint8_t *data;
+};
+
+static inline struct zone zone_create(size_t size, bool at_end)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (size + page - 1) / page * page;
+    struct zone z = {.map_size = room + 2 * page};
+    z.map = mmap(NULL, z.map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (z.map == MAP_FAILED || mprotect(z.map, page, PROT_NONE) != 0 ||
+        mprotect(z.map + page + room, page, PROT_NONE) != 0) {
+        perror("zone_create");
+        exit(1);
+    }
+    z.data = z.map + page + (at_end ? room - size : 0);
+    return z;
+}
+
+static inline void zone_destroy(struct zone *z)
+{
+    munmap(z->map, z->map_size);
+    *z = (struct zone){0};
+}
+
+enum { CANARY = 64 };
+
+/* A layer and one row of it, everything in zones. */
+struct trial {
+    const struct srpi_kernels *kernels;
+    struct srpi_conv_layer layer;
+    struct srpi_conv_row row;
+    uint32_t group_pixels; /* row.pixels rounded up to whole groups */
+    float *real_weights;   /* one of the two, by dtype */
+    int8_t *weights;
+    struct zone rows[SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
+    uint8_t *expected;
+    float *magnitude; /* sum of absolute products, for the tolerance of real dtypes */
+};
+
+/* What a trial is to have; the rest is by chance. */
+struct wish {
+    struct srpi_conv_shape shape;
+    uint32_t pixels;
+    bool worst; /* greatest values and least weights */
+    bool slope, has_residual, clamp;
+    bool f32_residual; /* else the layer's out dtype */
+};
+
+static inline void put_value(uint8_t *to, size_t index, enum srpi_dtype dtype,
+                             enum srpi_q8_storage storage, bool worst, uint32_t *seed)
+{
+    const uint32_t random = noise(seed);
+    if (dtype == SRPI_F32) {
+        const float value = noise_f(seed);
+        memcpy(to + 4 * index, &value, 4);
+    } else if (dtype == SRPI_BF16) {
+        const uint16_t half = srpi_to_bf16(noise_f(seed));
+        memcpy(to + 2 * index, &half, 2);
+    } else {
+        const uint8_t q = worst ? 255 : (uint8_t)random;
+        if (storage == SRPI_Q8_U16) {
+            const uint16_t wide = q;
+            memcpy(to + 2 * index, &wide, 2);
+        } else {
+            to[index] = storage == SRPI_Q8_S8 ? (uint8_t)(q ^ 0x80u) : q;
+        }
+    }
+}
+
+static inline struct zone values_create(size_t bytes, enum srpi_dtype dtype, uint32_t size,
+                                        const struct srpi_kernels *k, bool worst, uint32_t *seed)
+{
+    struct zone z = zone_create(bytes, noise(seed) % 4 != 0);
+    for (size_t i = 0; i < bytes / size; i++) {
+        put_value(z.data, i, dtype, k->storage, worst, seed);
+    }
+    return z;
+}
+
+static inline void make_parameters(struct trial *t, const struct wish *wish, uint32_t *seed)
+{
+    const struct srpi_conv_shape *s = &wish->shape;
+    const size_t products = (size_t)s->kernel_height * s->kernel_width * s->in_channels;
+    const size_t count = products * s->out_channels, padded = (s->out_channels + 63) / 64 * 64;
+    const float typical = 128.0f * 64.0f * sqrtf((float)products);
+    t->real_weights = malloc(count * sizeof(float));
+    t->weights = malloc(count);
+    for (size_t i = 0; i < count; i++) {
+        t->real_weights[i] = noise_f(seed);
+        t->weights[i] = wish->worst ? -128 : (int8_t)(noise(seed) % 256 - 128);
+    }
+    t->bias = zone_create(padded * 4, true);
+    t->multiplier = zone_create(padded * 4, true);
+    t->shift = zone_create(padded * 4, true);
+    t->slope = zone_create(padded * 4, true);
+    for (uint32_t c = 0; c < s->out_channels; c++) {
+        const float bias = noise_f(seed);
+        const int32_t whole = (int32_t)(noise(seed) % 200001) - 100000;
+        if (s->in == SRPI_Q8) {
+            memcpy(t->bias.data + (size_t)4 * c, &whole, 4);
+        } else {
+            memcpy(t->bias.data + (size_t)4 * c, &bias, 4);
+        }
+        ((float *)(void *)t->multiplier.data)[c] =
+            (0.2f + fabsf(noise_f(seed))) * 200.0f / typical;
+        ((float *)(void *)t->shift.data)[c] = 10.0f * noise_f(seed);
+        ((float *)(void *)t->slope.data)[c] = noise_f(seed);
+    }
+    t->layer = (struct srpi_conv_layer){
+        .shape = *s,
+        .bias = t->bias.data,
+        .multiplier = s->in == SRPI_Q8 ? (float *)(void *)t->multiplier.data : NULL,
+        .shift = s->in == SRPI_Q8 && s->out == SRPI_F32 ? (float *)(void *)t->shift.data : NULL,
+        .slope = wish->slope ? (float *)(void *)t->slope.data : NULL,
+        .offset = 128.0f + 40.0f * noise_f(seed),
+        .has_residual = wish->has_residual,
+        .residual = wish->f32_residual ? SRPI_F32 : s->out,
+        .residual_multiplier = 0.7f * noise_f(seed),
+        .clamp = wish->clamp,
+        .low = s->out == SRPI_Q8 ? 40.0f + 30.0f * noise_f(seed) : -0.4f,
+        .high = s->out == SRPI_Q8 ? 200.0f + 30.0f * noise_f(seed) : 0.6f,
+    };
+    const size_t size = t->kernels->packed_size(s);
+    t->packed = zone_create(size, true);
+    t->kernels->pack(s, s->in == SRPI_Q8 ? (const void *)t->weights : t->real_weights,
+                     t->packed.data);
+    t->layer.weights = t->packed.data;
+}
+
+static inline void trial_create(struct trial *t, const struct srpi_kernels *k,
+                                const struct wish *wish, uint32_t *seed)
+{
+    const struct srpi_conv_shape *s = &wish->shape;
+    const uint32_t in_size = srpi_element_size(k, s->in), out_size = srpi_element_size(k, s->out);
+    *t = (struct trial){.kernels = k};
+    make_parameters(t, wish, seed);
+    t->row.pixels = wish->pixels;
+    t->group_pixels = (wish->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP * SRPI_ROW_GROUP;
+    const size_t need = (size_t)(t->group_pixels - 1 + s->kernel_width) * s->in_channels * in_size;
+    for (uint32_t ky = 0; ky < s->kernel_height; ky++) {
+        t->rows[ky] = values_create(need + SRPI_ROW_SLACK, s->in, in_size, k, wish->worst, seed);
+        t->row.rows[ky] = t->rows[ky].data;
+    }
+    const size_t values = (size_t)t->group_pixels * s->out_channels;
+    if (wish->has_residual) {
+        const uint32_t size = srpi_element_size(k, t->layer.residual);
+        t->residual = values_create(values * size + SRPI_ROW_SLACK, t->layer.residual, size, k,
+                                    false, seed);
+        t->row.residual = t->residual.data;
+    }
+    t->out = zone_create(CANARY + values * out_size + SRPI_ROW_SLACK, true);
+    memset(t->out.data, 0xa5, CANARY + values * out_size + SRPI_ROW_SLACK);
+    t->row.out = t->out.data + CANARY;
+    t->expected = calloc((size_t)wish->pixels * s->out_channels, out_size);
+}
+
+static inline void trial_destroy(struct trial *t)
+{
+    for (uint32_t ky = 0; ky < t->layer.shape.kernel_height; ky++) {
+        zone_destroy(&t->rows[ky]);
+    }
+    if (t->layer.has_residual) {
+        zone_destroy(&t->residual);
+    }
+    zone_destroy(&t->packed), zone_destroy(&t->bias), zone_destroy(&t->multiplier);
+    zone_destroy(&t->shift), zone_destroy(&t->slope), zone_destroy(&t->out);
+    free(t->real_weights), free(t->weights), free(t->expected);
+}
+
+/* Sum of absolute products of one value. */
+static inline double magnitude(const struct trial *t, uint32_t pixel, uint32_t c)
+{
+    const struct srpi_conv_shape *s = &t->layer.shape;
+    double sum = fabs((double)((const float *)t->layer.bias)[c]);
+    for (uint32_t ky = 0; ky < s->kernel_height; ky++) {
+        for (uint32_t run = 0; run < s->kernel_width * s->in_channels; run++) {
+            const size_t at = (size_t)pixel * s->in_channels + run;
+            const size_t w = ((size_t)c * s->in_channels + run % s->in_channels) *
+                                 s->kernel_height * s->kernel_width +
+                             ky * s->kernel_width + run / s->in_channels;
+            float x;
+            if (s->in == SRPI_BF16) {
+                x = srpi_from_bf16(((const uint16_t *)t->row.rows[ky])[at]);
+            } else {
+                x = ((const float *)t->row.rows[ky])[at];
+            }
+            sum += fabs((double)x * (double)t->real_weights[w]);
+        }
+    }
+    return sum + 1.0; /* the other summand */
+}
+
+/* NULL, or the first value that differs. */
+static inline const char *compare(const struct trial *t, const char *name)
+{
+    static char why[300];
+    const struct srpi_conv_shape *s = &t->layer.shape;
+    const uint32_t products = s->kernel_height * s->kernel_width * s->in_channels;
+    const uint32_t size = srpi_element_size(t->kernels, s->out);
+    /* Whatever fuses its multiply-adds sums in the reference's order. */
+    const bool exact =
+        s->in == SRPI_Q8 || (s->in == SRPI_F32 && t->kernels->isa != SRPI_ISA_SCALAR);
+    for (int i = 0; i < CANARY; i++) {
+        if (t->out.data[i] != 0xa5) {
+            snprintf(why, sizeof(why), "%s wrote in front of the row", name);
+            return why;
+        }
+    }
+    for (size_t i = 0; i < (size_t)t->row.pixels * s->out_channels; i++) {
+        const uint8_t *got = (const uint8_t *)t->row.out + i * size;
+        const uint8_t *want = t->expected + i * size;
+        double a = 0.0, b = 0.0;
+        if (s->out == SRPI_F32) {
+            float x, y;
+            memcpy(&x, got, 4), memcpy(&y, want, 4);
+            a = (double)x, b = (double)y;
+        } else if (s->out == SRPI_BF16) {
+            uint16_t x, y;
+            memcpy(&x, got, 2), memcpy(&y, want, 2);
+            a = (double)srpi_from_bf16(x), b = (double)srpi_from_bf16(y);
+        } else {
+            a = got[0], b = want[0];
+            a += size == 2 ? 256.0 * got[1] : 0.0;
+        }
+        double bound = 0.0;
+        if (!exact) {
+            bound = (products + 4) * 0x1p-23 *
+                    magnitude(t, (uint32_t)(i / s->out_channels), (uint32_t)(i % s->out_channels));
+            bound += s->out == SRPI_BF16 ? 0x1p-8 * fabs(b) : 0.0;
+        }
+        if (!(fabs(a - b) <= bound)) {
+            snprintf(why, sizeof(why),
+                     "%s, %ux%u %u->%u, %u pixels%s%s%s%s: pixel %zu channel %zu is %g, not %g",
+                     name, s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
+                     t->row.pixels, t->layer.slope != NULL ? ", slope" : "",
+                     t->layer.has_residual ? ", residual" : "",
+                     t->layer.has_residual && t->layer.residual == SRPI_F32 ? " f32" : "",
+                     t->layer.clamp ? ", clamp" : "", i / s->out_channels, i % s->out_channels, a,
+                     b);
+            return why;
+        }
+    }
+    return NULL;
+}
+
+static inline const char *check_wish(const struct srpi_kernels *k, const struct wish *wish,
+                                     uint32_t *seed)
+{
+    struct trial t;
+    const char *name = NULL;
+    const srpi_conv_fn fn = k->find(&wish->shape, &name);
+    if (fn == NULL || name == NULL) {
+        return "no kernel for a shape";
+    }
+    trial_create(&t, k, wish, seed);
+    struct srpi_conv_row row = t.row;
+    row.out = t.expected;
+    srpi_row_reference(&t.layer, &row, k->storage,
+                       wish->shape.in == SRPI_Q8 ? (const void *)t.weights : t.real_weights);
+    fn(&t.layer, &t.row);
+    const char *why = compare(&t, name);
+    trial_destroy(&t);
+    return why;
+}
+
+/* Every way to finish a value, on one shape. */
+static inline const char *check_shape(const struct srpi_kernels *k, struct srpi_conv_shape shape,
+                                      uint32_t pixels, uint32_t *seed)
+{
+    for (uint32_t bits = 0; bits < 16; bits++) {
+        const struct wish wish = {
+            .shape = shape,
+            .pixels = pixels,
+            .slope = (bits & 1) != 0,
+            .clamp = (bits & 2) != 0,
+            .has_residual = (bits & 4) != 0,
+            .f32_residual = (bits & 8) != 0,
+        };
+        const char *why = wish.f32_residual && !wish.has_residual ? NULL
+                                                                  : check_wish(k, &wish, seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
+}
+
+static const struct {
+    enum srpi_dtype in, out;
+} dtype_pairs[] = {{SRPI_F32, SRPI_F32},
+                   {SRPI_Q8, SRPI_Q8},
+                   {SRPI_Q8, SRPI_F32},
+                   {SRPI_BF16, SRPI_BF16},
+                   {SRPI_BF16, SRPI_F32}};
+enum { DTYPE_PAIRS = sizeof(dtype_pairs) / sizeof(dtype_pairs[0]) };
+
+static inline const char *check_random(const struct srpi_kernels *k, uint32_t rounds)
+{
+    static const uint8_t kernels[][2] = {{1, 1}, {3, 3}, {5, 5}, {7, 7}, {1, 3}, {3, 1}, {3, 3}};
+    uint32_t seed = 7;
+    for (uint32_t i = 0; i < rounds; i++) {
+        const uint32_t kernel = noise(&seed) % 7, pair = i % DTYPE_PAIRS;
+        if (!k->has[dtype_pairs[pair].in]) {
+            continue;
+        }
+        const bool small = noise(&seed) % 2 != 0;
+        const struct wish wish = {
+            .shape = {.kernel_height = kernels[kernel][0],
+                      .kernel_width = kernels[kernel][1],
+                      .in_channels = 1 + noise(&seed) % (small ? 8 : 67),
+                      .out_channels = 1 + noise(&seed) % (i % 16 == 0 ? 150 : 67),
+                      .in = dtype_pairs[pair].in,
+                      .out = dtype_pairs[pair].out},
+            .pixels = 1 + noise(&seed) % (small ? 200 : 40),
+            .worst = noise(&seed) % 8 == 0,
+            .slope = noise(&seed) % 3 == 0,
+            .has_residual = noise(&seed) % 2 == 0,
+            .clamp = noise(&seed) % 2 == 0,
+            .f32_residual = noise(&seed) % 3 == 0,
+        };
+        const char *why = check_wish(k, &wish, &seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
+}
+
+/* Every number of pixels up to some groups, and of vectors, one kernel. */
+static inline const char *check_widths(const struct srpi_kernels *k)
+{
+    static const uint32_t out_channels[] = {1, 16, 17, 32, 40, 48, 64, 65, 80};
+    uint32_t seed = 11;
+    for (size_t o = 0; o < sizeof(out_channels) / sizeof(out_channels[0]); o++) {
+        for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
+            for (uint32_t pixels = 1; k->has[dtype_pairs[pair].in] && pixels < 60; pixels++) {
+                const struct wish wish = {.shape = {1, 3, 2, out_channels[o], dtype_pairs[pair].in,
+                                                    dtype_pairs[pair].out},
+                                          .pixels = pixels};
+                const char *why = check_wish(k, &wish, &seed);
+                if (why != NULL) {
+                    return why;
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The kernels made for one shape each. */
+static inline const char *check_made(const struct srpi_kernels *k)
+{
+    static const uint32_t pixels[] = {3, 24, 58, 81};
+    const struct srpi_row_set *set = srpi_row_set_of(k);
+    uint32_t seed = 5;
+    for (size_t i = 0; i < set->made_count; i++) {
+        const char *name = NULL;
+        if (k->find(&set->made[i].shape, &name) != set->made[i].run ||
+            strcmp(name, set->made[i].name) != 0) {
+            return set->made[i].name;
+        }
+        for (size_t p = 0; p < sizeof(pixels) / sizeof(pixels[0]); p++) {
+            const char *why = check_shape(k, set->made[i].shape, pixels[p], &seed);
+            if (why != NULL) {
+                return why;
+            }
+        }
+    }
+    return NULL;
+}
+
+#endif
