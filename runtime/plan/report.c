@@ -190,7 +190,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         life_of(r, t, &begin, &end);
         snprintf(size, sizeof(size), "%" PRIu64 " x %" PRIu64 " x %" PRIu32, height, width,
                  tensor->channels);
-        fprintf(out, "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
+        fprintf(out,
+                "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
                 name_width, g->tensors[t].name, size, dtype_name[tensor->dtype], tensor->lag,
                 tensor->halo, tensor->ring, tensor->pitch, tensor->local ? "+" : " ",
                 tensor->offset, tensor->ring * tensor->pitch);
@@ -201,8 +202,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         }
     }
     fprintf(out,
-            "arena         %10.3f MiB, of it %" PRIu32 " x %zu bytes of work memory and tensors that "
-            "live in one block (+)\n"
+            "arena         %10.3f MiB, of it %" PRIu32 " x %zu bytes of work memory and tensors "
+            "that live in one block (+)\n"
             "lower bound   %10.3f MiB: the pixels alone\n",
             (double)plan->arena_bytes / MEBIBYTE, plan->workers, plan->area_size,
             (double)r->bound / MEBIBYTE);
@@ -343,8 +344,8 @@ static json_t *json_memory(const struct srpi_report *r, uint32_t t)
                      number(width), number(tensor->channels), "lag", number(tensor->lag), "halo",
                      number(tensor->halo), "padding_pixels", number(tensor->pad), "ring_rows",
                      number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
-                     tensor->local, "offset", number(tensor->offset), "bytes", number(tensor->ring * tensor->pitch), "steps",
-                     number(begin), number(end));
+                     tensor->local, "offset", number(tensor->offset), "bytes",
+                     number(tensor->ring * tensor->pitch), "steps", number(begin), number(end));
 }
 
 static json_t *json_tensors(const struct srpi_report *r)

@@ -462,8 +462,10 @@ def check_plan(found, graph, width, height):
             assert apart or in_turn, (a, b)
     assert found["lower_bound_bytes"] <= found["arena_bytes"]
     assert found["threads"] * found["area_bytes"] <= found["arena_bytes"]
-    assert found["whole_lower_bound_bytes"] <= found["whole_arena_bytes"]
+    # Few branches: order and placement are proved optimal (sizes are rounded up in the arena).
     assert found["whole_lower_bound_proved"] is True
+    above = found["whole_arena_bytes"] - found["whole_lower_bound_bytes"]
+    assert 0 <= above < 64 * len(tensors)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "int8"])
