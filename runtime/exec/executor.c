@@ -7,8 +7,7 @@
 
 #include <srp/limits.h>
 
-#include "backends/backend.h"
-#include "exec/plan.h"
+#include "exec/whole.h"
 #include "model/error.h"
 #include "model/model.h"
 
@@ -33,11 +32,7 @@ struct srp_executor {
     struct srpi_layers layers;
     struct srpi_stream stream;
 
-    /* The others */
-    void *state; /* the backend's */
-    uint32_t store_align;
-    struct srpi_plan plan;
-    float **tensor; /* graph->tensor_count */
+    struct srpi_whole whole; /* the others */
 };
 
 /* ---- backends -------------------------------------------------------------------------------- */
@@ -135,27 +130,6 @@ bool srpi_executor_dtype(enum srpi_dtype *out, enum srp_dtype dtype)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static enum srp_err create_whole(struct srp_executor *ex, enum srp_dtype dtype,
-                                 const struct srpi_sink *sink, struct srp_error *err)
-{
-    if (dtype != SRP_DTYPE_AUTO && dtype != SRP_DTYPE_F32) {
-        return srpi_fail(err, SRP_ERR_UNSUPPORTED, "backend '%s' computes in f32 alone, not %s",
-                         srp_backend_name(ex->backend->id), srp_dtype_name(dtype));
-    }
-    const uint32_t kept[2] = {ex->wanted, ex->graph->input};
-    ex->store_align = sink->align > 1 ? sink->align : 1;
-    enum srp_err code =
-        srpi_plan_create(&ex->plan, ex->graph, kept, sink->reads_input ? 2 : 1, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    ex->tensor = calloc(ex->graph->tensor_count, sizeof(ex->tensor[0]));
-    if (ex->tensor == NULL) {
-        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
-    }
-    return ex->backend->create(&ex->state, ex->graph, srpi_pool_threads(ex->pool), err);
-}
-
 static enum srp_err create_stream(struct srp_executor *ex, enum srp_dtype dtype,
                                   const struct srpi_sink *sink, struct srp_error *err)
 {
@@ -194,7 +168,9 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
     ex->wanted = wanted;
     const enum srp_err code = found->id == SRP_BACKEND_NATIVE
                                   ? create_stream(ex, dtype, sink, err)
-                                  : create_whole(ex, dtype, sink, err);
+                                  : srpi_whole_create(&ex->whole, ex->graph, found,
+                                                      dtypes[dtype].kernels, pool, wanted, sink,
+                                                      err);
     if (code != SRP_OK) {
         srp_executor_destroy(&ex);
         return code;
@@ -240,9 +216,8 @@ void srp_executor_destroy(struct srp_executor **pointer)
             srpi_layers_destroy(&ex->layers);
         }
         srpi_program_destroy(&ex->program);
-    }
-    if (ex->state != NULL) {
-        ex->backend->destroy(ex->state);
+    } else {
+        srpi_whole_destroy(&ex->whole);
     }
     if (ex->own_pool) {
         srpi_pool_destroy(&ex->pool);
@@ -250,8 +225,6 @@ void srp_executor_destroy(struct srp_executor **pointer)
     if (ex->arena != NULL) {
         munmap(ex->arena, ex->arena_size);
     }
-    free(ex->tensor);
-    srpi_plan_destroy(&ex->plan);
     srp_model_unref(&ex->model);
     free(ex);
 }
@@ -306,18 +279,16 @@ void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from)
     from->width = from->height = 0;
 }
 
-static struct srpi_run current_run(const struct srp_executor *ex)
-{
-    return (struct srpi_run){.graph = ex->graph,
-                             .pool = ex->pool,
-                             .tensor = ex->tensor,
-                             .width = ex->width,
-                             .height = ex->height};
-}
-
+/* Rings do not depend on the height, and wide rings hold narrow rows: a plan serves all smaller
+ * pictures, and only a larger one takes time. */
 static enum srp_err reserve_stream(struct srp_executor *ex, uint32_t width, uint32_t height,
                                    struct srp_error *err)
 {
+    const struct srpi_stream_params *planned = &ex->stream.params;
+    if (ex->stream.arena != NULL && width > 0 && height > 0 && width <= planned->picture_width &&
+        height <= planned->picture_height) {
+        return SRP_OK;
+    }
     enum srp_err code = srpi_stream_reserve(&ex->stream, width, height, width, height, err);
     if (code == SRP_OK) {
         ex->arena_bytes = ex->stream.plan.arena_bytes;
@@ -332,22 +303,12 @@ static enum srp_err reserve_stream(struct srp_executor *ex, uint32_t width, uint
 static enum srp_err reserve_whole(struct srp_executor *ex, uint32_t width, uint32_t height,
                                   struct srp_error *err)
 {
-    enum srp_err code = srpi_plan_place(&ex->plan, width, height, err);
+    enum srp_err code = srpi_whole_reserve(&ex->whole, width, height, err);
     if (code == SRP_OK) {
-        ex->arena_bytes = ex->plan.arena_bytes;
+        ex->arena_bytes = ex->whole.arena_bytes;
         code = grow_arena(ex, ex->arena_bytes, err);
     }
-    for (uint32_t t = 0; code == SRP_OK && t < ex->graph->tensor_count; t++) {
-        const size_t offset = ex->plan.offset[t];
-        ex->tensor[t] = offset == SRPI_NOT_PLACED ? NULL : (float *)(void *)(ex->arena + offset);
-    }
-    if (code == SRP_OK && ex->backend->resize != NULL) {
-        struct srpi_run run = current_run(ex);
-        run.width = width;
-        run.height = height;
-        code = ex->backend->resize(ex->state, &run, err);
-    }
-    return code;
+    return code == SRP_OK ? srpi_whole_attach(&ex->whole, ex->arena, err) : code;
 }
 
 enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
@@ -377,103 +338,26 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
 struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex)
 {
     return ex->streams ? srpi_layers_codec(&ex->layers, ex->graph->input)
-                       : (struct srpi_codec){.dtype = SRPI_F32,
-                                             .element = sizeof(float),
-                                             .scale = 1.0f,
-                                             .inverse = 1.0f};
+                       : srpi_whole_codec(&ex->whole);
 }
 
-static struct srpi_rows rows_of(const struct srp_executor *ex, uint32_t t)
+static struct srpi_rows ring_of(const struct srp_executor *ex, uint32_t t)
 {
-    if (ex->streams) {
-        const struct srpi_stream_tensor *tensor = &ex->stream.plan.tensors[t];
-        return (struct srpi_rows){
-            .data = ex->arena + tensor->offset +
-                    (size_t)tensor->pad * tensor->channels * tensor->element,
-            .pitch = tensor->pitch,
-            .ring = tensor->ring};
-    }
-    const struct srpi_tensor *tensor = &ex->graph->tensors[t];
-    return (struct srpi_rows){
-        .data = (const char *)ex->tensor[t],
-        .pitch = (size_t)ex->width * tensor->factor * tensor->channels * sizeof(float),
-        .ring = ex->height * tensor->factor};
+    const struct srpi_stream_tensor *tensor = &ex->stream.plan.tensors[t];
+    return (struct srpi_rows){.data = ex->arena + tensor->offset +
+                                      (size_t)tensor->pad * tensor->channels * tensor->element,
+                              .pitch = tensor->pitch,
+                              .ring = tensor->ring};
 }
 
 struct srpi_rows srpi_executor_input_rows(const struct srp_executor *ex)
 {
-    return rows_of(ex, ex->graph->input);
+    return ex->streams ? ring_of(ex, ex->graph->input) : srpi_whole_rows(&ex->whole, true);
 }
 
 struct srpi_rows srpi_executor_wanted_rows(const struct srp_executor *ex)
 {
-    return rows_of(ex, ex->wanted);
-}
-
-/* ---- running --------------------------------------------------------------------------------- */
-
-static enum srp_err compute_whole(struct srp_executor *ex, struct srp_error *err)
-{
-    const struct srpi_run run = current_run(ex);
-    for (uint32_t n = 0; n < ex->graph->node_count; n++) {
-        const struct srpi_node *node = &ex->graph->nodes[n];
-        if (!ex->plan.needed[node->output]) {
-            continue;
-        }
-        if (node->op == SRPI_OP_CONV2D) {
-            const enum srp_err code = ex->backend->convolve(ex->state, &run, n, err);
-            if (code != SRP_OK) {
-                return code;
-            }
-        } else {
-            srpi_run_simple(&run, node);
-        }
-    }
-    return SRP_OK;
-}
-
-struct whole_job {
-    const struct srp_executor *ex;
-    const struct srpi_stream_io *io;
-    const struct srpi_region *region;
-    uint32_t begin; /* first row of the wanted tensor in the region */
-};
-
-static void load_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
-{
-    const struct whole_job *job = context;
-    const struct srpi_rows rows = srpi_executor_input_rows(job->ex);
-    const struct srpi_span columns = {.begin = 0, .end = job->ex->width};
-    for (uint32_t y = begin; y < end; y++) {
-        job->io->load(job->io->context, worker, y, columns,
-                      (char *)job->ex->tensor[job->ex->graph->input] + y * rows.pitch);
-    }
-}
-
-static void store_rows(void *context, uint32_t begin, uint32_t end, uint32_t worker)
-{
-    const struct whole_job *job = context;
-    const struct srpi_rows wanted = srpi_executor_wanted_rows(job->ex);
-    const struct srpi_rows input = srpi_executor_input_rows(job->ex);
-    const struct srpi_span rows = {.begin = job->begin + begin, .end = job->begin + end};
-    job->io->store(job->io->context, worker, job->region, rows, &wanted, &input);
-}
-
-static enum srp_err process_whole(struct srp_executor *ex, const struct srpi_region *regions,
-                                  uint32_t count, const struct srpi_stream_io *io,
-                                  struct srp_error *err)
-{
-    struct whole_job job = {.ex = ex, .io = io};
-    const uint32_t factor = ex->graph->tensors[ex->wanted].factor;
-    srpi_pool_for(ex->pool, load_rows, &job, ex->height, 16);
-    const enum srp_err code = compute_whole(ex, err);
-    for (uint32_t r = 0; code == SRP_OK && r < count; r++) {
-        job.region = &regions[r];
-        job.begin = regions[r].y.begin * factor;
-        srpi_pool_for(ex->pool, store_rows, &job,
-                      (regions[r].y.end - regions[r].y.begin) * factor, 8 * ex->store_align);
-    }
-    return code;
+    return ex->streams ? ring_of(ex, ex->wanted) : srpi_whole_rows(&ex->whole, false);
 }
 
 enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_region *regions,
@@ -484,7 +368,7 @@ enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_re
         srpi_stream_run(&ex->stream, regions, count, io);
         return SRP_OK;
     }
-    return process_whole(ex, regions, count, io, err);
+    return srpi_whole_process(&ex->whole, regions, count, io, err);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -506,7 +390,7 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     const float *in = t->in + y * t->in_row + (size_t)columns.begin * t->channels;
     size_t left = (size_t)(columns.end - columns.begin) * t->channels;
     struct srpi_codec codec = t->codec;
-    codec.inverse = 255.0f;
+    codec.inverse = 255.0f; /* the input's codes are 255 times the values, whatever the mean */
     codec.zero = 0.0f;
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
@@ -656,7 +540,9 @@ void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_in
     const char *isa = ex->streams                 ? ex->layers.kernels->name
                       : ex->backend->isa != NULL ? ex->backend->isa()
                                                   : NULL;
-    const enum srpi_dtype dtype = ex->streams ? ex->layers.dtype : SRPI_F32;
+    const enum srpi_dtype dtype = ex->streams           ? ex->layers.dtype
+                                  : ex->whole.quantised ? SRPI_Q8
+                                                        : SRPI_F32;
     *info = (struct srp_executor_info){.backend = ex->backend->id,
                                        .dtype = dtype == SRPI_Q8     ? "int8"
                                                 : dtype == SRPI_BF16 ? "bf16"

@@ -371,7 +371,7 @@ static bool suits(const struct srpi_conv_shape *shape)
 {
     return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_F32 &&
            shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
-           shape->out_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
            SUITS(shape->in_channels, shape->out_channels);
 }
 

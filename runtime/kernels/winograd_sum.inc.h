@@ -22,7 +22,9 @@ INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const float *terms, const f
 }
 
 /* tiles x in times in x (one or two vectors), on top of `start`. `tiles` and `two` are constants at
- * each call, so that sums stay in registers. The order of additions is the same in all of these. */
+ * each call, so that sums stay in registers. The order of additions is the same in all of these.
+ * The loops are fragile: one for whole and broken vectors of input channels, or sums in an array of
+ * two dimensions, and gcc 12 or clang 14 keeps the sums in memory, at half the speed. */
 INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, const float *start,
                           uint32_t in, const uint32_t tiles, const bool two)
 {

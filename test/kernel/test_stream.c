@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Programs by streams: whatever the height of blocks, the number of threads and the cut into
  * regions, the pixels are those of the whole picture, and nothing is written outside of the memory
- * that was planned. That the pixels are right at all, test_xnnpack.c says. */
+ * that was planned. That the pixels are right at all, test_backends.c says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -428,6 +428,8 @@ static void test_suits(void **state)
         assert_false(k->suits(&s));
         s = good, s.in_channels = 1, s.out_channels = 1;
         assert_false(k->suits(&s));
+        s = good, s.out_channels = 0;
+        assert_false(k->suits(&s));
         s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
         assert_false(k->suits(&s));
     }

@@ -19,17 +19,23 @@
 #include "kernel/sketch.h"
 #include "model/model.h"
 
-static struct srp_executor *executor(struct srp_model *model, enum srp_backend backend,
-                                     uint32_t threads)
+static struct srp_executor *executor_in(struct srp_model *model, enum srp_backend backend,
+                                        uint32_t threads, enum srp_dtype dtype)
 {
     struct srp_executor *ex = NULL;
     struct srp_error err = {0};
     const struct srp_executor_params params = {
-        .model = model, .backend = backend, .threads = threads};
+        .model = model, .backend = backend, .threads = threads, .dtype = dtype};
     if (srp_executor_create(&ex, &params, &err) != SRP_OK) {
         fail_msg("%s", err.detail);
     }
     return ex;
+}
+
+static struct srp_executor *executor(struct srp_model *model, enum srp_backend backend,
+                                     uint32_t threads)
+{
+    return executor_in(model, backend, threads, SRP_DTYPE_F32);
 }
 
 static const uint32_t sizes[][2] = {{17, 31}, {1, 1}, {67, 67}, {1, 7}, {5, 1}, {2, 2}, {33, 16}};
@@ -125,6 +131,52 @@ static void test_reference_threads(void **state)
     }
 }
 
+/* int8 is defined by the reference, bit for bit; sizes go up and down, as plans are kept. */
+static void test_int8(void **state)
+{
+    (void)state;
+    static struct sketch sketch;
+    for (uint32_t seed = 0; seed < 60; seed++) {
+        draw(&sketch, seed);
+        struct srp_model *model = model_from(sketch.json, seed);
+        struct srp_model_info info;
+        srp_model_get_info(model, &info);
+        struct srp_executor *reference =
+            executor_in(model, SRP_BACKEND_REFERENCE, 1, SRP_DTYPE_INT8);
+        struct srp_executor *native =
+            executor_in(model, SRP_BACKEND_NATIVE, 1 + seed % 3, SRP_DTYPE_INT8);
+        const size_t most = (size_t)33 * 31 * info.channels;
+        const size_t cell = (size_t)info.scale * info.scale;
+        float *in = calloc(most, sizeof(float)), *a = calloc(most * cell, sizeof(float));
+        float *b = calloc(most * cell, sizeof(float));
+        assert_true(in != NULL && a != NULL && b != NULL);
+        for (size_t i = 0; i < SIZES; i++) {
+            const uint32_t w = sizes[i][1] % 34, h = sizes[i][0] % 34;
+            const size_t count = (size_t)w * h * info.channels;
+            struct srp_error err = {0};
+            if (count == 0 || count > most) {
+                continue;
+            }
+            noise_fill(in, count, &sketch.seed);
+            for (size_t k = 0; k < count; k++) {
+                in[k] = in[k] * 0.6f + 0.5f; /* some of it beyond 0 and 1 */
+            }
+            assert_int_equal(srp_executor_run(reference, in, w, h, a, &err), SRP_OK);
+            assert_int_equal(srp_executor_run(native, in, w, h, b, &err), SRP_OK);
+            for (size_t k = 0; k < count * cell; k++) {
+                if (memcmp(&a[k], &b[k], sizeof(float)) != 0) {
+                    fail_msg("%ux%u, value %zu: %.9g instead of %.9g\n%s", w, h, k, (double)b[k],
+                             (double)a[k], sketch.json);
+                }
+            }
+        }
+        free(in), free(a), free(b);
+        srp_executor_destroy(&reference);
+        srp_executor_destroy(&native);
+        srp_model_unref(&model);
+    }
+}
+
 static void test_plan(void **state)
 {
     (void)state;
@@ -211,7 +263,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_xnnpack),   cmocka_unit_test(test_native),
-        cmocka_unit_test(test_reference_threads), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_reference_threads), cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_plan),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
