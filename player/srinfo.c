@@ -12,7 +12,7 @@ static const char usage[] =
     "srinfo verify M [--json]\n"
     "        checks the manifest, every object and segment, every model and every chunk's frames\n"
     "srinfo plan --graph GRAPH [--size WxH] [--isa I] [--dtype T] [--threads N] [--json | --dot]\n"
-    "        how the native backend will run a graph: fused steps, shapes, memory; as graphviz text\n"
+    "        how the native backend will run a graph: fused steps, shapes, memory\n"
     "M: manifest.json of a package, local or http(s). Exit status: 0 sound, 1 usage, 2 failed, 5 "
     "faults found.\n";
 

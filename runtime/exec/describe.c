@@ -20,6 +20,7 @@ struct description {
     struct srpi_layers layers;
     struct srpi_shapes shapes;
     struct srpi_stream_plan plan;
+    bool has_whole;
     struct srpi_layout whole;
     const char **kernel;
     uint64_t bound;
@@ -52,7 +53,8 @@ static size_t tensor_bytes(const struct description *d, uint32_t t, const uint32
     return (size_t)elements * d->plan.tensors[t].element;
 }
 
-/* What the same steps would need if they ran one after the other on whole tensors. */
+/* What the same steps would need if they ran one after the other on whole tensors; that it would be
+ * more than the limit is no failure of the plan. */
 static enum srp_err plan_whole(struct description *d, const uint32_t *symbols,
                                struct srp_error *err)
 {
@@ -88,9 +90,33 @@ static enum srp_err plan_whole(struct description *d, const uint32_t *symbols,
                                            .tensor_count = graph->tensor_count,
                                            .size = size,
                                            .kept = kept};
-    const enum srp_err code = srpi_layout_create(&d->whole, &order, 64, err);
+    struct srp_error refusal = {0};
+    enum srp_err code = srpi_layout_create(&d->whole, &order, 64, &refusal);
     free(operands);
-    return code;
+    if (code != SRP_OK && code != SRP_ERR_LIMIT) {
+        return srpi_fail(err, code, "%s", refusal.detail);
+    }
+    d->has_whole = code == SRP_OK;
+    return SRP_OK;
+}
+
+/* Bytes of the rings' pixels alone, in the step in which most of them are alive, for all workers:
+ * at most what the rings have in the arena. */
+static uint64_t alive(const struct description *d, uint32_t width)
+{
+    uint64_t most = 0;
+    for (uint32_t s = 0; s <= d->program.step_count; s++) {
+        uint64_t bytes = 0;
+        for (uint32_t t = 0; t < d->graph->tensor_count; t++) {
+            const struct srpi_stream_tensor *tensor = &d->plan.tensors[t];
+            if (tensor->used && tensor->begin <= s && s <= tensor->end) {
+                bytes += (uint64_t)tensor->ring * width * tensor->factor * tensor->channels *
+                         tensor->element;
+            }
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return d->plan.workers * most;
 }
 
 static enum srp_err plan_picture(struct description *d, const struct srp_plan_params *params,
@@ -115,13 +141,7 @@ static enum srp_err plan_picture(struct description *d, const struct srp_plan_pa
     if (code != SRP_OK) {
         return code;
     }
-    for (uint32_t t = 0; t < d->graph->tensor_count; t++) {
-        const struct srpi_stream_tensor *tensor = &d->plan.tensors[t];
-        if (tensor->used) {
-            d->bound += (uint64_t)tensor->ring * width * tensor->factor * tensor->channels *
-                        tensor->element; /* at most the ring in the arena */
-        }
-    }
+    d->bound = alive(d, width);
     const uint32_t symbols[SRPI_SYMBOL_COUNT] = {0, height, width, 1};
     return plan_whole(d, symbols, err);
 }
@@ -181,14 +201,16 @@ enum srp_err srp_plan_describe(char **text, const struct srp_plan_params *params
                                            .shapes = &d.shapes,
                                            .dtype = d.layers.tensor_dtype,
                                            .kernel = d.kernel,
-                                           .dtype_name = srp_dtype_name(params->dtype),
+                                           .dtype_name = params->dtype == SRP_DTYPE_AUTO
+                                                             ? srp_dtype_name(SRP_DTYPE_F32)
+                                                             : srp_dtype_name(params->dtype),
                                            .isa = kernels->name,
                                            .threads = threads,
                                            .sink_reads_input = d.sink.reads_input,
                                            .width = params->width,
                                            .height = params->height,
                                            .plan = &d.plan,
-                                           .whole = &d.whole,
+                                           .whole = d.has_whole ? &d.whole : NULL,
                                            .bound = d.bound};
         code = srpi_report_write(text, &report, format, err);
     }

@@ -7,8 +7,8 @@
 #include "model/error.h"
 
 #define NONE UINT32_MAX
-/* Work of the search for other orders, in items placed. Few nodes: every order in turn; many: only
- * the last steps would ever change, so each order is drawn anew. */
+/* Work of the search for other orders, about a microsecond each. Few nodes: every order in turn;
+ * many: only the last steps would ever change, so each order is drawn anew. */
 #define SEARCH_WORK 40000u
 #define DRAWN_NODES 12u
 
@@ -120,7 +120,7 @@ static enum srp_err try_order(struct maker *m, enum srpi_place_effort effort)
             }
             l->offset[t] = SRPI_NOWHERE;
         }
-        m->work += count + 1;
+        m->work += 8 + (uint64_t)count * count / 32;
         const enum srp_err rc =
             srpi_place(m->attempt.items, count, m->align, effort, &placement, m->err);
         if (rc != SRP_OK) {
@@ -212,8 +212,8 @@ static enum srp_err try_drawn(struct maker *m)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static enum srp_err allocate(struct srpi_layout *layout, const struct srpi_order_graph *graph,
-                             struct srp_error *err)
+static enum srp_err allocate_layout(struct srpi_layout *layout,
+                                    const struct srpi_order_graph *graph, struct srp_error *err)
 {
     /* At most SRP_MAX_NODES and twice as many tensors: no overflow. */
     const size_t n = graph->node_count, t = graph->tensor_count;
@@ -256,9 +256,9 @@ enum srp_err srpi_layout_create(struct srpi_layout *layout, const struct srpi_or
         return rc;
     }
     const size_t tensors = (size_t)graph->tensor_count + 1;
-    rc = allocate(layout, graph, err);
+    rc = allocate_layout(layout, graph, err);
     if (rc == SRP_OK) {
-        rc = allocate(&m.attempt.layout, graph, err);
+        rc = allocate_layout(&m.attempt.layout, graph, err);
     }
     m.attempt.items = calloc(tensors, sizeof(m.attempt.items[0]));
     m.attempt.tensor = calloc(tensors, sizeof(m.attempt.tensor[0]));

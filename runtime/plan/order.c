@@ -18,8 +18,8 @@
 
 #define NONE UINT32_MAX
 #define WORDS (SRP_MAX_NODES / 64)
-#define EXACT_STATES 16384u
-#define EXACT_WORK 3000000u /* operands looked at */
+#define MOST_SETS 16384u
+#define SETS_WORK 2000000u /* operands looked at */
 #define BEAM_WORK 2000000u
 #define BEAM_WIDTH 64u
 
@@ -198,7 +198,7 @@ struct srpi_order_step srpi_order_walk_look(const struct srpi_order_walk *walk, 
 }
 
 /* `by` is 1 or -1 in 16 bits. */
-static void count(struct srpi_order_walk *walk, uint32_t node, uint16_t by)
+static void tally(struct srpi_order_walk *walk, uint32_t node, uint16_t by)
 {
     const struct srpi_order_lists *lists = walk->lists;
     const uint32_t output = walk->graph->nodes[node].output;
@@ -214,14 +214,14 @@ void srpi_order_walk_run(struct srpi_order_walk *walk, uint32_t node)
 {
     walk->live = srpi_order_walk_look(walk, node).behind;
     walk->done[node] = true;
-    count(walk, node, UINT16_MAX);
+    tally(walk, node, UINT16_MAX);
 }
 
 void srpi_order_walk_undo(struct srpi_order_walk *walk, uint32_t node, size_t live_before)
 {
     walk->live = live_before;
     walk->done[node] = false;
-    count(walk, node, 1);
+    tally(walk, node, 1);
 }
 
 /* ---- what all searches share ----------------------------------------------------------------- */
@@ -488,7 +488,7 @@ struct sets {
     struct srpi_order_walk walk;
     void *memory;
 };
-#define TABLE (4u * EXACT_STATES)
+#define TABLE (4u * MOST_SETS)
 
 static bool before(const struct sets *sets, uint32_t a, uint32_t b)
 {
@@ -549,7 +549,7 @@ static bool add_state(struct sets *sets, uint32_t from, uint32_t node, size_t pe
     if (sets->table[at] != NONE && sets->states[sets->table[at]].peak <= peak) {
         return true;
     }
-    if (sets->count == EXACT_STATES) {
+    if (sets->count == MOST_SETS) {
         return false;
     }
     /* A worse twin stays in the heap, and comes out when nothing is left to gain from it. */
@@ -579,7 +579,7 @@ static void walk_to(struct search *s, struct sets *sets, const struct set_state 
 /* True: searched to the end, and s->peak is the lowest. */
 static bool search_sets(struct search *s, struct sets *sets)
 {
-    const uint64_t limit = s->work + EXACT_WORK;
+    const uint64_t limit = s->work + SETS_WORK;
     const uint32_t nodes = s->graph->node_count;
     while (sets->heap_count > 0 && s->work < limit) {
         const uint32_t index = pop(sets);
@@ -622,8 +622,8 @@ static bool search_sets(struct search *s, struct sets *sets)
 static enum srp_err find_exactly(struct search *s, bool *exact, struct srp_error *err)
 {
     struct sets sets = {0};
-    sets.states = malloc(EXACT_STATES * sizeof(sets.states[0]));
-    sets.table = malloc((TABLE + EXACT_STATES) * sizeof(sets.table[0]));
+    sets.states = malloc(MOST_SETS * sizeof(sets.states[0]));
+    sets.table = malloc((TABLE + MOST_SETS) * sizeof(sets.table[0]));
     sets.memory = malloc(srpi_order_walk_size(s->graph));
     enum srp_err rc = SRP_OK;
     if (sets.states == NULL || sets.table == NULL || sets.memory == NULL) {

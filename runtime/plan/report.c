@@ -175,9 +175,10 @@ static void text_memory(FILE *out, const struct srpi_report *r)
     }
     fprintf(out,
             "\npicture %" PRIu32 " x %" PRIu32 ": blocks of %" PRIu32 " rows, %" PRIu32
-            " at once\n%-*s  %-18s dtype   lag  halo  ring  row bytes      offset       bytes  "
+            " strip%s at once\n%-*s  %-18s dtype   lag  halo  ring  row bytes      offset       bytes  "
             "steps\n",
-            r->width, r->height, plan->block, plan->workers, name_width, "tensor", "size");
+            r->width, r->height, plan->block, plan->workers, plan->workers == 1 ? "" : "s",
+            name_width, "tensor", "size");
     for (uint32_t t = 0; t < g->tensor_count; t++) {
         const struct srpi_stream_tensor *tensor = &plan->tensors[t];
         char size[64];
@@ -190,10 +191,11 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         life_of(r, t, &begin, &end);
         snprintf(size, sizeof(size), "%" PRIu64 " x %" PRIu64 " x %" PRIu32, height, width,
                  tensor->channels);
-        fprintf(out, "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu  %10zu  %10zu  ",
+        fprintf(out,
+                "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
                 name_width, g->tensors[t].name, size, dtype_name[tensor->dtype], tensor->lag,
-                tensor->halo, tensor->ring, tensor->pitch, tensor->offset,
-                tensor->ring * tensor->pitch);
+                tensor->halo, tensor->ring, tensor->pitch, tensor->local ? "+" : " ",
+                tensor->offset, tensor->ring * tensor->pitch);
         if (end == r->program->step_count) {
             fprintf(out, "%" PRIu32 "..writer\n", begin);
         } else {
@@ -201,16 +203,22 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         }
     }
     fprintf(out,
-            "arena        %10.3f MiB, of it %.3f MiB work memory (%" PRIu32 " x %zu bytes)\n"
-            "lower bound  %10.3f MiB: the rings' pixels alone\n"
-            "whole tensors%10.3f MiB in the best order and placement that were found (lower bound "
-            "%.3f MiB%s)\n"
-            "a picture    %10.3f million MAC\n",
-            (double)plan->arena_bytes / MEBIBYTE,
-            (double)plan->workers * (double)plan->scratch_size / MEBIBYTE, plan->workers,
-            plan->scratch_size, (double)r->bound / MEBIBYTE,
-            (double)r->whole->arena_bytes / MEBIBYTE, (double)r->whole->lower_bound / MEBIBYTE,
-            r->whole->exact_peak ? "" : ", not proved",
+            "arena         %10.3f MiB: %" PRIu32 " x (%zu bytes of rings + %zu of work memory), %" PRIu32
+            " seams of %zu bytes, padding\n"
+            "lower bound   %10.3f MiB: the rings' pixels alone\n",
+            (double)plan->arena_bytes / MEBIBYTE, plan->workers, plan->ring_bytes,
+            plan->scratch_size, plan->seams, plan->seam_size, (double)r->bound / MEBIBYTE);
+    if (r->whole == NULL) {
+        fprintf(out, "whole tensors above the limit of %.0f MiB\n", SRP_MAX_ARENA_BYTES / MEBIBYTE);
+    } else {
+        fprintf(out,
+                "whole tensors %10.3f MiB in the best order and placement found (lower bound %.3f "
+                "MiB%s)\n",
+                (double)r->whole->arena_bytes / MEBIBYTE,
+                (double)r->whole->lower_bound / MEBIBYTE,
+                r->whole->exact_peak ? "" : ", not proved");
+    }
+    fprintf(out, "a picture     %10.3f million MAC\n",
             (double)total_macs(r) * r->width * r->height /
                 (g->colour == SRP_COLOUR_YUV420 ? 4e6 : 1e6));
 }
@@ -333,12 +341,12 @@ static json_t *json_memory(const struct srpi_report *r, uint32_t t)
     uint32_t begin = 0, end = 0;
     size_of(r, t, &height, &width);
     life_of(r, t, &begin, &end);
-    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:[o,o]}", "size", number(height),
+    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:[o,o]}", "size", number(height),
                      number(width), number(tensor->channels), "lag", number(tensor->lag), "halo",
                      number(tensor->halo), "padding_pixels", number(tensor->pad), "ring_rows",
-                     number(tensor->ring), "row_bytes", number(tensor->pitch), "offset",
-                     number(tensor->offset), "bytes", number(tensor->ring * tensor->pitch), "steps",
-                     number(begin), number(end));
+                     number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
+                     tensor->local, "offset", number(tensor->offset), "bytes",
+                     number(tensor->ring * tensor->pitch), "steps", number(begin), number(end));
 }
 
 static json_t *json_tensors(const struct srpi_report *r)
@@ -387,6 +395,7 @@ static json_t *json_writer(const struct srpi_report *r)
 static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
 {
     const struct srpi_graph *g = graph_of(r);
+    const struct srpi_layout *whole = r->whole;
     json_t *root = json_pack("{s:s,s:s,s:o,s:s,s:o,s:s,s:s,s:o,s:o,s:o,s:o}", "kind", "plan",
                              "model", g->name, "scale", number(g->scale), "colour",
                              colour_name[g->colour], "macs_per_pixel", number(g->macs_per_pixel),
@@ -396,14 +405,17 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
     json_t *memory =
         r->width == 0
             ? json_object()
-            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "picture", number(r->width),
+            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture", number(r->width),
                         number(r->height), "block_rows", number(r->plan->block), "arena_bytes",
-                        number(r->plan->arena_bytes), "work_bytes",
-                        number((uint64_t)r->plan->workers * r->plan->scratch_size),
+                        number(r->plan->arena_bytes), "ring_bytes", number(r->plan->ring_bytes),
+                        "work_bytes", number(r->plan->scratch_size), "seams",
+                        number(r->plan->seams), "seam_bytes", number(r->plan->seam_size),
                         "lower_bound_bytes", number(r->bound), "whole_arena_bytes",
-                        number(r->whole->arena_bytes), "whole_lower_bound_bytes",
-                        number(r->whole->lower_bound), "whole_lower_bound_proved",
-                        r->whole->exact_peak);
+                        whole ? number(whole->arena_bytes) : json_null(),
+                        "whole_lower_bound_bytes",
+                        whole ? number(whole->lower_bound) : json_null(),
+                        "whole_lower_bound_proved",
+                        whole ? json_boolean(whole->exact_peak) : json_null());
     char *text = NULL;
     if (root != NULL && json_object_update(root, memory) == 0) {
         text = json_dumps(root, JSON_INDENT(1));

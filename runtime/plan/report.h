@@ -21,8 +21,9 @@ struct srpi_report {
     /* With a picture: */
     uint32_t width, height;              /* of the picture; 0: none of what follows */
     const struct srpi_stream_plan *plan;
-    const struct srpi_layout *whole;     /* whole tensors, step after step, instead of rings */
-    uint64_t bound;                      /* bytes of what is alive in the rings, without padding,
+    const struct srpi_layout *whole;     /* whole tensors, step after step, instead of rings; NULL:
+                                            above the limit */
+    uint64_t bound;                      /* bytes of the pixels that are alive, without padding,
                                             alignment and work memory */
 };
 

@@ -2,6 +2,7 @@
 """srinfo: what it shows, and that it names every fault of a package."""
 import functools
 import http.server
+import itertools
 import json
 import shutil
 import struct
@@ -390,3 +391,149 @@ def test_show_absent(build, tmp_path):
     done = aid.run(build / "srinfo", "show", tmp_path / "absent")
     assert done.returncode == 2 and "absent: No such file" in done.stderr
     assert aid.run(build / "srinfo", "show", tmp_path).returncode == 2
+
+
+# ---- plan ----------------------------------------------------------------------------------------
+
+
+MODELS = sorted((aid.ROOT / "models").glob("*.json"))
+# Every operator; nodes in no useful order; two enlarged branches.
+ODD = {"format": "srp-graph", "version": 1, "name": "odd", "scale": 4, "colour": "rgb",
+       "input": "x", "output": "y", "nodes": [
+           {"op": "add", "name": "out", "inputs": ["q", "b"], "output": "y"},
+           {"op": "conv2d", "name": "head", "inputs": ["x"], "output": "h", "channels": 8,
+            "kernel": [3, 5], "activation": "prelu"},
+           {"op": "conv2d", "name": "mid", "inputs": ["h"], "output": "m", "channels": 8,
+            "kernel": [3, 3], "activation": "tanh"},
+           {"op": "mul", "name": "gate", "inputs": ["m", "h", "x8"], "output": "g"},
+           {"op": "concat", "name": "cat", "inputs": ["x", "x", "x"], "output": "x9"},
+           {"op": "slice", "name": "cut", "inputs": ["x9"], "output": "x8", "first": 1, "channels": 8},
+           {"op": "depth_to_space", "name": "up", "inputs": ["g"], "output": "d", "block": 2},
+           {"op": "conv2d", "name": "last", "inputs": ["d"], "output": "l", "channels": 12,
+            "kernel": [1, 1]},
+           {"op": "depth_to_space", "name": "up2", "inputs": ["l"], "output": "q", "block": 2,
+            "order": "dcr"},
+           {"op": "resize", "name": "base", "inputs": ["x"], "output": "b", "scale": 4,
+            "mode": "bilinear"}]}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plan") / "odd.json"
+    path.write_text(json.dumps(ODD))
+    return path
+
+
+def plan(build, path, *arguments):
+    return aid.json_of(build / "srinfo", "plan", "--graph", path, *arguments, "--json")
+
+
+def number(text, height, width):
+    """The value of "4H", "W" or "16"."""
+    symbols = {"H": height, "W": width}
+    return int(text[:-1] or 1) * symbols[text[-1]] if text[-1] in symbols else int(text)
+
+
+def check_plan(found, graph, width, height):
+    assert found["kind"] == "plan" and found["model"] == graph["name"]
+    names = [n for step in found["steps"] for n in step["nodes"]] + found["writer"]["nodes"]
+    assert sorted(names) == sorted(n["name"] for n in graph["nodes"])
+    assert sum(s["macs_per_pixel"] for s in found["steps"]) == found["macs_per_pixel"]
+    tensors = {t["name"]: t for t in found["tensors"]}
+    written = {graph["input"]}
+    for step in found["steps"]:  # an order in which everything is there in time
+        reads = step["inputs"] + ([step["residual"]] if step["residual"] else [])
+        assert step["class"] == "ISDOS" and written.issuperset(reads)
+        assert bool(step["kernel"]) == (step["op"] == "conv2d")
+        written.add(step["output"])
+    assert written == set(tensors) and written.issuperset(found["writer"]["reads"])
+    for tensor in tensors.values():
+        shape = tensor["shape"].split(" x ")
+        assert tensor["size"] == [number(text, height, width) for text in shape]
+        assert tensor["bytes"] == tensor["ring_rows"] * tensor["row_bytes"]
+        element = {"f32": 4, "bf16": 2, "int8": 1}[tensor["dtype"]]
+        assert tensor["row_bytes"] >= tensor["size"][1] * tensor["size"][2] * element
+    for local, limit in ((False, found["arena_bytes"]), (True, found["area_bytes"])):
+        placed = [t for t in tensors.values() if t["local"] == local]
+        assert all(t["offset"] + t["bytes"] <= limit for t in placed)
+        for a, b in itertools.combinations(placed, 2):
+            apart = (a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"])
+            in_turn = local and (a["steps"][1] < b["steps"][0] or b["steps"][1] < a["steps"][0])
+            assert apart or in_turn, (a, b)
+    assert found["lower_bound_bytes"] <= found["arena_bytes"]
+    assert found["threads"] * found["area_bytes"] <= found["arena_bytes"]
+    # Few branches: order and placement are proved optimal (sizes are rounded up in the arena).
+    assert found["whole_lower_bound_proved"] is True
+    above = found["whole_arena_bytes"] - found["whole_lower_bound_bytes"]
+    assert 0 <= above < 64 * len(tensors)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+@pytest.mark.parametrize("path", [*MODELS, None], ids=lambda p: p.stem if p else "odd")
+def test_plan(build, odd, path, dtype):
+    path = path or odd
+    graph = json.loads(path.read_bytes())
+    found = plan(build, path, "--size", "427x241", "--dtype", dtype, "--threads", "3")
+    check_plan(found, graph, 427, 241)
+    assert (found["picture"], found["threads"], found["dtype"]) == ([427, 241], 3, dtype)
+    assert found == plan(build, path, "--size", "427x241", "--dtype", dtype, "--threads", "3")
+    text = aid.run(build / "srinfo", "plan", "--graph", path, "--size", "427x241").stdout
+    for word in (graph["name"], "writer", "lower bound", *(n["name"] for n in graph["nodes"])):
+        assert word in text
+
+
+def test_plan_at_chroma_resolution(build, tmp_path):
+    nodes = [{**n, "channels": 24} if n["name"] == "last" else n for n in ODD["nodes"]]
+    graph = {**ODD, "colour": "yuv420", "nodes": nodes}
+    path = tmp_path / "yuv.json"
+    path.write_text(json.dumps(graph))
+    check_plan(plan(build, path, "--size", "427x241"), graph, 214, 121)
+
+
+def test_plan_without_a_size(build, odd):
+    found = plan(build, odd, "--isa", "scalar")
+    assert "arena_bytes" not in found and found["isa"] == "scalar" and found["threads"] >= 1
+    assert {t["name"]: t["shape"] for t in found["tensors"]} == {
+        "x": "H x W x 3", "h": "H x W x 8", "m": "H x W x 8", "x9": "H x W x 9", "x8": "H x W x 8",
+        "g": "H x W x 8", "d": "2H x 2W x 2", "l": "2H x 2W x 12", "q": "4H x 4W x 3",
+        "b": "4H x 4W x 3", "y": "4H x 4W x 3"}
+    text = aid.run(build / "srinfo", "plan", "--graph", odd).stdout
+    assert "4H x 4W x 3" in text and "arena" not in text
+
+
+def test_plan_of_what_is_too_large_in_whole(build):
+    found = plan(build, aid.ROOT / "models" / "edge8-x2.json", "--size", "16384x16384")
+    assert found["arena_bytes"] < 1 << 30 and found["whole_arena_bytes"] is None
+    done = aid.run(build / "srinfo", "plan", "--graph", aid.ROOT / "models" / "edge8-x2.json",
+                   "--size", "16384x16384")
+    assert done.returncode == 0 and "above the limit" in done.stdout
+
+
+def test_plan_as_graphviz(build, odd):
+    for path in [*MODELS, odd]:
+        graph = json.loads(path.read_bytes())
+        text = aid.run(build / "srinfo", "plan", "--graph", path, "--dot").stdout
+        assert text.startswith(f'digraph "{graph["name"]}" {{\n') and text.endswith("}\n")
+        assert text.count("{") == text.count("}") and text.count('"') % 2 == 0
+        for node in graph["nodes"]:
+            assert text.count(f'label="{node["name"]}\\n{node["op"]}') == 1
+        assert text.count(" -> ") == sum(len(n["inputs"]) for n in graph["nodes"]) + 1
+        assert text.count("subgraph") == len(plan(build, path)["steps"]) + 1
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--size", "640"], ["--size", "0x1"], ["--size"], ["--threads", "0"], ["--threads", "65"],
+    ["--dtype", "i8"], ["--isa", "mmx"], ["--bogus"], ["again"]], ids=" ".join)
+def test_plan_usage(build, odd, arguments):
+    done = aid.run(build / "srinfo", "plan", "--graph", odd, *arguments)
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+
+
+def test_plan_refuses(build, tmp_path):
+    assert aid.run(build / "srinfo", "plan").returncode == 1
+    done = aid.run(build / "srinfo", "plan", "--graph", tmp_path / "absent")
+    assert done.returncode == 2 and "absent: No such file" in done.stderr
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({**ODD, "scale": 2}))
+    done = aid.run(build / "srinfo", "plan", "--graph", path)
+    assert done.returncode == 5 and "enlarges to 4 times" in done.stderr
