@@ -41,18 +41,6 @@ RUNTIME_PC := jansson libsodium libzstd
 PLAYER_PC := libavformat libavcodec libswscale libswresample libavutil libcurl sdl2 SDL2_ttf fontconfig
 pc = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
-WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
-CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
-    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
-CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
-    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
-LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
-    $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
-RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
-    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
-PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
-
 # Instruction sets that have row kernels, and how to compile those (codegen/srcc writes them).
 TARGET := $(shell $(CC) -dumpmachine)
 knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
@@ -72,6 +60,18 @@ FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_dotprod := -march=armv8.2-a+dotprod
+
+WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
+CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
+    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -pthread \
+    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
+LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
+    $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
+RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
+    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
+PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
 
 PROGRAMS := srplay srbench srinfo
 RUNTIME_SRC := $(sort $(wildcard runtime/*/*.c))
