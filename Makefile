@@ -51,9 +51,10 @@ endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 ISAS += neon dotprod
 endif
-# Passes of gcc that keep loaded values or addresses over rounds of a loop: there is no register for
-# them beside the sums. (The vectoriser brings predictive commoning with it.)
-ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts
+# Passes of gcc that keep loaded values or addresses over rounds of a loop, or load all values before
+# the first product: there is no register for them beside the sums. (The vectoriser brings predictive
+# commoning with it.)
+ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts -fno-schedule-insns
 ROWS_CFLAGS := $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
@@ -237,6 +238,20 @@ test: deps-dev
 .PHONY: check
 check: c-tests
 	$(Q)for t in $(TEST_BIN); do CMOCKA_MESSAGE_OUTPUT=STDOUT $$t || exit 1; done
+
+# The row kernels of AArch64 and their checks, statically linked, for qemu-user or a board.
+ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c)
+$(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
+	$(say) LINK $@
+	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@
+
+## aarch64: cross-build the row kernels and run their checks under qemu-user
+.PHONY: aarch64
+aarch64:
+	$(Q)$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc HOSTCC=$(HOSTCC) BUILD=build/aarch64 \
+	    RUNTIME_PC= PLAYER_PC= build/aarch64/rows-check
+	$(Q)qemu-aarch64 -cpu max build/aarch64/rows-check check
+	$(Q)qemu-aarch64 -cpu cortex-a72 build/aarch64/rows-check check
 
 ## asan, tsan: the C tests under AddressSanitizer + UBSan, ThreadSanitizer
 .PHONY: asan tsan

@@ -108,8 +108,9 @@ static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_
         .kernel_height = shape->kernel_height,
         .units = (shape->kernel_width * shape->in_channels * in_size + 3) / 4,
     };
-    /* Blocks go from the last to the first, and pixels from the first to the last: then what a
-     * vector writes beyond its channels lies where the right values are still to come. */
+    /* Blocks go from the last to the first, and pixels from the first to the last: then what the
+     * last block's vectors write beyond the channels lies where the right values are still to
+     * come. */
     for (uint32_t b = blocks.blocks; b-- > 0;) {
         const uint32_t vector = srpi_row_first(&blocks, b), first = vector * LANES;
         const uint32_t vectors = srpi_row_first(&blocks, b + 1) - vector;

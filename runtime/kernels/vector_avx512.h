@@ -147,11 +147,16 @@ INLINE void store_q8_2(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, 
 
 INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
 {
-    /* The last 16 bytes are of no use. */
+    /* The last 16 bytes are of no use, and must not fall on another block's channels. */
     const __m512i channel_order =
         _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
-    (void)step;
-    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(channel_order, narrow_q8(a, b, c, c)));
+    const __m512i q = _mm512_permutexvar_epi32(channel_order, narrow_q8(a, b, c, c));
+    if (step == 48) {
+        _mm512_storeu_si512(out, q);
+    } else {
+        _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(q));
+        _mm_storeu_si128((__m128i *)(void *)(out + 32), _mm512_extracti32x4_epi32(q, 2));
+    }
 }
 
 INLINE void store_q8_4(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)

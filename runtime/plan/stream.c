@@ -11,7 +11,7 @@
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
 #define MOST_ROWS 16u
-#define LEAST_ROWS 4u  /* Winograd's tiles */
+#define GRID 4u        /* largest of a tensor: Winograd's tiles */
 #define STRIP_ROWS 16u /* so that putting seams aside is little work */
 #define ALIGN 64u
 
@@ -213,11 +213,13 @@ static uint32_t choose_block(const struct srpi_stream_plan *plan)
 {
     const struct srpi_graph *graph = plan->program->graph;
     size_t row = 1;
+    uint32_t least = 2;
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         row += plan->tensors[t].used ? plan->tensors[t].pitch * plan->tensors[t].factor : 0;
+        least = max_u32(least, plan->tensors[t].grid);
     }
-    const size_t rows = BLOCK_BYTES / row / LEAST_ROWS * LEAST_ROWS;
-    return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
+    const size_t rows = BLOCK_BYTES / row / least * least;
+    return rows < least ? least : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
 }
 
 static enum srp_err too_large(const struct srpi_stream_params *params, struct srp_error *err)
@@ -257,7 +259,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
             return too_large(params, err);
         }
     }
-    plan->block = params->block != 0 ? round_up(params->block, LEAST_ROWS) : choose_block(plan);
+    plan->block = params->block != 0 ? round_up(params->block, GRID) : choose_block(plan);
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->ring = tensor->behind + tensor->factor * plan->block;
@@ -268,7 +270,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
                         ceil_div(tensor->behind + 2 * tensor->lag, tensor->factor));
         }
     }
-    plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), LEAST_ROWS);
+    plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), GRID);
     plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     const enum srp_err code = place_rings(plan, err);
     if (code != SRP_OK) {
@@ -330,7 +332,7 @@ uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct sr
                             uint32_t parts)
 {
     /* Cuts are at multiples of the grid from the picture's top, so a region begins there. */
-    const uint32_t most = (region->y.end - region->y.begin) / (plan->strip_rows + LEAST_ROWS);
+    const uint32_t most = (region->y.end - region->y.begin) / (plan->strip_rows + GRID);
     if (plan->seams == 0 || region->y.begin != 0 || most < 2) {
         return 1;
     }
@@ -346,11 +348,11 @@ struct srpi_strip srpi_stream_strip(const struct srpi_region *region, uint32_t i
                                .first = index == 0,
                                .last = index + 1 == count};
     if (!strip.first) {
-        strip.y.begin += (uint32_t)(rows * index / count) / LEAST_ROWS * LEAST_ROWS;
+        strip.y.begin += (uint32_t)(rows * index / count) / GRID * GRID;
     }
     if (!strip.last) {
         strip.y.end = region->y.begin +
-                      (uint32_t)(rows * (index + 1) / count) / LEAST_ROWS * LEAST_ROWS;
+                      (uint32_t)(rows * (index + 1) / count) / GRID * GRID;
     }
     return strip;
 }
@@ -407,7 +409,7 @@ struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
 static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
 {
     const uint32_t first = srpi_stream_rows(plan, strip, plan->program->graph->input).begin;
-    return first / LEAST_ROWS * LEAST_ROWS;
+    return first / GRID * GRID;
 }
 
 uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)

@@ -42,12 +42,47 @@ static void made_for_models(void **state)
     check_all(check_made);
 }
 
+static void golden_hash_on_every_set(void **state)
+{
+    (void)state;
+    check_all(check_golden);
+}
+
+/* The best set is the last that can be had: a build that forgot the others fails. */
+static void registry(void **state)
+{
+    (void)state;
+    int best = 0, count = 0;
+    for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
+        const struct srpi_kernels *k = srpi_kernels_of((enum srpi_isa)isa);
+        if (k != NULL) {
+            assert_int_equal(k->isa, isa);
+            assert_true(k->has[SRPI_F32] && k->has[SRPI_Q8]);
+            best = isa;
+            count++;
+        }
+    }
+#if defined(__x86_64__)
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    assert_true(count > 1 || !avx2);
+#endif
+    if (getenv("SRP_CPU") == NULL) {
+        assert_int_equal(srpi_kernels_best()->isa, best);
+    }
+    assert_null(srpi_kernels_of(SRPI_ISA_COUNT));
+    const struct srpi_conv_shape huge = {SRP_MAX_KERNEL, SRP_MAX_KERNEL, UINT32_MAX / 16,
+                                         UINT32_MAX / 16, SRPI_F32, SRPI_F32};
+    assert_int_equal(srpi_kernels_of(SRPI_ISA_SCALAR)->packed_size(&huge), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
         cmocka_unit_test(made_for_models),
+        cmocka_unit_test(golden_hash_on_every_set),
+        cmocka_unit_test(registry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

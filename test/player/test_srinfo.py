@@ -453,15 +453,16 @@ def check_plan(found, graph, width, height):
         assert tensor["bytes"] == tensor["ring_rows"] * tensor["row_bytes"]
         element = {"f32": 4, "bf16": 2, "int8": 1}[tensor["dtype"]]
         assert tensor["row_bytes"] >= tensor["size"][1] * tensor["size"][2] * element
-    for local, limit in ((False, found["arena_bytes"]), (True, found["area_bytes"])):
-        placed = [t for t in tensors.values() if t["local"] == local]
-        assert all(t["offset"] + t["bytes"] <= limit for t in placed)
-        for a, b in itertools.combinations(placed, 2):
-            apart = (a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"])
-            in_turn = local and (a["steps"][1] < b["steps"][0] or b["steps"][1] < a["steps"][0])
-            assert apart or in_turn, (a, b)
-    assert found["lower_bound_bytes"] <= found["arena_bytes"]
-    assert found["threads"] * found["area_bytes"] <= found["arena_bytes"]
+    area = found["work_bytes"] + found["ring_bytes"]  # of each worker
+    assert all(found["work_bytes"] <= t["offset"] <= area - t["bytes"] for t in tensors.values())
+    for a, b in itertools.combinations(tensors.values(), 2):
+        apart = (a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"])
+        in_turn = a["steps"][1] < b["steps"][0] or b["steps"][1] < a["steps"][0]
+        assert apart or (a["local"] and b["local"] and in_turn), (a, b)
+    assert found["lower_bound_bytes"] <= found["threads"] * found["ring_bytes"]
+    seams = found["seams"] * found["seam_bytes"]
+    assert found["seams"] == (0 if found["threads"] == 1 else found["threads"] + 1)
+    assert found["threads"] * area + seams <= found["arena_bytes"]
     # Few branches: order and placement are proved optimal (sizes are rounded up in the arena).
     assert found["whole_lower_bound_proved"] is True
     above = found["whole_arena_bytes"] - found["whole_lower_bound_bytes"]

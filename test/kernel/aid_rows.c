@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The checks of test_rows.c without cmocka, for another processor, and the speed of row kernels.
+ *   aid_rows check           every set that this machine can run
+ *   aid_rows bench [NAME]    fraction of the machine's peak, shape by shape, of all sets or one */
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "kernel/rows.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { PIXELS = 480, RUNS = 1500 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* ---- what the arithmetic alone could do -------------------------------------------------------*/
+
+#if defined(__x86_64__)
+
+enum { ROUNDS = 500 };
+
+/* Keeps what the compiler knows of a register from it, so that no round is left out. */
+#define FORGET(v) __asm__ volatile("" : "+x"(v))
+#define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define DECLARE(k) \
+    type s##k = {0}; \
+    FORGET(s##k);
+#define STEP(k) \
+    FORGET(a); \
+    s##k = ONE(s##k, a, b);
+#define USE(k) FORGET(s##k);
+/* 12 independent sums are enough for 2 operations a cycle of 4 to 5 cycles. */
+#define PEAK(name, isa, of) \
+    __attribute__((target(isa))) static void name(void) \
+    { \
+        typedef of type; \
+        type a = {0}, b = {0}; \
+        FORGET(a); \
+        FORGET(b); \
+        TWELVE(DECLARE) \
+        for (int i = 0; i < ROUNDS; i++) { \
+            TWELVE(STEP) \
+        } \
+        TWELVE(USE) \
+    }
+
+#define ONE(s, a, b) _mm256_fmadd_ps(a, b, s)
+PEAK(peak_f32_256, "avx2,fma", __m256)
+#undef ONE
+typedef int32_t ints256 __attribute__((vector_size(32)));
+#define ONE(s, a, b) \
+    (ints256)_mm256_add_epi32((__m256i)s, _mm256_madd_epi16((__m256i)a, (__m256i)b))
+PEAK(peak_madd_256, "avx2", ints256)
+#undef ONE
+#define ONE(s, a, b) _mm512_fmadd_ps(a, b, s)
+PEAK(peak_f32_512, "avx512f", __m512)
+#undef ONE
+#define ONE(s, a, b) _mm512_dpbusd_epi32(s, a, b)
+PEAK(peak_q8_512, "avx512f,avx512vnni", __m512i)
+#undef ONE
+#define ONE(s, a, b) _mm512_dpbf16_ps(s, (__m512bh)(a), (__m512bh)(b))
+PEAK(peak_bf16_512, "avx512f,avx512bf16", __m512)
+#undef ONE
+#ifdef SRPI_ROWS_avxvnni
+#define ONE(s, a, b) _mm256_dpbusd_avx_epi32(s, a, b)
+PEAK(peak_q8_256, "avx2,avxvnni", __m256i)
+#undef ONE
+#endif
+
+static double fastest(void (*run)(void))
+{
+    double best = 1e30;
+    for (int i = 0; i < RUNS; i++) {
+        const double start = now();
+        run();
+        const double took = now() - start;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+/* Multiply-adds in a nanosecond. */
+static double peak(enum srpi_isa isa, enum srpi_dtype in)
+{
+    const double operations = 12.0 * ROUNDS;
+    switch (isa) {
+    case SRPI_ISA_AVX2:
+        return in == SRPI_F32 ? operations * 8 / fastest(peak_f32_256)
+                              : operations * 16 / fastest(peak_madd_256);
+#ifdef SRPI_ROWS_avxvnni
+    case SRPI_ISA_AVXVNNI:
+        return in == SRPI_F32 ? operations * 8 / fastest(peak_f32_256)
+                              : operations * 32 / fastest(peak_q8_256);
+#endif
+    case SRPI_ISA_AVX512:
+    case SRPI_ISA_AVX512BF16:
+        return in == SRPI_F32    ? operations * 16 / fastest(peak_f32_512)
+               : in == SRPI_BF16 ? operations * 32 / fastest(peak_bf16_512)
+                                 : operations * 64 / fastest(peak_q8_512);
+    default:
+        return 0.0;
+    }
+}
+
+#else
+
+static double peak(enum srpi_isa isa, enum srpi_dtype in)
+{
+    (void)isa, (void)in;
+    return 0.0;
+}
+
+#endif
+
+/* ---- what the kernels do ----------------------------------------------------------------------*/
+
+static void bench_shape(const struct srpi_kernels *k, const struct srpi_conv_shape *shape,
+                        const char *form, bool residual)
+{
+    const struct wish wish = {.shape = *shape, .pixels = PIXELS, .has_residual = residual};
+    struct srpi_conv_shape general = *shape;
+    struct trial t;
+    const char *name = NULL;
+    uint32_t seed = 3;
+    srpi_conv_fn fn = k->find(shape, &name);
+    if (strcmp(form, "general") == 0) {
+        general.in_channels = general.kernel_height = 0; /* no such shape */
+        fn = k->find(&general, &name);
+    }
+    trial_create(&t, k, &wish, &seed);
+    double best = 1e30;
+    for (int i = 0; i < RUNS; i++) {
+        const double start = now();
+        fn(&t.layer, &t.row);
+        const double took = now() - start;
+        best = took < best ? took : best;
+    }
+    trial_destroy(&t);
+    const double products = (double)PIXELS * shape->kernel_height * shape->kernel_width *
+                            shape->in_channels * shape->out_channels;
+    const double most = peak(k->isa, shape->in);
+    printf("%-38s %8.1f us %7.1f Gop/s", name, best / 1e3, 2.0 * products / best);
+    if (most > 0.0) {
+        printf(" %5.1f %% of %.0f", 100.0 * products / best / most, 2.0 * most);
+    }
+    printf("%s\n", residual ? "  residual" : "");
+}
+
+static void bench(const struct srpi_kernels *k)
+{
+    static const uint32_t shapes[][3] = {{3, 32, 64}, {3, 64, 32},  {3, 32, 48}, {3, 32, 32},
+                                         {3, 16, 16}, {3, 128, 32}, {3, 1, 16},  {3, 3, 32},
+                                         {3, 8, 8},   {5, 3, 48},   {3, 16, 4},  {3, 32, 12}};
+    for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
+        if (!k->has[dtype_pairs[pair].in]) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+            const struct srpi_conv_shape shape = {shapes[i][0], shapes[i][0], shapes[i][1],
+                                                  shapes[i][2], dtype_pairs[pair].in,
+                                                  dtype_pairs[pair].out};
+            bench_shape(k, &shape, "made", false);
+            if (i < 5) {
+                bench_shape(k, &shape, "general", false);
+            }
+            if (i == 1) {
+                bench_shape(k, &shape, "made", true);
+            }
+        }
+    }
+}
+
+static int check(const struct srpi_kernels *k)
+{
+    const char *why = check_random(k, 300);
+    why = why != NULL ? why : check_widths(k);
+    why = why != NULL ? why : check_made(k);
+    why = why != NULL ? why : check_golden(k);
+    printf("%s: %s\n", k->name, why != NULL ? why : "ok");
+    return why != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    const bool checking = argc == 2 && strcmp(argv[1], "check") == 0;
+    if (!checking && (argc < 2 || argc > 3 || strcmp(argv[1], "bench") != 0)) {
+        fprintf(stderr, "usage: aid_rows check | bench [NAME]\n");
+        return 2;
+    }
+    int failed = 0;
+    for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
+        const struct srpi_kernels *k = srpi_kernels_of((enum srpi_isa)isa);
+        if (k != NULL && checking) {
+            failed |= check(k);
+        } else if (k != NULL && (argc < 3 || strcmp(argv[2], k->name) == 0)) {
+            bench(k);
+        }
+    }
+    return failed;
+}
