@@ -325,14 +325,15 @@ static int report(const struct engine *e, const struct engine_options *o, double
     }
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
-        json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}",
+        json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s,s:I,"
+                  "s:I}",
                   "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs",
-                  (json_int_t)macs,
-                  "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes, "backend",
-                  srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa, "threads",
-                  (json_int_t)info.threads, "runs", (json_int_t)runs, "model", e->model_info.name,
-                  "width", (json_int_t)o->width, "height", (json_int_t)o->height, "scale",
-                  (json_int_t)e->model_info.scale, "path", e->executor ? "tensor" : "picture", "format",
+                  (json_int_t)macs, "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes,
+                  "backend", srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa,
+                  "threads", (json_int_t)info.threads, "runs", (json_int_t)runs, "model",
+                  e->model_info.name, "width", (json_int_t)o->width, "height",
+                  (json_int_t)o->height, "scale", (json_int_t)e->model_info.scale, "path",
+                  e->executor ? "tensor" : "picture", "format",
                   e->executor ? "" : format_names[e->in.format], "regions",
                   (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs));
 }

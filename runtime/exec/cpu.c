@@ -13,5 +13,5 @@ bool srpi_cpu_avx2(void)
 
 const char *srp_isa(void)
 {
-    return srpi_cpu_avx2() ? "avx2" : "scalar";
+    return srpi_kernels_best()->name;
 }

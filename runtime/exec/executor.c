@@ -23,6 +23,7 @@ struct srp_executor {
     bool own_pool;
     uint32_t wanted; /* the tensor to compute */
     uint32_t width, height; /* reserved; 0: none */
+    uint32_t span;          /* width of the widest region */
     char *arena;
     size_t arena_size, arena_bytes; /* mapped; needed by the plan */
 
@@ -157,12 +158,16 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
     if ((size_t)dtype >= DTYPE_COUNT) {
         return srpi_fail(err, SRP_ERR_USAGE, "%d is not a dtype", (int)dtype);
     }
+    const struct srpi_graph *graph = srpi_model_graph(model);
+    if (dtype == SRP_DTYPE_AUTO && graph->ranges != NULL && found->id == SRP_BACKEND_NATIVE) {
+        dtype = SRP_DTYPE_INT8; /* whoever made the parameters says what that does to the picture */
+    }
     struct srp_executor *ex = calloc(1, sizeof(*ex));
     if (ex == NULL) {
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
     }
     ex->model = srp_model_ref(model);
-    ex->graph = srpi_model_graph(model);
+    ex->graph = graph;
     ex->backend = found;
     ex->pool = pool;
     ex->wanted = wanted;
@@ -280,16 +285,18 @@ void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from)
 }
 
 /* Rings do not depend on the height, and wide rings hold narrow rows: a plan serves all smaller
- * pictures, and only a larger one takes time. */
+ * pictures and regions down to half its width, below which blocks of more rows are worth a new
+ * plan. */
 static enum srp_err reserve_stream(struct srp_executor *ex, uint32_t width, uint32_t height,
-                                   struct srp_error *err)
+                                   uint32_t span, struct srp_error *err)
 {
     const struct srpi_stream_params *planned = &ex->stream.params;
     if (ex->stream.arena != NULL && width > 0 && height > 0 && width <= planned->picture_width &&
-        height <= planned->picture_height) {
+        height <= planned->picture_height && span <= planned->width &&
+        span > planned->width / 2) {
         return SRP_OK;
     }
-    enum srp_err code = srpi_stream_reserve(&ex->stream, width, height, width, height, err);
+    enum srp_err code = srpi_stream_reserve(&ex->stream, width, height, span, height, err);
     if (code == SRP_OK) {
         ex->arena_bytes = ex->stream.plan.arena_bytes;
         code = grow_arena(ex, ex->arena_bytes, err);
@@ -311,13 +318,14 @@ static enum srp_err reserve_whole(struct srp_executor *ex, uint32_t width, uint3
     return code == SRP_OK ? srpi_whole_attach(&ex->whole, ex->arena, err) : code;
 }
 
-enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
-                                  struct srp_error *err)
+/* For regions of a width x height picture that are at most `span` wide. */
+static enum srp_err reserve(struct srp_executor *ex, uint32_t width, uint32_t height, uint32_t span,
+                            struct srp_error *err)
 {
     if (ex == NULL) {
         return srpi_fail(err, SRP_ERR_USAGE, "there is no executor");
     }
-    if (width == ex->width && height == ex->height) {
+    if (width == ex->width && height == ex->height && span == ex->span) {
         return SRP_OK;
     }
     const uint64_t pixels = (uint64_t)width * height;
@@ -326,13 +334,20 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
                          ex->graph->scale, SRP_MAX_PICTURE_PIXELS);
     }
     ex->width = ex->height = 0;
-    const enum srp_err code = ex->streams ? reserve_stream(ex, width, height, err)
+    const enum srp_err code = ex->streams ? reserve_stream(ex, width, height, span, err)
                                           : reserve_whole(ex, width, height, err);
     if (code == SRP_OK) {
         ex->width = width;
         ex->height = height;
+        ex->span = span;
     }
     return code;
+}
+
+enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint32_t height,
+                                  struct srp_error *err)
+{
+    return reserve(ex, width, height, width, err);
 }
 
 struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex)
@@ -435,6 +450,15 @@ static struct srpi_region region_of(const struct srp_region *region, uint32_t wi
                                 .picture_height = height};
 }
 
+static uint32_t widest(const struct srp_region *regions, uint32_t count)
+{
+    uint32_t most = 1;
+    for (uint32_t r = 0; r < count; r++) {
+        most = regions[r].width > most ? regions[r].width : most;
+    }
+    return most;
+}
+
 /* Both of a region's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
 static uint64_t region_macs(const struct srp_executor *ex, const struct srpi_region *region)
 {
@@ -459,7 +483,7 @@ enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width, u
     }
     enum srp_err code = check_regions(regions, count, width, height, err);
     if (code == SRP_OK) {
-        code = srp_executor_reserve(ex, width, height, err);
+        code = reserve(ex, width, height, widest(regions, count), err);
     }
     *macs = code == SRP_OK && !ex->streams ? ex->graph->macs_per_pixel * width * height : 0;
     for (uint32_t r = 0; code == SRP_OK && ex->streams && r < count; r++) {
@@ -478,7 +502,7 @@ enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, 
     }
     enum srp_err code = check_regions(regions, count, width, height, err);
     if (code == SRP_OK) {
-        code = srp_executor_reserve(ex, width, height, err);
+        code = reserve(ex, width, height, widest(regions, count), err);
     }
     if (code != SRP_OK) {
         return code;

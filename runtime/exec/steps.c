@@ -46,8 +46,8 @@ static struct srpi_span rows_of(const struct srpi_block *block, uint32_t t)
                                   block->index);
 }
 
-/* Row y is there: sets the padding behind it, which kernels may have written over, and puts it aside
- * if the strip above reads it. */
+/* Row y is there: sets the padding behind it, which kernels may have written over, and puts it
+ * aside if the strip above reads it. */
 static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, char *row,
                       uint32_t pixels)
 {
@@ -114,7 +114,8 @@ static const void *tap_row(const struct conv *c, int64_t y)
     return row_at(c->block, c->in, (uint32_t)y) + c->in_shift;
 }
 
-/* Row y of the other summand at the output's first column; in work memory if it has to be widened. */
+/* Row y of the other summand at the output's first column; in work memory where it has to be
+ * widened. */
 static const void *residual_row(const struct conv *c, uint32_t y)
 {
     const uint32_t t = c->step->residual;

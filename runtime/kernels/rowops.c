@@ -225,7 +225,8 @@ void srpi_row_shuffle(const struct srpi_row_shuffle *shuffle, uint32_t element)
     }
 }
 
-/* Columns first..last of the operand blended downwards; those beyond the picture repeat its edge. */
+/* Columns first..last of the operand blended downwards; those beyond the picture repeat its
+ * edge. */
 static void blend_rows(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
                        const float *down, int64_t first, int64_t last, float *work, float *spare)
 {

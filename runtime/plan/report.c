@@ -175,8 +175,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
     }
     fprintf(out,
             "\npicture %" PRIu32 " x %" PRIu32 ": blocks of %" PRIu32 " rows, %" PRIu32
-            " strip%s at once\n%-*s  %-18s dtype   lag  halo  ring  row bytes      offset       bytes  "
-            "steps\n",
+            " strip%s at once\n%-*s  %-18s dtype   lag  halo  ring  row bytes      offset"
+            "       bytes  steps\n",
             r->width, r->height, plan->block, plan->workers, plan->workers == 1 ? "" : "s",
             name_width, "tensor", "size");
     for (uint32_t t = 0; t < g->tensor_count; t++) {
@@ -203,8 +203,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         }
     }
     fprintf(out,
-            "arena         %10.3f MiB: %" PRIu32 " x (%zu bytes of rings + %zu of work memory), %" PRIu32
-            " seams of %zu bytes, padding\n"
+            "arena         %10.3f MiB: %" PRIu32 " x (%zu bytes of rings + %zu of work memory), "
+            "%" PRIu32 " seams of %zu bytes, padding\n"
             "lower bound   %10.3f MiB: the rings' pixels alone\n",
             (double)plan->arena_bytes / MEBIBYTE, plan->workers, plan->ring_bytes,
             plan->scratch_size, plan->seams, plan->seam_size, (double)r->bound / MEBIBYTE);
@@ -405,8 +405,9 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
     json_t *memory =
         r->width == 0
             ? json_object()
-            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture", number(r->width),
-                        number(r->height), "block_rows", number(r->plan->block), "arena_bytes",
+            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture",
+                        number(r->width), number(r->height), "block_rows",
+                        number(r->plan->block), "arena_bytes",
                         number(r->plan->arena_bytes), "ring_bytes", number(r->plan->ring_bytes),
                         "work_bytes", number(r->plan->scratch_size), "seams",
                         number(r->plan->seams), "seam_bytes", number(r->plan->seam_size),

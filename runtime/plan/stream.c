@@ -42,7 +42,8 @@ static uint32_t radius_of(const struct srpi_step *step, uint32_t read)
     }
 }
 
-static uint32_t ratio_of(const struct srpi_graph *graph, const struct srpi_step *step, uint32_t read)
+static uint32_t ratio_of(const struct srpi_graph *graph, const struct srpi_step *step,
+                         uint32_t read)
 {
     return graph->tensors[step->output].factor /
            graph->tensors[srpi_step_read(step, read)].factor;
@@ -205,7 +206,8 @@ static bool take(struct srpi_stream_plan *plan, size_t count, size_t size, size_
 {
     size_t bytes = 0;
     *offset = plan->arena_bytes;
-    return srpi_mul(count, size, &bytes) && srpi_add(plan->arena_bytes, bytes, &plan->arena_bytes) &&
+    return srpi_mul(count, size, &bytes) &&
+           srpi_add(plan->arena_bytes, bytes, &plan->arena_bytes) &&
            plan->arena_bytes <= SRP_MAX_ARENA_BYTES;
 }
 

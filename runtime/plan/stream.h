@@ -16,8 +16,8 @@
  *
  * All of this is known before the first frame. In its own rows, tensor t of factor f
  *   is computed on [f*y0 - halo, f*y1 + halo), clipped to the picture, columns alike;
- *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last strip
- *   reach to the ends);
+ *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last
+ *   strip reach to the ends);
  *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
 #ifndef SRPI_STREAM_H
 #define SRPI_STREAM_H

@@ -58,7 +58,8 @@ SRP_API const char *srp_strerror(enum srp_err code);
 /* "0.1.0": the version of the library in use, for comparison with SRP_VERSION_STRING. */
 SRP_API const char *srp_version(void);
 
-/* The instruction set that the library's own kernels use on this machine: "avx2", "scalar". */
+/* The instruction set that the library's own kernels use on this machine: "scalar", "avx2",
+ * "avxvnni", "avx512", "avx512bf16", "neon" or "dotprod". */
 SRP_API const char *srp_isa(void);
 
 /* Bytes in memory, with the name used for them in error messages. The library never keeps `data`

@@ -65,7 +65,7 @@ SRP_API enum srp_err srp_backend_from_name(enum srp_backend *out, const char *na
 
 /* What a network computes with (docs/arithmetic.md). */
 enum srp_dtype {
-    SRP_DTYPE_AUTO = 0, /* f32 */
+    SRP_DTYPE_AUTO = 0, /* int8 where the parameters state ranges (docs/format.md), else f32 */
     SRP_DTYPE_F32,
     SRP_DTYPE_INT8,     /* u8 activations, s8 weights, exact sums: the same bytes everywhere */
     SRP_DTYPE_BF16,     /* where the processor has it; else UNSUPPORTED */
