@@ -55,7 +55,8 @@ endif
 # the first product: there is no register for them beside the sums. (The vectoriser brings predictive
 # commoning with it.)
 ROWS_GCC := -fno-tree-vectorize -fno-tree-pre -fno-ivopts -fno-schedule-insns
-ROWS_CFLAGS := -ffp-contract=off $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
+# Debug information about each inlined intrinsic is fifty times the code.
+ROWS_CFLAGS := -g0 -ffp-contract=off $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
@@ -244,6 +245,14 @@ aarch64:
 	    RUNTIME_PC= PLAYER_PC= build/aarch64/rows-check
 	$(Q)qemu-aarch64 -cpu max build/aarch64/rows-check check
 	$(Q)qemu-aarch64 -cpu cortex-a72 build/aarch64/rows-check check
+
+## regen-check: write the row kernels again and compare
+.PHONY: regen-check
+regen-check: $(ISAS:%=$(BUILD)/gen/rows_%.c)
+	$(Q)for isa in $(ISAS); do \
+	    $(BUILD)/srcc --isa $$isa $(GRAPHS:%=--graph %) -o $(BUILD)/gen/again.c && \
+	    cmp $(BUILD)/gen/again.c $(BUILD)/gen/rows_$$isa.c || exit 1; \
+	done; rm $(BUILD)/gen/again.c; echo "regen-check: the same"
 
 ## asan, tsan: the C tests under AddressSanitizer + UBSan, ThreadSanitizer
 .PHONY: asan tsan

@@ -71,7 +71,7 @@ static void each_sum(const struct tile *t, const char *template)
 /* The sums with something in front of each, `prefix`s0_0, `prefix`s0_1..., in a line or several. */
 static void list_sums(const struct tile *t, const char *prefix)
 {
-    const uint32_t in_line = *prefix == '\0' ? 14 : 7;
+    const uint32_t in_line = *prefix == '\0' ? 14 : 6;
     for (uint32_t i = 0; i < t->pixels * t->vectors; i++) {
         fprintf(t->to, "%s%ss%" PRIu32 "_%" PRIu32,
                 i == 0 ? "" : i % in_line == 0 ? ",\n    " : ", ", prefix, i / t->vectors,
@@ -363,8 +363,10 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
         snprintf(name, sizeof(name), "%s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32,
                  family->name, shape->kernel_height, shape->kernel_width, shape->in_channels,
                  shape->out_channels);
-        fprintf(to, "\n/* ---- %s: kernel %" PRIu32 " x %" PRIu32 ", %" PRIu32 " to %" PRIu32
-                " channels ---- */\n", family->title, shape->kernel_height, shape->kernel_width,
+        fprintf(to,
+                "\n/* ---- %s: kernel %" PRIu32 " x %" PRIu32 ", %" PRIu32 " to %" PRIu32
+                " channels ---- */\n",
+                family->title, shape->kernel_height, shape->kernel_width,
                 shape->in_channels, shape->out_channels);
     }
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
@@ -380,8 +382,9 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             }
         }
     }
-    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)"
-            "\n{\n    static const struct tile_widths widths[] = {\n", name);
+    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer,\n"
+            "    const struct srpi_conv_row *row)\n{\n"
+            "    static const struct tile_widths widths[] = {\n", name);
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
         if (!has_vectors(isa, shape, t.vectors)) {
             continue;
@@ -434,15 +437,9 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
     }
     fputs("};\n\nstatic srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
           "{\n", to);
-    if (shape_count > 0) {
-        fputs("    const srpi_conv_fn fn = srpi_row_find(made, sizeof(made) / sizeof(made[0]), general,\n"
-              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
-              to);
-    } else {
-        fputs("    const srpi_conv_fn fn = srpi_row_find(NULL, 0, general,\n"
-              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
-              to);
-    }
+    fprintf(to, "    const srpi_conv_fn fn =\n        srpi_row_find(%s, general,\n"
+            "                      sizeof(general) / sizeof(general[0]), shape, name);\n",
+            shape_count > 0 ? "made, sizeof(made) / sizeof(made[0])" : "NULL, 0");
     if (isa->base != NULL) {
         fprintf(to, "    return fn != NULL ? fn : srpi_rows_%s.kernels.find(shape, name);\n}\n",
                 isa->base);
@@ -459,8 +456,8 @@ static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
             isa->q8_planar ? "true" : "false");
     fputs("\nstatic size_t packed_size(const struct srpi_conv_shape *shape)\n{\n"
           "    return srpi_row_packed_size(&layout, shape);\n}\n"
-          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)"
-          "\n{\n    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);
+          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
+          "    void *packed)\n{\n    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);
     fprintf(to, "\nconst struct srpi_row_set srpi_rows_%s = {\n    .kernels = {\n"
             "        .isa = %s,\n        .name = \"%s\",\n        .storage = %s,\n"
             "        .has = {[SRPI_F32] = true, [SRPI_BF16] = %s, [SRPI_Q8] = true},\n"
