@@ -46,7 +46,7 @@ TARGET := $(shell $(CC) -dumpmachine)
 knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
 ISAS := scalar
 ifneq ($(filter x86_64-%,$(TARGET)),)
-ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512bf16
+ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512vl avx512bf16
 endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 ISAS += neon dotprod
@@ -60,6 +60,7 @@ ROWS_CFLAGS := -g0 -ffp-contract=off $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+FLAGS_avx512vl := $(FLAGS_avx512)
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_dotprod := -march=armv8.2-a+dotprod
 

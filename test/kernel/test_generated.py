@@ -11,6 +11,7 @@ import pytest
 import inner_loops
 
 ISAS = ["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod"]
+FILES = [*ISAS, "avx512vl"]
 
 
 def srcc(build, root, to, isa, **environment):
@@ -24,7 +25,7 @@ def root(request):
     return request.config.rootpath
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FILES)
 def test_same_bytes_each_time(build, root, tmp_path, isa):
     texts = []
     for i, environment in enumerate([{"LC_ALL": "C", "TZ": "UTC"},
