@@ -46,7 +46,7 @@ TARGET := $(shell $(CC) -dumpmachine)
 knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
 ISAS := scalar
 ifneq ($(filter x86_64-%,$(TARGET)),)
-ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512bf16
+ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512vl avx512bf16
 endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 ISAS += neon dotprod
@@ -59,6 +59,7 @@ ROWS_CFLAGS := $(call knows,-Werror $(ROWS_GCC),$(ROWS_GCC))
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+FLAGS_avx512vl := $(FLAGS_avx512)
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_dotprod := -march=armv8.2-a+dotprod
 
@@ -252,6 +253,14 @@ aarch64:
 	    RUNTIME_PC= PLAYER_PC= build/aarch64/rows-check
 	$(Q)qemu-aarch64 -cpu max build/aarch64/rows-check check
 	$(Q)qemu-aarch64 -cpu cortex-a72 build/aarch64/rows-check check
+
+## regen-check: write the row kernels again and compare
+.PHONY: regen-check
+regen-check: $(ISAS:%=$(BUILD)/gen/rows_%.c)
+	$(Q)for isa in $(ISAS); do \
+	    $(BUILD)/srcc --isa $$isa $(GRAPHS:%=--graph %) -o $(BUILD)/gen/again.c && \
+	    cmp $(BUILD)/gen/again.c $(BUILD)/gen/rows_$$isa.c || exit 1; \
+	done; rm $(BUILD)/gen/again.c; echo "regen-check: the same"
 
 ## asan, tsan: the C tests under AddressSanitizer + UBSan, ThreadSanitizer
 .PHONY: asan tsan

@@ -71,7 +71,7 @@ static void each_sum(const struct tile *t, const char *template)
 /* The sums with something in front of each, `prefix`s0_0, `prefix`s0_1..., in a line or several. */
 static void list_sums(const struct tile *t, const char *prefix)
 {
-    const uint32_t in_line = *prefix == '\0' ? 14 : 7;
+    const uint32_t in_line = *prefix == '\0' ? 14 : 6;
     for (uint32_t i = 0; i < t->pixels * t->vectors; i++) {
         fprintf(t->to, "%s%ss%" PRIu32 "_%" PRIu32,
                 i == 0 ? "" : i % in_line == 0 ? ",\n    " : ", ", prefix, i / t->vectors,
@@ -363,8 +363,10 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
         snprintf(name, sizeof(name), "%s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32,
                  family->name, shape->kernel_height, shape->kernel_width, shape->in_channels,
                  shape->out_channels);
-        fprintf(to, "\n/* ---- %s: kernel %" PRIu32 " x %" PRIu32 ", %" PRIu32 " to %" PRIu32
-                " channels ---- */\n", family->title, shape->kernel_height, shape->kernel_width,
+        fprintf(to,
+                "\n/* ---- %s: kernel %" PRIu32 " x %" PRIu32 ", %" PRIu32 " to %" PRIu32
+                " channels ---- */\n",
+                family->title, shape->kernel_height, shape->kernel_width,
                 shape->in_channels, shape->out_channels);
     }
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
@@ -380,8 +382,9 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             }
         }
     }
-    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)"
-            "\n{\n    static const struct tile_widths widths[] = {\n", name);
+    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer,\n"
+            "    const struct srpi_conv_row *row)\n{\n"
+            "    static const struct tile_widths widths[] = {\n", name);
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
         if (!has_vectors(isa, shape, t.vectors)) {
             continue;
@@ -401,6 +404,45 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
     }
     fprintf(to, "    };\n    run_row(layer, row, widths, %" PRIu32 ", %" PRIu32 ");\n}\n",
             size_of(isa, family->in), size_of(isa, family->out));
+}
+
+/* The set that serves a shape when this one does not. */
+static void emit_elsewhere(FILE *to, const struct isa *isa)
+{
+    if (isa->base == NULL && isa->narrow == NULL) {
+        return;
+    }
+    fputs("\n/* The set that has what this one lacks, or NULL. */\n"
+          "static const struct srpi_kernels *elsewhere(const struct srpi_conv_shape *shape)\n{\n",
+          to);
+    if (isa->base != NULL) {
+        fputs("    switch (shape->in) {\n", to);
+        for (int pair = 0; pair < PAIR_COUNT; pair++) {
+            if (isa->pairs[pair] && (pair == 0 || !isa->pairs[pair - 1] ||
+                                     strcmp(families[pair].in, families[pair - 1].in) != 0)) {
+                fprintf(to, "    case SRPI_%s:\n", families[pair].in);
+            }
+        }
+        fprintf(to, "        break;\n    default:\n        return &srpi_rows_%s.kernels;\n    }\n",
+                isa->base);
+    }
+    if (isa->narrow != NULL) {
+        fprintf(to, "    if (shape->out_channels <= %" PRIu32 ") {\n"
+                "        return &srpi_rows_%s.kernels;\n    }\n", isa->narrow_channels,
+                isa->narrow);
+    }
+    fputs("    return NULL;\n}\n", to);
+}
+
+/* The first lines of a function that another set may have to answer for. */
+static void forward(FILE *to, const struct isa *isa, const char *call)
+{
+    if (isa->base != NULL || isa->narrow != NULL) {
+        const bool nothing = strncmp(call, "pack(", 5) == 0;
+        fprintf(to, "    const struct srpi_kernels *other = elsewhere(shape);\n"
+                "    if (other != NULL) {\n        %sother->%s;\n%s    }\n",
+                nothing ? "" : "return ", call, nothing ? "        return;\n" : "");
+    }
 }
 
 static void emit_table(FILE *to, const struct isa *isa, const struct shape *shapes,
@@ -432,23 +474,14 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
                     f->in, f->out, f->name, isa->name, f->title);
         }
     }
-    fputs("};\n\nstatic srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
+    fputs("};\n", to);
+    emit_elsewhere(to, isa);
+    fputs("\nstatic srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
           "{\n", to);
-    if (shape_count > 0) {
-        fputs("    const srpi_conv_fn fn = srpi_row_find(made, sizeof(made) / sizeof(made[0]), general,\n"
-              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
-              to);
-    } else {
-        fputs("    const srpi_conv_fn fn = srpi_row_find(NULL, 0, general,\n"
-              "                                          sizeof(general) / sizeof(general[0]), shape, name);\n",
-              to);
-    }
-    if (isa->base != NULL) {
-        fprintf(to, "    return fn != NULL ? fn : srpi_rows_%s.kernels.find(shape, name);\n}\n",
-                isa->base);
-    } else {
-        fputs("    return fn;\n}\n", to);
-    }
+    forward(to, isa, "find(shape, name)");
+    fprintf(to, "    return srpi_row_find(%s, general,\n"
+            "                         sizeof(general) / sizeof(general[0]), shape, name);\n}\n",
+            shape_count > 0 ? "made, sizeof(made) / sizeof(made[0])" : "NULL, 0");
 }
 
 static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
@@ -457,10 +490,13 @@ static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
             "    .lanes = LANES,\n    .max_vectors = TILE_VECTORS,\n"
             "    .q8_values = %" PRIu32 ",\n    .q8_planar = %s,\n};\n", isa->q8_values,
             isa->q8_planar ? "true" : "false");
-    fputs("\nstatic size_t packed_size(const struct srpi_conv_shape *shape)\n{\n"
-          "    return srpi_row_packed_size(&layout, shape);\n}\n"
-          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)"
-          "\n{\n    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);
+    fputs("\nstatic size_t packed_size(const struct srpi_conv_shape *shape)\n{\n", to);
+    forward(to, isa, "packed_size(shape)");
+    fputs("    return srpi_row_packed_size(&layout, shape);\n}\n"
+          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
+          "    void *packed)\n{\n", to);
+    forward(to, isa, "pack(shape, weights, packed)");
+    fputs("    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);
     fprintf(to, "\nconst struct srpi_row_set srpi_rows_%s = {\n    .kernels = {\n"
             "        .isa = %s,\n        .name = \"%s\",\n        .storage = %s,\n"
             "        .has = {[SRPI_F32] = true, [SRPI_BF16] = %s, [SRPI_Q8] = true},\n"
@@ -470,15 +506,15 @@ static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
     if (shape_count > 0) {
         fputs("    .made = made,\n    .made_count = sizeof(made) / sizeof(made[0]),\n", to);
     }
+    if (isa->narrow != NULL) {
+        fprintf(to, "    .narrow = &srpi_rows_%s,\n", isa->narrow);
+    }
     fputs("};\n", to);
 }
 
 void emit_file(FILE *to, const struct isa *isa, const struct shape *shapes, size_t shape_count,
                const char *graphs, uint64_t hash)
 {
-    if (!isa->shapes) {
-        shape_count = 0;
-    }
     fprintf(to, "/* SPDX-License-Identifier: BSD-2-Clause */\n"
             "/* Written by codegen/srcc: do not edit. See docs/codegen.md.\n"
             " * Row kernels, %s. Hash of the graphs and this name: %016" PRIx64 "\n *", isa->name,

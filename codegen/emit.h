@@ -20,6 +20,8 @@ struct isa {
     const char *constant;   /* SRPI_ISA_... */
     const char *storage;    /* SRPI_Q8_... */
     const char *base;       /* the set that has the pairs which this one lacks, or NULL */
+    const char *narrow;     /* the set for layers of at most `narrow_channels` outputs, or NULL */
+    uint32_t narrow_channels;
     bool has_bf16;
     bool pairs[PAIR_COUNT]; /* its own */
     bool shapes;            /* kernels made for one shape too */
@@ -34,17 +36,22 @@ struct isa {
     } tiles[EMIT_MAX_VECTORS];
 };
 
-/* NULL: no such set. */
-const struct isa *isa_find(const char *name);
-/* Their names in one line, for messages. */
-const char *isa_names(void);
-
 /* The shape of a convolution, whatever its dtypes. */
 struct shape {
     uint32_t kernel_height, kernel_width, in_channels, out_channels;
 };
 
-/* Writes the whole file. `hash`: of the inputs. `graphs`: their names, separated by blanks. */
+/* NULL: no such set. */
+const struct isa *isa_find(const char *name);
+/* Their names in one line, for messages. */
+const char *isa_names(void);
+
+/* Whether kernels of its own are made for a shape: not in plain C, and not where the vectors would
+ * be half empty and there is a narrower set. */
+bool isa_serves(const struct isa *isa, const struct shape *shape);
+
+/* Writes the whole file; isa_serves all shapes. `hash`: of the inputs. `graphs`: their names,
+ * separated by blanks. */
 void emit_file(FILE *to, const struct isa *isa, const struct shape *shapes, size_t shape_count,
                const char *graphs, uint64_t hash);
 

@@ -46,12 +46,25 @@ static const struct isa isas[] = {
         .name = "avx512",
         .constant = "SRPI_ISA_AVX512",
         .storage = "SRPI_Q8_U8",
+        .narrow = "avx512vl",
+        .narrow_channels = 8,
         .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
         .shapes = true,
         .lanes = 16,
         .max_vectors = 4,
         .q8_values = 4,
         .tiles = TILES_32(4, 2),
+    },
+    {
+        .name = "avx512vl",
+        .constant = "SRPI_ISA_AVX512",
+        .storage = "SRPI_Q8_U8",
+        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .shapes = true,
+        .lanes = 8,
+        .max_vectors = 1,
+        .q8_values = 4,
+        .tiles = {{24, 4, 4}},
     },
     {
         .name = "avx512bf16",
@@ -104,5 +117,13 @@ const struct isa *isa_find(const char *name)
 
 const char *isa_names(void)
 {
-    return "scalar, avx2, avxvnni, avx512, avx512bf16, neon, dotprod";
+    return "scalar, avx2, avxvnni, avx512, avx512vl, avx512bf16, neon, dotprod";
+}
+
+bool isa_serves(const struct isa *isa, const struct shape *shape)
+{
+    if (isa->max_vectors == 1) {
+        return shape->out_channels <= isa->lanes;
+    }
+    return isa->shapes && (isa->narrow == NULL || shape->out_channels > isa->narrow_channels);
 }

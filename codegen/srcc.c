@@ -147,6 +147,13 @@ int main(int argc, char **argv)
     if (isa == NULL || to == NULL) {
         return usage();
     }
+    size_t count = 0;
+    for (size_t i = 0; i < in.shape_count; i++) {
+        if (isa_serves(isa, &in.shapes[i])) {
+            in.shapes[count++] = in.shapes[i];
+        }
+    }
+    in.shape_count = count;
     qsort(in.shapes, in.shape_count, sizeof(in.shapes[0]), compare_shapes);
     FILE *file = fopen(to, "wb");
     if (file == NULL) {

@@ -11,11 +11,13 @@
  * SRPI_ROW_GROUP, read what those need and SRPI_ROW_SLACK bytes more, and write them and
  * SRPI_ROW_SLACK bytes more behind the last pixel, never in front of the first. The executor sets
  * the padding behind a row anew afterwards. Rows begin 64-byte aligned only by chance: kernels use
- * unaligned accesses.
+ * unaligned accesses. `out` overlaps neither the input rows nor the residual: blocks of channels
+ * are written one after the other, each beyond its own.
  *
  * Units. The kernel sums over "units" of 32 bits: 4 quantised values (U8, S8), 2 (U16), 2 bf16 or
  * 1 f32. A row of a k-wide kernel meets k * C neighbouring values; that run is rounded up to whole
  * units, with zero weights for the values behind it. So no channel count needs padding in memory.
+ * bf16: the value behind such a run must be finite, for NaN times zero is NaN.
  *
  * Arithmetic: docs/arithmetic.md. Quantised sums are exact and every later operation is one IEEE
  * f32 operation (fused multiply-adds included), so all kernels of one layer give the same bits. */
@@ -97,7 +99,7 @@ enum srpi_isa {
     SRPI_ISA_SCALAR = 0, /* plain C, any machine */
     SRPI_ISA_AVX2,       /* AVX2 + FMA; Q8 in U16 */
     SRPI_ISA_AVXVNNI,    /* and AVX-VNNI */
-    SRPI_ISA_AVX512,     /* AVX-512 F, BW, VL + VNNI */
+    SRPI_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL + VNNI */
     SRPI_ISA_AVX512BF16, /* and BF16 */
     SRPI_ISA_NEON,       /* AArch64; Q8 by widening products */
     SRPI_ISA_DOTPROD,    /* and dot products; Q8 in S8 */
@@ -115,12 +117,13 @@ struct srpi_kernels {
     /* From [out][in][ky][kx]: float (F32, BF16), int8_t (Q8). */
     void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* The best kernel for a shape: generated for it, else of the general family. *name (may be
-     * NULL) gets a name with static storage, as printed by `srinfo plan`. */
+     * NULL) gets a name with static storage, as printed by `srinfo plan`. NULL where `has` says
+     * that there is none. */
     srpi_conv_fn (*find)(const struct srpi_conv_shape *shape, const char **name);
 };
 
 /* The best set that was built in and that this machine can run, not above the environment variable
- * SRP_CPU (a name from above; read once). Never NULL. Thread-safe. */
+ * SRP_CPU (a name from above, others are ignored; read once). Never NULL. Thread-safe. */
 const struct srpi_kernels *srpi_kernels_best(void);
 /* A given set; NULL when not built in or when this machine cannot run it. */
 const struct srpi_kernels *srpi_kernels_of(enum srpi_isa isa);

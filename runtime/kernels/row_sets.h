@@ -96,6 +96,7 @@ struct srpi_row_set {
     struct srpi_kernels kernels; /* first: srpi_row_set_of relies on it */
     const struct srpi_row_kernel *made;
     size_t made_count;
+    const struct srpi_row_set *narrow; /* for layers of few output channels, or NULL */
 };
 
 static inline const struct srpi_row_set *srpi_row_set_of(const struct srpi_kernels *kernels)
@@ -108,6 +109,7 @@ extern const struct srpi_row_set srpi_rows_scalar;
 extern const struct srpi_row_set srpi_rows_avx2;
 extern const struct srpi_row_set srpi_rows_avxvnni;
 extern const struct srpi_row_set srpi_rows_avx512;
+extern const struct srpi_row_set srpi_rows_avx512vl; /* of avx512, for narrow layers */
 extern const struct srpi_row_set srpi_rows_avx512bf16;
 extern const struct srpi_row_set srpi_rows_neon;
 extern const struct srpi_row_set srpi_rows_dotprod;

@@ -55,8 +55,8 @@ add_f32_residual(const struct tile *t, size_t pixel, uint32_t pixels, uint32_t v
         for (uint32_t v = 0; v < vectors; v++) {
             for (uint32_t lane = 0; lane < LANES; lane++) {
                 float value;
-                memcpy(&value, other + (size_t)4 * srpi_row_channel(narrow, LANES, vectors, v, lane),
-                       sizeof(value));
+                const uint32_t c = srpi_row_channel(narrow, LANES, vectors, v, lane);
+                memcpy(&value, other + (size_t)4 * c, sizeof(value));
                 *sums = fmaf(value, t->layer->residual_multiplier, *sums);
                 sums++;
             }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vector_avx2.h - the vocabulary of the generated row kernels: AVX2 + FMA. Quantised values lie in
- * 16 bits, for the product of bytes (vpmaddubsw) saturates at 16 bits and that of words does not. */
+/* vector_avx2.h - the vocabulary of the generated row kernels: AVX2 + FMA. Quantised values lie
+ * in 16 bits: the product of bytes (vpmaddubsw) saturates at 16 bits, that of words does not. */
 #ifndef SRPI_VECTOR_AVX2_H
 #define SRPI_VECTOR_AVX2_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The checks of test_rows.c without cmocka, for another processor, and the speed of row kernels.
  *   aid_rows check           every set that this machine can run
+ *   aid_rows list            their names, then the one that is chosen
  *   aid_rows bench [NAME]    fraction of the machine's peak, shape by shape, of all sets or one */
 #include <stddef.h>
 #include <stdint.h>
@@ -191,8 +192,9 @@ static int check(const struct srpi_kernels *k)
 int main(int argc, char **argv)
 {
     const bool checking = argc == 2 && strcmp(argv[1], "check") == 0;
-    if (!checking && (argc < 2 || argc > 3 || strcmp(argv[1], "bench") != 0)) {
-        fprintf(stderr, "usage: aid_rows check | bench [NAME]\n");
+    const bool listing = argc == 2 && strcmp(argv[1], "list") == 0;
+    if (!checking && !listing && (argc < 2 || argc > 3 || strcmp(argv[1], "bench") != 0)) {
+        fprintf(stderr, "usage: aid_rows check | list | bench [NAME]\n");
         return 2;
     }
     int failed = 0;
@@ -200,9 +202,14 @@ int main(int argc, char **argv)
         const struct srpi_kernels *k = srpi_kernels_of((enum srpi_isa)isa);
         if (k != NULL && checking) {
             failed |= check(k);
+        } else if (k != NULL && listing) {
+            printf("%s\n", k->name);
         } else if (k != NULL && (argc < 3 || strcmp(argv[2], k->name) == 0)) {
             bench(k);
         }
+    }
+    if (listing) {
+        printf("%s\n", srpi_kernels_best()->name);
     }
     return failed;
 }

@@ -386,7 +386,7 @@ static inline const char *check_made(const struct srpi_kernels *k)
             }
         }
     }
-    return NULL;
+    return set->narrow != NULL ? check_made(&set->narrow->kernels) : NULL;
 }
 
 /* ---- a small network whose result is the same on every machine ---------------------------------*/

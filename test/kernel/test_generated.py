@@ -4,12 +4,14 @@ import os
 import platform
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 import inner_loops
 
 ISAS = ["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod"]
+FILES = [*ISAS, "avx512vl"]
 
 
 def srcc(build, root, to, isa, **environment):
@@ -23,7 +25,7 @@ def root(request):
     return request.config.rootpath
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FILES)
 def test_same_bytes_each_time(build, root, tmp_path, isa):
     texts = []
     for i, environment in enumerate([{"LC_ALL": "C", "TZ": "UTC"},
@@ -71,3 +73,55 @@ def test_inner_loops_keep_off_the_stack(build):
         tiles, bad = inner_loops.check(path)
         assert tiles > 20, path
         assert not bad, "\n".join(bad[:20])
+
+
+def test_srp_cpu_is_an_upper_bound(build):
+    def listed(mask):
+        environment = {k: v for k, v in os.environ.items() if k != "SRP_CPU"}
+        lines = subprocess.run([build / "test" / "kernel" / "aid_rows", "list"], text=True,
+                               env={**environment, **mask}, check=True, capture_output=True)
+        return lines.stdout.split()
+    *names, best = listed({})
+    assert best == names[-1]
+    assert listed({"SRP_CPU": "unheard-of"})[-1] == best
+    for isa in ISAS:
+        chosen = listed({"SRP_CPU": isa})[-1]
+        assert ISAS.index(chosen) <= ISAS.index(isa)
+        assert chosen == isa or isa not in names
+
+
+AVXVNNI_MAIN = """
+#include "kernel/rows.h"
+
+int main(void)
+{
+    const struct srpi_kernels *k = &srpi_rows_avxvnni.kernels;
+    const char *why = check_random(k, 400);
+    why = why != NULL ? why : check_widths(k);
+    why = why != NULL ? why : check_made(k);
+    why = why != NULL ? why : check_golden(k);
+    puts(why != NULL ? why : "ok");
+    return why != NULL;
+}
+"""
+
+
+def test_avxvnni_on_avx512(build, root, tmp_path):
+    """Few machines have AVX-VNNI; AVX-512 has the same product of 256 bits under another name."""
+    flags = Path("/proc/cpuinfo").read_text().split() if platform.machine() == "x86_64" else []
+    if "avx512_vnni" not in flags or "avx512vl" not in flags:
+        pytest.skip("this processor has no AVX-512 VNNI")
+    header = (root / "runtime" / "kernels" / "vector_avxvnni.h").read_text()
+    assert header.count("_mm256_dpbusd_avx_epi32") == 1
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "vector_avxvnni.h").write_text(
+        header.replace("_mm256_dpbusd_avx_epi32", "_mm256_dpbusd_epi32"))
+    assert srcc(build, root, tmp_path / "rows.c", "avxvnni").returncode == 0
+    (tmp_path / "main.c").write_text(AVXVNNI_MAIN)
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O1", "-D_GNU_SOURCE", "-mavx2", "-mfma",
+                    "-mavx512vl", "-mavx512vnni", "-ffp-contract=off", f"-I{tmp_path}",
+                    "-Iruntime/include", "-Iruntime", "-Itest", tmp_path / "main.c",
+                    tmp_path / "rows.c", build / "libsrp.a", "-lm", "-o", tmp_path / "check"],
+                   cwd=root, check=True)
+    done = subprocess.run([tmp_path / "check"], capture_output=True, text=True)
+    assert done.stdout == "ok\n" and done.returncode == 0

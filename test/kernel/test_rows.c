@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <glob.h>
+
 #include "kernel/rows.h"
+#include "model/graph.h"
 
 static void check_all(const char *(*check)(const struct srpi_kernels *))
 {
@@ -40,6 +43,42 @@ static void made_for_models(void **state)
 {
     (void)state;
     check_all(check_made);
+}
+
+/* Each convolution of models/ (the build gives them all to the generator) has its own kernels. */
+static void every_model_has_its_own(void **state)
+{
+    (void)state;
+    glob_t found;
+    assert_int_equal(glob("models/*.json", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        static char text[1 << 20];
+        struct srpi_graph graph = {0};
+        FILE *file = fopen(found.gl_pathv[i], "rb");
+        assert_non_null(file);
+        const size_t size = fread(text, 1, sizeof(text), file);
+        fclose(file);
+        assert_int_equal(srpi_graph_read(&graph, &(struct srp_blob){text, size, NULL}, NULL), 0);
+        for (uint32_t n = 0; n < graph.node_count; n++) {
+            const struct srpi_node *node = &graph.nodes[n];
+            for (int isa = SRPI_ISA_AVX2; node->op == SRPI_OP_CONV2D && isa < SRPI_ISA_COUNT; isa++) {
+                const struct srpi_kernels *k = srpi_kernels_of((enum srpi_isa)isa);
+                for (int pair = 0; k != NULL && pair < DTYPE_PAIRS; pair++) {
+                    const struct srpi_conv_shape shape = {
+                        node->kernel_height, node->kernel_width,
+                        graph.tensors[node->inputs[0]].channels,
+                        graph.tensors[node->output].channels, dtype_pairs[pair].in,
+                        dtype_pairs[pair].out};
+                    const char *name = NULL;
+                    const srpi_conv_fn fn = k->find(&shape, &name);
+                    assert_int_equal(fn != NULL, k->has[shape.in]);
+                    assert_true(fn == NULL || strstr(name, "->") != NULL);
+                }
+            }
+        }
+        srpi_graph_free(&graph);
+    }
+    globfree(&found);
 }
 
 static void golden_hash_on_every_set(void **state)
@@ -81,6 +120,7 @@ int main(void)
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
         cmocka_unit_test(made_for_models),
+        cmocka_unit_test(every_model_has_its_own),
         cmocka_unit_test(golden_hash_on_every_set),
         cmocka_unit_test(registry),
     };

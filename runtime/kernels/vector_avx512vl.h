@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vector_avx512vl.h - the vocabulary of the generated row kernels: AVX-512 with vectors of 256
+ * bits, for layers of at most 8 output channels, which would leave half of 512 bits empty. */
+#ifndef SRPI_VECTOR_AVX512VL_H
+#define SRPI_VECTOR_AVX512VL_H
+
+#include "kernels/vector_256_u8.h"
+
+/* x: four u8 in each lane; w: four s8. */
+INLINE vint dot_q8(vint sum, value_q8 x, weight_q8 w)
+{
+    return (vint)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
+}
+
+#endif
