@@ -462,7 +462,7 @@ static uint32_t widest(const struct srp_region *regions, uint32_t count)
 /* Both of a region's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
 static uint64_t region_macs(const struct srp_executor *ex, const struct srpi_region *region)
 {
-    const struct srpi_strip strip = srpi_stream_strip(region, 0, 1);
+    const struct srpi_strip strip = srpi_stream_strip(&ex->stream.plan, region, 0, 1);
     uint64_t macs = 0;
     for (uint32_t s = 0; s < ex->program.step_count; s++) {
         const struct srpi_step *step = &ex->program.steps[s];

@@ -205,8 +205,8 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
     const struct srpi_stream_plan *plan = &stream->plan;
     const uint32_t region = region_of(run, number);
     const uint32_t count = run->first[region + 1] - run->first[region];
-    block->strip = srpi_stream_strip(&run->regions[region], run->first[region + 1] - 1 - number,
-                                     count);
+    block->strip = srpi_stream_strip(plan, &run->regions[region],
+                                     run->first[region + 1] - 1 - number, count);
     for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
         if (plan->tensors[t].used) {
             block->rows[t] = srpi_stream_rows(plan, &block->strip, t);

@@ -11,7 +11,6 @@
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
 #define MOST_ROWS 16u
-#define GRID 4u        /* largest of a tensor: Winograd's tiles */
 #define STRIP_ROWS 16u /* so that putting seams aside is little work */
 #define ALIGN 64u
 
@@ -76,6 +75,24 @@ static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_pa
         lag = max_u32(lag, (input->lag + params->sink.input_radius) * wanted->factor);
     }
     plan->sink_lag = round_up(lag, max_u32(params->sink.align, 1));
+}
+
+/* The mean lag of the steps' rows, weighted by their work, in input rows. */
+static void find_skew(struct srpi_stream_plan *plan)
+{
+    const struct srpi_graph *graph = plan->program->graph;
+    uint64_t lags = 0, work = 1;
+    for (uint32_t s = 0; s < plan->program->step_count; s++) {
+        const struct srpi_step *step = &plan->program->steps[s];
+        const struct srpi_stream_tensor *out = &plan->tensors[step->output];
+        /* Multiply-accumulates, and something for what is no convolution; within the limits this
+         * fits by far. */
+        const uint64_t cost =
+            (srpi_node_weight_count(graph, step->node) + out->channels) * out->factor;
+        lags += cost * out->lag; /* in the tensor's rows: the factor again */
+        work += cost * out->factor;
+    }
+    plan->skew = (uint32_t)(lags / work);
 }
 
 /* Backwards: what readers need around a region, padding, and how many rows must stay. */
@@ -215,13 +232,11 @@ static uint32_t choose_block(const struct srpi_stream_plan *plan)
 {
     const struct srpi_graph *graph = plan->program->graph;
     size_t row = 1;
-    uint32_t least = 2;
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         row += plan->tensors[t].used ? plan->tensors[t].pitch * plan->tensors[t].factor : 0;
-        least = max_u32(least, plan->tensors[t].grid);
     }
-    const size_t rows = BLOCK_BYTES / row / least * least;
-    return rows < least ? least : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
+    const size_t rows = BLOCK_BYTES / row / plan->grid * plan->grid;
+    return rows < plan->grid ? plan->grid : rows > MOST_ROWS ? MOST_ROWS : (uint32_t)rows;
 }
 
 static enum srp_err too_large(const struct srpi_stream_params *params, struct srp_error *err)
@@ -261,7 +276,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
             return too_large(params, err);
         }
     }
-    plan->block = params->block != 0 ? round_up(params->block, GRID) : choose_block(plan);
+    plan->block = params->block != 0 ? round_up(params->block, plan->grid) : choose_block(plan);
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->ring = tensor->behind + tensor->factor * plan->block;
@@ -272,7 +287,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
                         ceil_div(tensor->behind + 2 * tensor->lag, tensor->factor));
         }
     }
-    plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), GRID);
+    plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), plan->grid);
     plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     const enum srp_err code = place_rings(plan, err);
     if (code != SRP_OK) {
@@ -312,7 +327,12 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
         tensor->channels = graph->tensors[t].channels;
         tensor->grid = 1;
     }
+    plan->grid = 2; /* chroma rows */
+    for (uint32_t s = 0; s < params->program->step_count; s++) {
+        plan->grid = max_u32(plan->grid, params->grid[s]);
+    }
     find_lags(plan, params);
+    find_skew(plan);
     find_halos(plan, params);
     find_lives(plan);
     const enum srp_err code = place(plan, params, err);
@@ -334,27 +354,36 @@ uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct sr
                             uint32_t parts)
 {
     /* Cuts are at multiples of the grid from the picture's top, so a region begins there. */
-    const uint32_t most = (region->y.end - region->y.begin) / (plan->strip_rows + GRID);
+    const uint32_t most = (region->y.end - region->y.begin) /
+                          (plan->strip_rows + plan->skew + plan->grid);
     if (plan->seams == 0 || region->y.begin != 0 || most < 2) {
         return 1;
     }
     return parts < most ? max_u32(parts, 1) : most;
 }
 
-struct srpi_strip srpi_stream_strip(const struct srpi_region *region, uint32_t index,
-                                    uint32_t count)
+/* Cuts so that the strips' work is alike: that of the first strip lies lower by the skew. */
+static uint32_t cut(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                    uint32_t index, uint32_t count)
 {
     const uint64_t rows = region->y.end - region->y.begin;
+    const uint32_t at = (uint32_t)(rows * index / count) - plan->skew;
+    return region->y.begin + (at + plan->grid / 2) / plan->grid * plan->grid;
+}
+
+struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
+                                    const struct srpi_region *region, uint32_t index,
+                                    uint32_t count)
+{
     struct srpi_strip strip = {.region = region,
                                .y = region->y,
                                .first = index == 0,
                                .last = index + 1 == count};
     if (!strip.first) {
-        strip.y.begin += (uint32_t)(rows * index / count) / GRID * GRID;
+        strip.y.begin = cut(plan, region, index, count);
     }
     if (!strip.last) {
-        strip.y.end = region->y.begin +
-                      (uint32_t)(rows * (index + 1) / count) / GRID * GRID;
+        strip.y.end = cut(plan, region, index + 1, count);
     }
     return strip;
 }
@@ -411,7 +440,7 @@ struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
 static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
 {
     const uint32_t first = srpi_stream_rows(plan, strip, plan->program->graph->input).begin;
-    return first / GRID * GRID;
+    return first / plan->grid * plan->grid;
 }
 
 uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)

@@ -72,7 +72,7 @@ struct srpi_stream_params {
     /* The picture's and the widest region's width and height in pixels of the input tensor. */
     uint32_t picture_width, picture_height, width, height;
     uint32_t workers;
-    uint32_t block;      /* input rows, a multiple of 4; 0: chosen */
+    uint32_t block;      /* input rows, rounded up to the grid; 0: chosen */
     size_t scratch_size; /* work memory for each worker */
 };
 
@@ -80,7 +80,10 @@ struct srpi_stream_plan {
     const struct srpi_program *program;
     uint32_t workers, block;
     uint32_t sink_lag;   /* in rows of the wanted tensor */
+    uint32_t grid;       /* strips begin and blocks end at multiples of so many input rows */
     uint32_t strip_rows; /* input rows that a strip has at least */
+    uint32_t skew;       /* input rows by which the work of a strip lies below the strip, in the
+                            mean over all steps */
     struct srpi_stream_tensor *tensors; /* graph->tensor_count */
     /* Each worker's area: work memory, then rings. Place of the first in the arena; bytes of each;
      * bytes of its work memory; the least that the rings need, and what they got. */
@@ -120,7 +123,8 @@ struct srpi_strip {
  * from the top. */
 uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
                             uint32_t parts);
-struct srpi_strip srpi_stream_strip(const struct srpi_region *region, uint32_t index,
+struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
+                                    const struct srpi_region *region, uint32_t index,
                                     uint32_t count);
 
 /* Columns of tensor t in a region; rows in a strip; rows of the wanted tensor for the sink. */
