@@ -372,7 +372,8 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
         const uint32_t step = isa->tiles[t.vectors - 1].step;
         const uint32_t most = isa->tiles[t.vectors - 1].most;
-        /* Even a tile of two pixels belongs to no row: those come in groups of 4. */
+        /* No tile of two pixels: the shortest row counts as four, and longer ones are shared out
+         * evenly. */
         for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
             if (shape == NULL) {
                 emit_finish(&t);

@@ -4,8 +4,8 @@
 #include "emit.h"
 
 /* Sums of a tile (vectors x pixels) fill the registers that weights, one value and one product
- * leave. With four vectors the step is 2 pixels, else the row's own group of 4. */
-#define TILES_32(q1, q2) {{24, 4, q1}, {12, 4, q2}, {8, 4, 1}, {6, 2, 1}}
+ * leave. With two and four vectors the step is 2 pixels, else the row's own group of 4. */
+#define TILES_32(q1, q2) {{24, 4, q1}, {12, 2, q2}, {8, 4, 1}, {6, 2, 1}}
 #define TILES_16(q1, q2) {{12, 4, q1}, {6, 2, q2}}
 
 static const struct isa isas[] = {

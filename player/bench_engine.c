@@ -26,6 +26,7 @@ struct engine_options {
     uint64_t runs; /* 0: as many as fit into `seconds` */
     double seconds;
     uint32_t region_width, region_height; /* 0: the whole picture */
+    uint32_t reserve_width, reserve_height; /* 0: what is measured */
     bool tensor, json;
 };
 
@@ -71,6 +72,7 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                             {"seconds", required_argument, NULL, 's'},
                                             {"tensor", no_argument, NULL, 'T'},
                                             {"regions", required_argument, NULL, 'R'},
+                                            {"reserve", required_argument, NULL, 'V'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
@@ -99,6 +101,12 @@ static int parse(struct engine_options *o, int argc, char **argv)
             why = sp_tool_size(optarg, &o->region_width, &o->region_height)
                       ? NULL
                       : "--regions takes WIDTHxHEIGHT, not";
+            break;
+        case 'V':
+            o->tensor = true;
+            why = sp_tool_size(optarg, &o->reserve_width, &o->reserve_height)
+                      ? NULL
+                      : "--reserve takes WIDTHxHEIGHT, not";
             break;
         case 't':
             why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
@@ -262,6 +270,8 @@ static int prepare(struct engine *e, const struct engine_options *o)
             e->tensor_in[i] = (float)sample((uint32_t)i, (uint32_t)(i >> 10), 0) / 255.0f;
         }
         if (srp_executor_create(&e->executor, &params, &err) != SRP_OK ||
+            (o->reserve_width != 0 && srp_executor_reserve(e->executor, o->reserve_width,
+                                                           o->reserve_height, &err) != SRP_OK) ||
             srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
             return fail(&err);
         }

@@ -25,7 +25,7 @@ static const char usage[] =
     "        the whole pipeline as fast as it goes\n"
     "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype D]\n"
     "        [--format F] [--runs N] [--seconds S] [--tensor] [--regions WxH]\n"
-    "        [--json]\n"
+    "        [--reserve WxH] [--json]\n"
     "        latency of one picture\n"
     "srbench peak [--threads N] [--json]\n"
     "        what this machine can do at best\n"

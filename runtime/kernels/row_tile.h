@@ -129,8 +129,10 @@ static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_
             t.slope = layer->slope != NULL ? layer->slope + first : NULL;
         }
         const struct tile_widths *w = &widths[vectors - 1];
-        const uint32_t steps = (row->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP *
-                               (SRPI_ROW_GROUP / w->step);
+        /* The shortest tile has a row's own group of pixels. */
+        const uint32_t shortest = SRPI_ROW_GROUP / w->step;
+        const uint32_t wanted = (row->pixels + w->step - 1) / w->step;
+        const uint32_t steps = wanted > shortest ? wanted : shortest;
         /* Groups as equal as possible: they differ by one step. */
         const uint32_t groups = (steps + w->most - 1) / w->most;
         const uint32_t least = steps / groups, longer = steps % groups;
