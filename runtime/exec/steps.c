@@ -55,7 +55,7 @@ static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, ch
     const size_t padding = tensor->pad * pixel_bytes(tensor), bytes = pixels * pixel_bytes(tensor);
     memcpy(row + bytes, block->stream->arena + tensor->padding, padding);
     const uint32_t from_begin = y - block->rows[t].begin;
-    if (!block->strip.first && from_begin < tensor->behind) {
+    if (!block->strip.first && from_begin < tensor->kept) {
         memcpy(block->seam + tensor->seam + from_begin * tensor->pitch, row - padding,
                bytes + 2 * padding);
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Strips are taken in order, the lowest of a region first, by whichever thread is free; a few for
  * each thread, so that one whose core is busy with another program takes fewer. A thread never
- * waits for another but at the end of a strip, for the seam of the strip below: that strip was
- * begun earlier, and its seam is its first rows, so it is nearly always there. */
+ * waits for another but at the end of a strip, for rows in the seam of the strip below: that strip
+ * was begun earlier, and its seam is its first rows, so they are nearly always there. */
 #include "exec/stream.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,8 +18,8 @@
 #define PARTS 4u
 #define SPINS 1000u
 
-/* How far a strip has come. */
-enum { STRIP_WAITS = 0, STRIP_HAS_SEAM, STRIP_DONE };
+/* How far a strip has come: blocks done, or */
+#define STRIP_DONE UINT_MAX
 
 struct srpi_stream_run {
     atomic_uint next;      /* number of the strip to be taken */
@@ -39,10 +40,10 @@ struct srpi_stream_run {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Most strips of one run. */
+/* Most strips of one run: fewer than 2 * workers regions are large enough to be cut. */
 static uint32_t most_strips(uint32_t workers)
 {
-    return SRPI_STREAM_REGIONS + PARTS * workers;
+    return SRPI_STREAM_REGIONS + 2 * workers * PARTS * workers;
 }
 
 enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_layers *layers,
@@ -222,23 +223,15 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
     }
 }
 
-/* Whether all rows that the strip above may read are in the seam after block b. */
-static bool seam_is_done(const struct srpi_stream *stream, const struct srpi_block *block)
+/* Before tensor t is read: waits for its rows in the seam of the strip below. */
+static void await_seam(const struct srpi_stream *stream, const struct srpi_block *block,
+                       uint32_t number, uint32_t t)
 {
-    const struct srpi_stream_plan *plan = &stream->plan;
-    for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
-        const struct srpi_stream_tensor *tensor = &plan->tensors[t];
-        if (!tensor->used) {
-            continue;
-        }
-        const struct srpi_span rows = block->rows[t];
-        const uint32_t end =
-            srpi_stream_block_rows(plan, &block->strip, t, rows, block->index).end;
-        if (end < rows.end && end - rows.begin < tensor->behind) {
-            return false;
-        }
+    const uint32_t blocks =
+        srpi_stream_seam_blocks(&stream->plan, &block->strip, t, block->index);
+    if (blocks > 0) {
+        wait_for(stream->run, number - 1, blocks);
     }
-    return true;
 }
 
 static void run_strip(const struct srpi_stream *stream, struct srpi_block *block, uint32_t number)
@@ -246,19 +239,19 @@ static void run_strip(const struct srpi_stream *stream, struct srpi_block *block
     struct srpi_stream_run *run = stream->run;
     const struct srpi_program *program = stream->layers->program;
     const uint32_t blocks = srpi_stream_blocks(&stream->plan, &block->strip);
-    bool seam_done = block->strip.first;
     for (block->index = 0; block->index < blocks; block->index++) {
-        if (srpi_stream_needs_seam(&stream->plan, &block->strip, block->index)) {
-            wait_for(run, number - 1, STRIP_HAS_SEAM);
-        }
         srpi_block_load(block, run->io);
         for (uint32_t s = 0; s < program->step_count; s++) {
+            const struct srpi_step *step = &program->steps[s];
+            for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
+                await_seam(stream, block, number, srpi_step_read(step, i));
+            }
             srpi_block_step(block, s);
         }
+        await_seam(stream, block, number, program->wanted);
         srpi_block_store(block, run->io);
-        if (!seam_done && seam_is_done(stream, block)) {
-            seam_done = true;
-            announce(run, number, STRIP_HAS_SEAM);
+        if (!block->strip.first) {
+            announce(run, number, block->index + 1);
         }
     }
     announce(run, number, STRIP_DONE);
@@ -286,23 +279,33 @@ static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
     }
 }
 
+static uint64_t pixels_of(const struct srpi_region *region)
+{
+    return (uint64_t)(region->x.end - region->x.begin) * (region->y.end - region->y.begin);
+}
+
 void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
                          uint32_t count, const struct srpi_stream_io *io)
 {
     struct srpi_stream_run *run = stream->run;
-    const uint32_t parts = PARTS * stream->plan.workers;
+    const uint32_t workers = stream->plan.workers;
     run->regions = regions;
     run->region_count = count;
     run->io = io;
     run->strip_count = 0;
+    uint64_t all = 0;
     for (uint32_t r = 0; r < count; r++) {
+        all += pixels_of(&regions[r]);
+    }
+    for (uint32_t r = 0; r < count; r++) {
+        /* What is more than half of a thread's share is cut. */
+        const bool large = 2 * workers * pixels_of(&regions[r]) > all;
         run->first[r] = run->strip_count;
-        run->strip_count +=
-            srpi_stream_strips(&stream->plan, &regions[r], (parts + count - 1) / count);
+        run->strip_count += srpi_stream_strips(&stream->plan, &regions[r], large ? PARTS : 0);
     }
     run->first[count] = run->strip_count;
     for (uint32_t i = 0; i < run->strip_count; i++) {
-        atomic_store_explicit(&run->state[i], STRIP_WAITS, memory_order_relaxed);
+        atomic_store_explicit(&run->state[i], 0, memory_order_relaxed);
     }
     atomic_store(&run->next, 0);
     srpi_pool_for(stream->pool, work, stream, stream->plan.workers, 1);

@@ -5,16 +5,20 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "exec/cpu.h"
+
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
+
+#define INLINE static inline __attribute__((always_inline))
 
 /* Adding and taking away 1.5 * 2^23 rounds to the nearest even integer. */
 #define ROUNDER 12582912.0f
 
 /* exp(-a) for a in 0..87: 2^n * exp(r) with |r| <= ln(2)/2; the two parts of ln(2) are such that
  * n times the first is exact. The polynomial is the minimax one for its degree. */
-static inline float exp_of_minus(float a)
+INLINE float exp_of_minus(float a)
 {
     const float n = (a * -1.44269504f + ROUNDER) - ROUNDER;
     const float r = (-a - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -70,7 +74,7 @@ static inline float sigmoid_of(float x)
 /* Groups of a fixed size become vectors at -O2, too. */
 #define GROUP 8u
 
-void srpi_row_tanh(const float *in, float *out, size_t count)
+INLINE void tanh_body(const float *in, float *out, size_t count)
 {
     size_t i = 0;
     for (; i + GROUP <= count; i += GROUP) {
@@ -85,7 +89,7 @@ void srpi_row_tanh(const float *in, float *out, size_t count)
     }
 }
 
-void srpi_row_sigmoid(const float *in, float *out, size_t count)
+INLINE void sigmoid_body(const float *in, float *out, size_t count)
 {
     size_t i = 0;
     for (; i + GROUP <= count; i += GROUP) {
@@ -98,4 +102,42 @@ void srpi_row_sigmoid(const float *in, float *out, size_t count)
     for (; i < count; i++) {
         out[i] = sigmoid_of(in[i]);
     }
+}
+
+/* The same operations, and so the same bits, in vectors of the compiler's default and of AVX2. */
+static void tanh_plain(const float *in, float *out, size_t count)
+{
+    tanh_body(in, out, count);
+}
+
+static void sigmoid_plain(const float *in, float *out, size_t count)
+{
+    sigmoid_body(in, out, count);
+}
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx2"))) static void tanh_avx2(const float *in, float *out, size_t count)
+{
+    tanh_body(in, out, count);
+}
+
+__attribute__((target("avx2"))) static void sigmoid_avx2(const float *in, float *out, size_t count)
+{
+    sigmoid_body(in, out, count);
+}
+
+#else
+#define tanh_avx2 tanh_plain
+#define sigmoid_avx2 sigmoid_plain
+#endif
+
+void srpi_row_tanh(const float *in, float *out, size_t count)
+{
+    (srpi_cpu_avx2() ? tanh_avx2 : tanh_plain)(in, out, count);
+}
+
+void srpi_row_sigmoid(const float *in, float *out, size_t count)
+{
+    (srpi_cpu_avx2() ? sigmoid_avx2 : sigmoid_plain)(in, out, count);
 }

@@ -258,7 +258,7 @@ static bool take_rows(struct srpi_stream_plan *plan)
         }
         tensor->seam = plan->seam_size;
         if (!take(plan, 1, tensor->pitch, &tensor->padding) ||
-            !srpi_mul(tensor->behind, tensor->pitch, &rows) ||
+            !srpi_mul(tensor->kept, tensor->pitch, &rows) ||
             !srpi_add(plan->seam_size, rows, &plan->seam_size)) {
             return false;
         }
@@ -280,11 +280,11 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->ring = tensor->behind + tensor->factor * plan->block;
+        tensor->kept = t == graph->input ? 0 : tensor->behind;
         if (tensor->used) {
-            /* Its seam and what trails must lie in one strip. */
+            /* Its seam must lie in one strip. */
             plan->strip_rows =
-                max_u32(plan->strip_rows,
-                        ceil_div(tensor->behind + 2 * tensor->lag, tensor->factor));
+                max_u32(plan->strip_rows, ceil_div(tensor->kept, tensor->factor));
         }
     }
     plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), plan->grid);
@@ -353,13 +353,14 @@ void srpi_stream_plan_destroy(struct srpi_stream_plan *plan)
 uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
                             uint32_t parts)
 {
-    /* Cuts are at multiples of the grid from the picture's top, so a region begins there. */
     const uint32_t most = (region->y.end - region->y.begin) /
                           (plan->strip_rows + plan->skew + plan->grid);
-    if (plan->seams == 0 || region->y.begin != 0 || most < 2) {
+    if (plan->seams == 0 || most < 2 || parts == 0) {
         return 1;
     }
-    return parts < most ? max_u32(parts, 1) : most;
+    /* The same number for each worker, where there are so many. */
+    const uint32_t each = most / plan->workers;
+    return each == 0 ? most : plan->workers * (parts < each ? parts : each);
 }
 
 /* Cuts so that the strips' work is alike: that of the first strip lies lower by the skew. */
@@ -367,8 +368,8 @@ static uint32_t cut(const struct srpi_stream_plan *plan, const struct srpi_regio
                     uint32_t index, uint32_t count)
 {
     const uint64_t rows = region->y.end - region->y.begin;
-    const uint32_t at = (uint32_t)(rows * index / count) - plan->skew;
-    return region->y.begin + (at + plan->grid / 2) / plan->grid * plan->grid;
+    const uint32_t at = region->y.begin + (uint32_t)(rows * index / count) - plan->skew;
+    return (at + plan->grid / 2) / plan->grid * plan->grid;
 }
 
 struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
@@ -422,9 +423,13 @@ struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
                                   const struct srpi_strip *strip, uint32_t t)
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
-    const struct srpi_span rows =
+    const struct srpi_span all =
         widen(strip->region->y, strip->region->picture_height, tensor);
-    return skewed(strip, rows, tensor->factor, tensor->lag);
+    struct srpi_span rows = skewed(strip, all, tensor->factor, tensor->lag);
+    if (t == plan->program->graph->input) {
+        rows.end = all.end - rows.end > tensor->behind ? rows.end + tensor->behind : all.end;
+    }
+    return rows;
 }
 
 struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
@@ -481,9 +486,15 @@ struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
         .end = boundary(plan, strip, rows, factor, plan->sink_lag, b + 1)};
 }
 
-bool srpi_stream_needs_seam(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
-                            uint32_t b)
+uint32_t srpi_stream_seam_blocks(const struct srpi_stream_plan *plan,
+                                 const struct srpi_strip *strip, uint32_t t, uint32_t b)
 {
-    return !strip->last &&
-           base_of(plan, strip) + (uint64_t)(b + 1) * plan->block > strip->y.end;
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    const uint64_t end = base_of(plan, strip) + (uint64_t)(b + 1) * plan->block;
+    if (strip->last || tensor->kept == 0 ||
+        end * tensor->factor <= (uint64_t)strip->y.end * tensor->factor + 2 * tensor->lag) {
+        return 0;
+    }
+    /* Its rows begin `lag` below that strip's begin, and trail its blocks by as much. */
+    return ceil_div(tensor->kept + 2 * tensor->lag, tensor->factor * plan->block);
 }

@@ -17,7 +17,7 @@
  * All of this is known before the first frame. In its own rows, tensor t of factor f
  *   is computed on [f*y0 - halo, f*y1 + halo), clipped to the picture, columns alike;
  *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last
- *   strip reach to the ends);
+ *   strip reach to the ends, and the input's rows go on as far as they are read);
  *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
 #ifndef SRPI_STREAM_H
 #define SRPI_STREAM_H
@@ -52,14 +52,16 @@ struct srpi_stream_tensor {
     uint32_t lag;
     uint32_t halo;
     uint32_t pad;     /* pixels of padding in front of and behind each row */
-    uint32_t behind;  /* rows of an earlier block that readers look back at: the seam's too */
+    uint32_t behind;  /* rows of an earlier block that readers look back at */
+    uint32_t kept;    /* rows in a seam: `behind`, but none of the input, whose rows each strip
+                         loads itself as far as it reads them */
     uint32_t ring;    /* rows in each worker's memory */
     bool local;       /* read in the block in which it is written, and nowhere else: its ring shares
                          memory with other local tensors' */
     uint32_t begin, end; /* first and last step of its life; local: in a block */
     size_t pitch;     /* bytes from row to row; pixel 0 is `pad` pixels behind */
     size_t offset;    /* of the ring in a worker's area */
-    size_t seam;      /* of its `behind` rows in a seam */
+    size_t seam;      /* of its `kept` rows in a seam */
     size_t padding;   /* in the arena: a row of padding alone */
 };
 
@@ -119,7 +121,7 @@ struct srpi_strip {
     bool first, last; /* of the region */
 };
 
-/* Into how many strips a region may be cut for `parts` of equal work; strip `index` of `count`,
+/* Into how many strips a region is cut, at best `parts` for each worker; strip `index` of `count`,
  * from the top. */
 uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
                             uint32_t parts);
@@ -135,8 +137,7 @@ struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
 struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
                                        const struct srpi_strip *strip);
 
-/* Number of blocks of a strip. What of `rows` (as above) block b does. Whether block b is the first
- * that may read the seam of the strip below, or a later one. */
+/* Number of blocks of a strip. What of `rows` (as above) block b does. */
 uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip);
 struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
                                         const struct srpi_strip *strip, uint32_t t,
@@ -144,7 +145,9 @@ struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
 struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
                                         const struct srpi_strip *strip, struct srpi_span rows,
                                         uint32_t b);
-bool srpi_stream_needs_seam(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
-                            uint32_t b);
+/* What reads tensor t in block b may need its rows in the seam of the strip below: so many blocks
+ * that strip must have done before; 0: none. */
+uint32_t srpi_stream_seam_blocks(const struct srpi_stream_plan *plan,
+                                 const struct srpi_strip *strip, uint32_t t, uint32_t b);
 
 #endif
