@@ -24,6 +24,7 @@
 struct srpi_stream_run {
     atomic_uint next;      /* number of the strip to be taken */
     atomic_uint *state;    /* of each strip of this run */
+    uint32_t *cut;         /* numbers of the strips of regions that are cut: these use seams */
     atomic_uint sleepers;
     pthread_mutex_t lock;
     pthread_cond_t moved;
@@ -35,7 +36,8 @@ struct srpi_stream_run {
     const struct srpi_region *regions;
     const struct srpi_stream_io *io;
     uint32_t region_count, strip_count;
-    uint32_t first[SRPI_STREAM_REGIONS + 1]; /* strip of each region */
+    uint32_t first[SRPI_STREAM_REGIONS + 1];     /* strip of each region */
+    uint32_t first_cut[SRPI_STREAM_REGIONS]; /* the same, counted in `cut` */
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -70,10 +72,12 @@ enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_la
     stream->run = run;
     /* At most SRP_MAX_THREADS * (SRP_MAX_NODES + 1) of each: no overflow. */
     run->state = calloc(most_strips(workers), sizeof(run->state[0]));
+    run->cut = calloc(most_strips(workers), sizeof(run->cut[0]));
     run->workers = calloc(workers, sizeof(run->workers[0]));
     run->rows = calloc((size_t)workers * tensors, sizeof(run->rows[0]));
     run->columns = calloc((size_t)workers * tensors, sizeof(run->columns[0]));
-    if (run->state == NULL || run->workers == NULL || run->rows == NULL || run->columns == NULL) {
+    if (run->state == NULL || run->cut == NULL || run->workers == NULL || run->rows == NULL ||
+        run->columns == NULL) {
         srpi_stream_destroy(stream);
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
     }
@@ -93,6 +97,7 @@ void srpi_stream_destroy(struct srpi_stream *stream)
         pthread_cond_destroy(&run->moved);
         pthread_mutex_destroy(&run->lock);
         free((void *)run->state);
+        free(run->cut);
         free(run->workers);
         free(run->rows);
         free(run->columns);
@@ -216,10 +221,17 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
     }
     block->sink = srpi_stream_sink_rows(plan, &block->strip);
     block->seam = block->below = NULL;
-    if (plan->seams != 0) {
+    if (count > 1) {
         char *seams = stream->arena + plan->seam;
-        block->seam = seams + number % plan->seams * plan->seam_size;
-        block->below = seams + (number + plan->seams - 1) % plan->seams * plan->seam_size;
+        const uint32_t cut = run->first_cut[region] + number - run->first[region];
+        block->seam = seams + cut % plan->seams * plan->seam_size;
+        block->below = seams + (cut + plan->seams - 1) % plan->seams * plan->seam_size;
+        /* The seam's memory was that of the strip `seams` before, which the one after that reads;
+         * both are done with it, and so are all earlier ones, for they waited likewise. */
+        if (cut >= plan->seams) {
+            wait_for(stream->run, run->cut[cut - plan->seams], STRIP_DONE);
+            wait_for(stream->run, run->cut[cut - plan->seams + 1], STRIP_DONE);
+        }
     }
 }
 
@@ -270,11 +282,6 @@ static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
             return;
         }
         take_strip(stream, block, number);
-        /* The seam's memory was that of strip number - seams, which the one after that reads. */
-        const uint32_t seams = stream->plan.seams;
-        if (!block->strip.first && number >= seams) {
-            wait_for(run, number - seams + 1, STRIP_DONE);
-        }
         run_strip(stream, block, number);
     }
 }
@@ -294,14 +301,21 @@ void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *r
     run->io = io;
     run->strip_count = 0;
     uint64_t all = 0;
+    uint32_t cut_count = 0;
     for (uint32_t r = 0; r < count; r++) {
         all += pixels_of(&regions[r]);
     }
     for (uint32_t r = 0; r < count; r++) {
         /* What is more than half of a thread's share is cut. */
         const bool large = 2 * workers * pixels_of(&regions[r]) > all;
+        const uint32_t strips =
+            srpi_stream_strips(&stream->plan, &regions[r], large ? PARTS : 0);
         run->first[r] = run->strip_count;
-        run->strip_count += srpi_stream_strips(&stream->plan, &regions[r], large ? PARTS : 0);
+        run->first_cut[r] = cut_count;
+        for (uint32_t i = 0; strips > 1 && i < strips; i++) {
+            run->cut[cut_count++] = run->strip_count + i;
+        }
+        run->strip_count += strips;
     }
     run->first[count] = run->strip_count;
     for (uint32_t i = 0; i < run->strip_count; i++) {
