@@ -69,13 +69,13 @@ CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DA
     $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
-LDFLAGS_ALL := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
+LDFLAGS_ALL := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
     $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
 RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
     $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
 PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
 
-PROGRAMS := srplay srbench srinfo
+PROGRAMS := srplay srbench srbench-media srinfo
 RUNTIME_SRC := $(sort $(wildcard runtime/*/*.c))
 PLAYER_SRC := $(sort $(filter-out $(PROGRAMS:%=player/%.c),$(wildcard player/*.c)))
 TEST_SRC := $(sort $(wildcard test/*/test_*.c))

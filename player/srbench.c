@@ -1,17 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* srbench - measures quality, speed and the machine. docs/srbench.md. */
+/* srbench - measures quality, speed and the machine. docs/srbench.md.
+ *
+ * What needs FFmpeg is a program of its own, srbench-media beside this one: its libraries would be
+ * most of the memory of a process that measures the engine. */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "tool.h"
+
+/* Goes on as srbench-media; returns where that cannot be. */
+static int media(int argc, char **argv)
+{
+    (void)argc;
+    static const char name[] = "srbench-media";
+    char own[PATH_MAX], program[PATH_MAX + sizeof name];
+    const ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
+    if (length > 0) {
+        own[length] = '\0';
+        snprintf(program, sizeof program, "%s/%s", dirname(own), name);
+        execv(program, argv - 1); /* with argv[0] of this program before the command */
+    }
+    sp_tool_complain(SP_BENCH_PROGRAM, "cannot run %s: %s", name, strerror(errno));
+    return SP_EXIT_FAILED;
+}
 
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } command[] = {
-    {"package", sp_bench_package},
-    {"play", sp_bench_play},
+    {"package", media},
+    {"play", media},
     {"engine", sp_bench_engine},
     {"peak", sp_bench_peak},
 };

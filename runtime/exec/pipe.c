@@ -137,12 +137,11 @@ static void own_row(const struct srpi_source *source, struct srpi_ring *ring, ui
     }
 }
 
-/* Row y of a plane: the source's, or a flat one, and the tail's share. */
-static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
-                      uint32_t y, uint8_t *out, uint32_t count)
+/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` becomes part of it. */
+static struct srpi_blend plane_row(const struct job *job, struct srpi_scratch *scratch,
+                                   uint32_t component, uint32_t y, const float **rows)
 {
     const struct srpi_pipe *pipe = job->pipe;
-    const float *rows[SRPI_MAX_TAPS];
     struct srpi_blend blend = {.rows = rows, .flat = pipe->flat_value, .gain = 255.0f};
     if (component > 0 || !pipe->flat) {
         blend.taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y, rows,
@@ -157,7 +156,59 @@ static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint3
             blend.block = blend.channels = 1;
         }
     }
+    return blend;
+}
+
+static void store_plane_row(const struct job *job, struct srpi_scratch *scratch,
+                            uint32_t component, uint32_t y, uint8_t *out, uint32_t count)
+{
+    const float *rows[SRPI_MAX_TAPS];
+    const struct srpi_blend blend = plane_row(job, scratch, component, y, rows);
     job->kernels->blend(&blend, out, count);
+}
+
+/* Rows begin..end of luma, at most SHUFFLE_ROWS, all of one row of the network: piece by piece,
+ * since each reads a part of every pixel's values, which the nearest cache does not hold for a row. */
+#define SHUFFLE_ROWS 4u
+#define PIECE 512u
+
+static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scratch,
+                                uint32_t begin, uint32_t end)
+{
+    const struct srp_picture *out = job->pipe->out;
+    const float *rows[SHUFFLE_ROWS][SRPI_MAX_TAPS] = {{NULL}};
+    struct srpi_blend blend[SHUFFLE_ROWS];
+    for (uint32_t y = begin; y < end; y++) {
+        blend[y - begin] = plane_row(job, scratch, 0, y, rows[y - begin]);
+    }
+    for (uint32_t x = 0; x < out->width; x += PIECE) {
+        const uint32_t count = out->width - x < PIECE ? out->width - x : PIECE;
+        for (uint32_t y = begin; y < end; y++) {
+            struct srpi_blend *b = &blend[y - begin];
+            job->kernels->blend(b, out_row(out, 0, y) + x, count);
+            b->tail += PIECE / b->block * (size_t)b->channels;
+            for (uint32_t k = 0; k < b->taps; k++) {
+                rows[y - begin][k] += PIECE;
+            }
+        }
+    }
+}
+
+static void store_luma(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                       uint32_t end)
+{
+    const struct srp_picture *out = job->pipe->out;
+    const uint32_t block = job->pipe->has_tail ? job->pipe->block : 1;
+    for (uint32_t y = begin; y < end;) {
+        const uint32_t next = (y / block + 1) * block, stop = next < end ? next : end;
+        if (block == 2 || block == 4) {
+            store_shuffled_rows(job, scratch, y, stop);
+            y = stop;
+        } else {
+            store_plane_row(job, scratch, 0, y, out_row(out, 0, y), out->width);
+            y++;
+        }
+    }
 }
 
 static void planes_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
@@ -165,19 +216,17 @@ static void planes_band(const struct job *job, struct srpi_scratch *scratch, uin
 {
     const struct srp_picture *out = job->pipe->out;
     const uint32_t half = (out->width + 1) / 2;
-    for (uint32_t y = begin; y < end; y++) {
-        plane_row(job, scratch, 0, y, out_row(out, 0, y), out->width);
-    }
+    store_luma(job, scratch, begin, end);
     for (uint32_t y = begin / 2; y < (end + 1) / 2; y++) {
         for (uint32_t c = 0; c < 2; c++) {
             if (out->format == SRP_FORMAT_NV12) {
-                plane_row(job, scratch, 1 + c, y, scratch->bytes[0], half);
+                store_plane_row(job, scratch, 1 + c, y, scratch->bytes[0], half);
                 uint8_t *to = out_row(out, 1, y) + c;
                 for (uint32_t x = 0; x < half; x++) {
                     to[2 * (size_t)x] = scratch->bytes[0][x];
                 }
             } else {
-                plane_row(job, scratch, 1 + c, y, out_row(out, 1 + c, y), half);
+                store_plane_row(job, scratch, 1 + c, y, out_row(out, 1 + c, y), half);
             }
         }
     }

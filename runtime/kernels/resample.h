@@ -122,7 +122,8 @@ const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring 
                              float *out);
 
 /* Instead of one finished row, what it is made of: the rows and taps of the vertical pass. The rows
- * stay valid until the next call for this ring. Returns the number of taps. */
+ * stay valid over calls for this ring that in all want at most SRPI_RING_ROWS rows in succession.
+ * Returns the number of taps. */
 uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                           const float **rows, const float **taps);
 

@@ -60,6 +60,16 @@ def test_programs_and_manuals(stage):
         assert done.returncode == 0 and "0.1.0" in done.stdout
 
 
+def test_engine_is_measured_without_media_libraries(stage):
+    """Their memory is several times the engine's; the commands that need them are another program."""
+    def libraries(name):
+        return subprocess.run(["ldd", stage / "bin" / name], text=True, check=True, capture_output=True).stdout
+    assert "libavcodec" in libraries("srbench-media")
+    assert "libavcodec" not in libraries("srbench") and "libSDL2" not in libraries("srbench")
+    done = subprocess.run([stage / "bin/srbench", "play", "none.mp4"], text=True, capture_output=True)
+    assert done.returncode != 0 and done.stderr.startswith("srbench:") and "none.mp4" in done.stderr
+
+
 def test_exported_symbols(build):
     names = subprocess.run(["nm", "-D", "--defined-only", build / "libsrp.so"], text=True, check=True,
                            capture_output=True).stdout.split("\n")
