@@ -107,7 +107,8 @@ void srpi_run_simple(const struct srpi_run *run, const struct srpi_node *node)
     const uint32_t in_rows = run->height * graph->tensors[node->inputs[0]].factor;
     const uint32_t out_rows = run->height * graph->tensors[node->output].factor;
     switch (node->op) {
-    case SRPI_OP_CONV2D:
+    case SRPI_OP_CONV2D: /* the backend's own */
+    case SRPI_OP_ROUTE:  /* in no path */
         break;
     case SRPI_OP_ADD:
     case SRPI_OP_MUL:

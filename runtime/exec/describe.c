@@ -153,7 +153,7 @@ static enum srp_err make(struct description *d, const struct srp_plan_params *pa
                          uint32_t threads, struct srp_error *err)
 {
     struct srpi_shape given[SRP_MAX_NODES + 1];
-    d->graph = srpi_model_graph(params->model);
+    d->graph = srpi_model_graph(srpi_model_default(params->model));
     srpi_tail_find(&d->tail, d->graph);
     d->sink = srpi_upscaler_sink(&d->tail, d->graph);
     enum srp_err code = srpi_program_create(&d->program, d->graph, d->tail.tensor, true, err);

@@ -196,9 +196,10 @@ enum srp_err srp_executor_create(struct srp_executor **out,
         return code;
     }
     struct srp_executor *ex = NULL;
+    struct srp_model *model = srpi_model_default(params->model);
     const struct srpi_sink sink = {0};
-    code = srpi_executor_create(&ex, params->model, params->backend, params->dtype, pool,
-                                srpi_model_graph(params->model)->output, &sink, err);
+    code = srpi_executor_create(&ex, model, params->backend, params->dtype, pool,
+                                srpi_model_graph(model)->output, &sink, err);
     if (code != SRP_OK) {
         srpi_pool_destroy(&pool);
         return code;

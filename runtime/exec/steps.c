@@ -364,7 +364,8 @@ static void run_simple(const struct simple *s)
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         char *row = row_at(s->block, s->out, y);
         switch (s->node->op) {
-        case SRPI_OP_CONV2D:
+        case SRPI_OP_CONV2D: /* rows of several at once */
+        case SRPI_OP_ROUTE:  /* in no path */
             break;
         case SRPI_OP_ADD:
         case SRPI_OP_MUL:

@@ -5,7 +5,8 @@
  *   sort_nodes              execution order (Kahn; of the ready nodes the first in the document)
  *   build                   the immutable graph in one block of memory
  *   infer                   shapes, receptive field and cost in execution order
- *   check_use               nothing is left unread; the output has the promised shape */
+ *   check_use               nothing is left unread; the output has the promised shape
+ *   check_route             its paths are different tensors, and its output the graph's */
 #include "graph.h"
 
 #include <inttypes.h>
@@ -47,8 +48,8 @@ struct draft {
     size_t input_count;
 };
 
-static const char *const op_words[] = {"conv2d", "add", "concat", "depth_to_space",
-                                       "resize", "mul", "slice",  NULL};
+static const char *const op_words[] = {"conv2d", "add", "concat", "depth_to_space", "resize",
+                                       "mul",    "slice", "route", NULL};
 static const char *const activation_words[] = {"none",  "relu", "leaky_relu", "prelu",
                                                "clip", "tanh", "sigmoid",    NULL};
 static const char *const mode_words[] = {"nearest", "bilinear", "bicubic", NULL};
@@ -166,6 +167,8 @@ static enum srp_err read_attributes(const struct srpi_at *at, struct draft_node 
         return rc != SRP_OK
                    ? rc
                    : srpi_get_u32(at, "channels", 1, SRP_MAX_CHANNELS, channels, err);
+    case SRPI_OP_ROUTE:
+        return srpi_get_u32(at, "default", 0, SRP_MAX_PATHS - 1, &node->default_path, err);
     }
     return srpi_at_fail(at, err, SRP_ERR_UNSUPPORTED, "unknown operator");
 }
@@ -206,10 +209,12 @@ static enum srp_err read_node(struct draft *d, const struct srpi_at *at, uint32_
         rc = srpi_get_name(at, "output", SRP_MAX_NAME, "", &draft->output, err);
     }
     if (rc == SRP_OK) {
-        bool several = draft->node.op == SRPI_OP_ADD || draft->node.op == SRPI_OP_MUL ||
-                       draft->node.op == SRPI_OP_CONCAT;
-        rc = srpi_get_list(at, "inputs", several ? 2 : 1, several ? SRP_MAX_INPUTS : 1,
-                           &draft->inputs, &count, err);
+        const bool route = draft->node.op == SRPI_OP_ROUTE;
+        const bool several = draft->node.op == SRPI_OP_ADD || draft->node.op == SRPI_OP_MUL ||
+                             draft->node.op == SRPI_OP_CONCAT;
+        rc = srpi_get_list(at, "inputs", several || route ? 2 : 1,
+                           route ? SRP_MAX_PATHS : several ? SRP_MAX_INPUTS : 1, &draft->inputs,
+                           &count, err);
     }
     for (size_t i = 0; rc == SRP_OK && i < count; i++) {
         struct srpi_at item = srpi_at_item(&draft->inputs, i);
@@ -464,6 +469,7 @@ static enum srp_err infer_shape(const struct srpi_graph *g, const struct srpi_no
     case SRPI_OP_ADD:
     case SRPI_OP_MUL:
     case SRPI_OP_CONCAT:
+    case SRPI_OP_ROUTE:
         rc = infer_join(g, node, file, err);
         break;
     case SRPI_OP_DEPTH_TO_SPACE:
@@ -582,6 +588,42 @@ static enum srp_err infer(struct srpi_graph *g, const char *file, struct srp_err
     return rc;
 }
 
+/* A route chooses between different tensors, each for the whole output. */
+static enum srp_err check_route(const struct srpi_graph *g, const char *file, struct srp_error *err)
+{
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        const struct srpi_node *node = &g->nodes[i];
+        if (node->op != SRPI_OP_ROUTE) {
+            continue;
+        }
+        if (node->output != g->output || i + 1 != g->node_count) {
+            return srpi_fail(err, SRP_ERR_GRAPH,
+                             "%s: node '%s': a route makes the graph's output, and nothing reads it",
+                             file, node->name);
+        }
+        if (node->default_path >= node->input_count) {
+            return srpi_fail(err, SRP_ERR_GRAPH, "%s: node '%s': no path %" PRIu32, file,
+                             node->name, node->default_path);
+        }
+        for (uint32_t k = 0; k < node->input_count; k++) {
+            const char *tensor = g->tensors[node->inputs[k]].name;
+            if (node->inputs[k] == g->input) {
+                return srpi_fail(err, SRP_ERR_GRAPH,
+                                 "%s: node '%s': the graph's input '%s' is no path", file,
+                                 node->name, tensor);
+            }
+            for (uint32_t j = 0; j < k; j++) {
+                if (node->inputs[j] == node->inputs[k]) {
+                    return srpi_fail(err, SRP_ERR_GRAPH,
+                                     "%s: node '%s': '%s' is two of its paths", file, node->name,
+                                     tensor);
+                }
+            }
+        }
+    }
+    return SRP_OK;
+}
+
 static enum srp_err check_use(struct srpi_graph *g, const char *file, struct srp_error *err)
 {
     bool read[SRP_MAX_NODES + 1] = {false};
@@ -652,6 +694,9 @@ static enum srp_err read_document(struct draft *d, const json_t *json, struct sr
     if (rc == SRP_OK) {
         rc = check_use(graph, d->file, d->err);
     }
+    if (rc == SRP_OK) {
+        rc = check_route(graph, d->file, d->err);
+    }
     return rc;
 }
 
@@ -683,6 +728,109 @@ void srpi_graph_free(struct srpi_graph *graph)
 {
     free(graph->memory);
     memset(graph, 0, sizeof(*graph));
+}
+
+/* ---- paths ----------------------------------------------------------------------------------- */
+
+const struct srpi_node *srpi_graph_route(const struct srpi_graph *graph)
+{
+    const struct srpi_node *last = &graph->nodes[graph->node_count - 1];
+    return last->op == SRPI_OP_ROUTE ? last : NULL; /* check_route */
+}
+
+/* Which nodes of the graph make `tensor`; their number. */
+static uint32_t mark(const struct srpi_graph *graph, uint32_t tensor, bool *used)
+{
+    bool wanted[SRP_MAX_NODES + 1] = {false};
+    uint32_t count = 0;
+    wanted[tensor] = true;
+    for (uint32_t n = graph->node_count; n-- > 0;) {
+        const struct srpi_node *node = &graph->nodes[n];
+        used[n] = wanted[node->output];
+        count += used[n] ? 1 : 0;
+        for (uint32_t k = 0; used[n] && k < node->input_count; k++) {
+            wanted[node->inputs[k]] = true;
+        }
+    }
+    return count;
+}
+
+/* Room for a graph of `count` nodes in one block, as build() lays it out, and for its ranges. Names
+ * stay those of the graph that it is part of. */
+static bool allocate_path(struct srpi_graph *out, const struct srpi_graph *graph, uint32_t count,
+                          uint32_t **inputs, float **ranges)
+{
+    /* SRP_MAX_NODES of SRP_MAX_INPUTS each at most: no overflow. */
+    size_t input_count = 0;
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        input_count += graph->nodes[n].input_count;
+    }
+    const size_t nodes = count * sizeof(struct srpi_node);
+    const size_t tensors = ((size_t)count + 1) * sizeof(struct srpi_tensor);
+    char *memory = calloc(1, nodes + tensors + input_count * sizeof(uint32_t) +
+                                 2 * ((size_t)count + 1) * sizeof(float));
+    if (memory == NULL) {
+        return false;
+    }
+    *out = *graph;
+    out->memory = memory;
+    out->nodes = (struct srpi_node *)(void *)memory;
+    out->tensors = (struct srpi_tensor *)(void *)(memory + nodes);
+    *inputs = (uint32_t *)(void *)(memory + nodes + tensors);
+    *ranges = (float *)(void *)(*inputs + input_count);
+    out->node_count = count;
+    out->tensor_count = count + 1;
+    out->halo = 0;
+    out->macs_per_pixel = out->parameter_count = 0;
+    out->ranges = graph->ranges != NULL ? *ranges : NULL;
+    return true;
+}
+
+enum srp_err srpi_graph_path(struct srpi_graph *out, const struct srpi_graph *graph, uint32_t path,
+                             struct srp_error *err)
+{
+    bool used[SRP_MAX_NODES];
+    uint32_t renamed[SRP_MAX_NODES + 1] = {0}; /* tensor there -> tensor here */
+    uint32_t *inputs = NULL, at = 0;
+    float *ranges = NULL;
+    const uint32_t wanted = srpi_graph_route(graph)->inputs[path];
+    struct srpi_graph g;
+
+    if (!allocate_path(&g, graph, mark(graph, wanted, used), &inputs, &ranges)) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a path of '%s'", graph->name);
+    }
+    g.tensors[0] = graph->tensors[0];
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        if (!used[n]) {
+            continue;
+        }
+        const struct srpi_node *from = &graph->nodes[n];
+        struct srpi_node *node = &g.nodes[at];
+        *node = *from;
+        node->output = renamed[from->output] = at + 1;
+        node->inputs = inputs;
+        for (uint32_t k = 0; k < node->input_count; k++) {
+            *inputs++ = renamed[from->inputs[k]];
+        }
+        g.tensors[at + 1] = graph->tensors[from->output];
+        g.tensors[at + 1].producer = at;
+        if (graph->ranges != NULL && from->output != wanted) {
+            memcpy(&ranges[2 * (at + 1)], &graph->ranges[2 * from->output], 2 * sizeof(float));
+        }
+        at++;
+    }
+    g.output = at; /* nothing after it is part of it */
+    /* These are parts of a graph that passed. */
+    enum srp_err rc = infer(&g, graph->name, err);
+    if (rc == SRP_OK) {
+        rc = check_use(&g, graph->name, err);
+    }
+    if (rc == SRP_OK) {
+        *out = g;
+    } else {
+        srpi_graph_free(&g);
+    }
+    return rc;
 }
 
 uint64_t srpi_node_weight_count(const struct srpi_graph *graph, const struct srpi_node *node)

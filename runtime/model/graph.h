@@ -20,6 +20,7 @@ enum srpi_op {
     SRPI_OP_RESIZE,
     SRPI_OP_MUL,
     SRPI_OP_SLICE,
+    SRPI_OP_ROUTE, /* the last node of a dynamic model; no path has it, so nothing runs it */
 };
 
 enum srpi_activation {
@@ -58,7 +59,8 @@ struct srpi_tensor {
 struct srpi_node {
     enum srpi_op op;
     const char *name;
-    uint32_t input_count;   /* add, mul, concat: 2..SRP_MAX_INPUTS; the others: 1 */
+    /* add, mul, concat: 2..SRP_MAX_INPUTS; route: 2..SRP_MAX_PATHS; the others: 1 */
+    uint32_t input_count;
     const uint32_t *inputs; /* tensor indices; one tensor may stand there twice */
     uint32_t output;        /* tensor index, always 1 + the node's own index */
 
@@ -72,6 +74,7 @@ struct srpi_node {
     uint32_t scale;                       /* RESIZE: 1..4 */
     enum srpi_resize_mode mode;           /* RESIZE */
     uint32_t first;                       /* SLICE: the input's channel that becomes channel 0 */
+    uint32_t default_path;                /* ROUTE: less than input_count */
 
     /* CONV2D: owned by the model, finite; NULL in a graph whose parameters are not bound (as for
      * the other operators). */
@@ -107,6 +110,13 @@ enum srp_err srpi_graph_read(struct srpi_graph *out, const struct srp_blob *json
                              struct srp_error *err);
 /* Accepts a zeroed graph. Does not free the parameters. */
 void srpi_graph_free(struct srpi_graph *graph);
+
+/* The graph's route, or NULL. */
+const struct srpi_node *srpi_graph_route(const struct srpi_graph *graph);
+/* Path `path` of a graph with a route as a graph of its own. Weights are shared with `graph` and
+ * outlive it; ranges are its own, and those of its output are zero. Errors: NOMEM. */
+enum srp_err srpi_graph_path(struct srpi_graph *out, const struct srpi_graph *graph, uint32_t path,
+                             struct srp_error *err);
 
 /* Number of weights (without bias and slope) of a CONV2D node; 0 for the other operators. */
 uint64_t srpi_node_weight_count(const struct srpi_graph *graph, const struct srpi_node *node);

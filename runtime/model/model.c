@@ -286,6 +286,9 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     if (rc == SRP_OK) {
         rc = load(model, &file, err);
     }
+    if (rc == SRP_OK) {
+        rc = split(model, err);
+    }
     srpi_safetensors_free(&file);
     if (rc != SRP_OK) {
         srp_model_unref(&model);
@@ -293,6 +296,31 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     }
     *out = model;
     return SRP_OK;
+}
+
+/* The paths of a graph with a route; parameters are there. */
+static enum srp_err split(struct srp_model *model, struct srp_error *err)
+{
+    const struct srpi_node *route = srpi_graph_route(&model->graph);
+    model->path_count = 1;
+    if (route == NULL) {
+        return SRP_OK;
+    }
+    model->paths = calloc(route->input_count, sizeof(model->paths[0]));
+    if (model->paths == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the paths of '%s'",
+                         model->graph.name);
+    }
+    model->path_count = route->input_count;
+    model->default_path = route->default_path;
+    enum srp_err rc = SRP_OK;
+    for (uint32_t i = 0; rc == SRP_OK && i < model->path_count; i++) {
+        struct srp_model *path = &model->paths[i];
+        path->owner = model;
+        path->path_count = 1;
+        rc = srpi_graph_path(&path->graph, &model->graph, i, err);
+    }
+    return rc;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): same numbers on every machine. */
@@ -349,14 +377,25 @@ enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_bl
             next += outputs;
         }
     }
+    rc = split(model, err);
+    if (rc != SRP_OK) {
+        srp_model_unref(&model);
+        return rc;
+    }
     *out = model;
     return SRP_OK;
+}
+
+/* Who is counted: a path lives as long as its owner. */
+static struct srp_model *owner_of(struct srp_model *model)
+{
+    return model->owner != NULL ? model->owner : model;
 }
 
 struct srp_model *srp_model_ref(struct srp_model *model)
 {
     if (model != NULL) {
-        atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&owner_of(model)->references, 1, memory_order_relaxed);
     }
     return model;
 }
@@ -366,26 +405,45 @@ void srp_model_unref(struct srp_model **model)
     if (model == NULL || *model == NULL) {
         return;
     }
-    struct srp_model *m = *model;
+    struct srp_model *m = owner_of(*model);
     *model = NULL;
     if (atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) {
+        for (uint32_t i = 0; m->paths != NULL && i < m->path_count; i++) {
+            srpi_graph_free(&m->paths[i].graph);
+        }
+        free(m->paths);
         srpi_graph_free(&m->graph);
         free(m->parameters);
         free(m);
     }
 }
 
+struct srp_model *srp_model_path(struct srp_model *model, uint32_t index)
+{
+    if (model == NULL || index >= model->path_count) {
+        return NULL;
+    }
+    return srp_model_ref(model->paths != NULL ? &model->paths[index] : model);
+}
+
 void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info)
 {
     const struct srpi_graph *g = &model->graph;
+    uint64_t macs = model->paths == NULL ? g->macs_per_pixel : 0;
+    for (uint32_t i = 0; model->paths != NULL && i < model->path_count; i++) {
+        const uint64_t path = model->paths[i].graph.macs_per_pixel;
+        macs = path > macs ? path : macs;
+    }
     *info = (struct srp_model_info){
         .name = g->name,
         .scale = g->scale,
         .colour = g->colour,
         .channels = g->channels,
         .parameter_count = g->parameter_count,
-        .macs_per_pixel = g->macs_per_pixel,
+        .macs_per_pixel = macs,
         .halo = g->halo,
         .node_count = g->node_count,
+        .path_count = model->path_count,
+        .default_path = model->default_path,
     };
 }

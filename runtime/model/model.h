@@ -9,11 +9,21 @@
 
 /* Immutable after creation but for the reference count. */
 struct srp_model {
-    atomic_uint references;
+    atomic_uint references;  /* of a path: those of its owner are counted */
     struct srpi_graph graph; /* parameters are bound */
     float *parameters;       /* graph.parameter_count floats and the ranges, 64-byte aligned; the
                                 graph points here */
+    uint32_t path_count;     /* 1: no route */
+    uint32_t default_path;
+    struct srp_model *paths; /* path_count of them, or NULL where the model is the one path */
+    struct srp_model *owner; /* the model that this is a path of, or NULL */
 };
+
+/* What runs when nothing chooses: the default path, or the model itself. Borrowed. */
+static inline struct srp_model *srpi_model_default(struct srp_model *model)
+{
+    return model->paths != NULL ? &model->paths[model->default_path] : model;
+}
 
 /* The graph lives as long as the caller's reference. */
 static inline const struct srpi_graph *srpi_model_graph(const struct srp_model *model)

@@ -204,6 +204,9 @@ const struct srpi_shape_rule *srpi_shape_rule_of(enum srpi_op op)
         [SRPI_OP_RESIZE] = {"resize", SRPI_SHAPE_ISDOS,
                             "scale is an attribute (as a tensor it would be ISVDOS): H and W "
                             "times scale"},
+        [SRPI_OP_ROUTE] = {"route", SRPI_SHAPE_ED,
+                           "which path makes a pixel is known with the routes alone; as all paths "
+                           "have one shape, the result's does not wait for that"},
     };
     return &rules[op];
 }

@@ -162,6 +162,8 @@ void srpi_step_run(const struct srpi_graph *graph, const struct srpi_step *step,
         srpi_ref_resize(first, out, in_height, in_width, to->channels, node->scale, node->mode, 0,
                         in_height * node->scale);
         break;
+    case SRPI_OP_ROUTE: /* in no path */
+        break;
     }
     if (node->op != SRPI_OP_CONV2D || step->sum != NULL) {
         srpi_ref_activate(out, pixels, to->channels, last->activation, last->alpha, last->min,

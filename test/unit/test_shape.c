@@ -323,6 +323,8 @@ static void every_operator_has_a_class(void **state)
         /* Why graphs can be planned ahead: no shape of ours waits for a value. */
         assert_string_equal(srpi_shape_class_name(rule->shape_class), "ISDOS");
     }
+    assert_string_equal(srpi_shape_class_name(srpi_shape_rule_of(SRPI_OP_ROUTE)->shape_class),
+                        "ED");
     assert_string_equal(srpi_shape_class_name(srpi_shape_rule_of_routing()->shape_class), "ED");
 }
 

@@ -11,6 +11,7 @@
 #define SRP_MAX_CHANNELS 512u
 #define SRP_MAX_KERNEL 11u                /* convolution kernel height or width */
 #define SRP_MAX_INPUTS 64u                /* inputs of one node (add, mul, concat) */
+#define SRP_MAX_PATHS 8u                  /* inputs of a route */
 #define SRP_MAX_NAME 64u                  /* bytes of a node, tensor or model name */
 #define SRP_MAX_PARAMETERS (16u << 20)    /* weights of one model */
 #define SRP_MAX_MACS_PER_PIXEL (4u << 20) /* multiply-accumulates per input pixel */
@@ -27,6 +28,9 @@
 #define SRP_MAX_SEGMENT_BYTES (1ull << 30)
 #define SRP_MAX_CHUNKS 100000u
 #define SRP_MAX_MODELS 64u
+#define SRP_MIN_CELL 8u                   /* width or height of a cell of routes, LR pixels */
+#define SRP_MAX_CELL 1024u
+#define SRP_MAX_ROUTES_LEVELS (64u << 20) /* planes * frames * cells of one chunk */
 #define SRP_MAX_URI 128u                  /* bytes of a segment's file name */
 
 #endif

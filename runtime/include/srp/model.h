@@ -33,9 +33,13 @@ struct srp_model_info {
     enum srp_colour_space colour;
     uint32_t channels;             /* of input and output tensor: 1, 3 or 6 */
     uint64_t parameter_count;
-    uint64_t macs_per_pixel;       /* multiply-accumulates per pixel of the input *tensor* */
+    /* multiply-accumulates per pixel of the input *tensor*; of the dearest path where there are
+     * several */
+    uint64_t macs_per_pixel;
     uint32_t halo;                 /* receptive field radius in input tensor pixels */
     uint32_t node_count;
+    uint32_t path_count;           /* 1, or the inputs of the graph's route */
+    uint32_t default_path;         /* the one to take without routes; 0 for one path */
 };
 
 /* Parses and validates everything before any allocation that depends on a declared size.
@@ -49,6 +53,9 @@ SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
 /* Drops one reference and sets *model to NULL. NULL and &{NULL} are fine. */
 SRP_API void srp_model_unref(struct srp_model **model);
 SRP_API void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info);
+/* Path `index` of a model with a route, as a model of its own that shares the parameters; of a model
+ * without one, path 0 is the model itself. A new reference; NULL when the index is out of range. */
+SRP_API struct srp_model *srp_model_path(struct srp_model *model, uint32_t index);
 
 /* ---- execution on tensors ------------------------------------------------------------------- */
 
@@ -75,7 +82,8 @@ SRP_API const char *srp_dtype_name(enum srp_dtype dtype);
 /* Sets *out from a name. Errors: USAGE (unknown). */
 SRP_API enum srp_err srp_dtype_from_name(enum srp_dtype *out, const char *name);
 
-/* Runs one model. Thread-safety: one thread at a time per executor; executors are independent. */
+/* Runs one model, of a model with a route the default path.
+ * Thread-safety: one thread at a time per executor; executors are independent. */
 struct srp_executor;
 
 struct srp_executor_params {

@@ -31,6 +31,8 @@ struct srp_chunk {
     struct srp_segment segment; /* the LR video of this chunk */
     uint32_t frames;
     int32_t model;              /* index of the model, or -1: played without SR */
+    bool has_routes;
+    struct srp_object routes;   /* zero without has_routes */
 };
 
 struct srp_track {

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include <srp/limits.h>
 #include <srp/model.h>
 
 #ifdef __cplusplus
@@ -78,6 +79,39 @@ SRP_API enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_
 SRP_API enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method method,
                                           const struct srp_picture *in,
                                           const struct srp_picture *out, struct srp_error *err);
+
+/* ---- a path for each cell -------------------------------------------------------------------- */
+
+/* Which path of the model makes which part of the picture. The grid has ceil(width / cell_width)
+ * columns and ceil(height / cell_height) rows over the input picture; the cells at the right and
+ * bottom are as large as what is left. */
+struct srp_routing {
+    uint32_t cell_width, cell_height; /* input pixels, even, from SRP_MIN_CELL to SRP_MAX_CELL */
+    const uint8_t *paths;             /* row-major; each less than the model's path_count */
+    /* The picture that the last successful call with a routing on this upscaler made, unchanged, or
+     * NULL. Cells whose input pixels, as far as their path sees, are those of that call, and whose
+     * path is the same, are copied from it. Its size and format are out's. */
+    const struct srp_picture *previous;
+};
+
+struct srp_routing_stats {
+    uint32_t cells[SRP_MAX_PATHS];   /* computed by path; where the reused ones are not counted */
+    uint32_t reused;
+    uint64_t pixels[SRP_MAX_PATHS];  /* input pixels computed by path, without their surroundings */
+    double seconds[SRP_MAX_PATHS];   /* wall clock */
+};
+
+/* As srp_upscaler_process with SRP_METHOD_SR, but each cell by its own path. Paths see beyond their
+ * cells: where the path is the same, a pixel is that of the whole picture by that path (in int8 and
+ * bicubic bit for bit, in f32 within the tolerance of docs/arithmetic.md), and so there are no seams.
+ * SRP_METHOD_SR without a routing takes the default path. `stats` may be NULL.
+ * Errors: as above, and USAGE for a cell size or path out of range. */
+SRP_API enum srp_err srp_upscaler_process_routed(struct srp_upscaler *up,
+                                                 const struct srp_picture *in,
+                                                 const struct srp_picture *out,
+                                                 const struct srp_routing *routing,
+                                                 struct srp_routing_stats *stats,
+                                                 struct srp_error *err);
 
 /* Arena, dtype, ISA, threads; zeros and "" before a model is set. */
 SRP_API void srp_upscaler_get_info(const struct srp_upscaler *up, struct srp_executor_info *info);
