@@ -258,6 +258,31 @@ static enum srp_err load(struct srp_model *model, const struct srpi_safetensors 
     return g->ranges != NULL ? load_ranges(g, file, next, err) : SRP_OK;
 }
 
+/* The paths of a graph with a route; parameters are there. */
+static enum srp_err split(struct srp_model *model, struct srp_error *err)
+{
+    const struct srpi_node *route = srpi_graph_route(&model->graph);
+    model->path_count = 1;
+    if (route == NULL) {
+        return SRP_OK;
+    }
+    model->paths = calloc(route->input_count, sizeof(model->paths[0]));
+    if (model->paths == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the paths of '%s'",
+                         model->graph.name);
+    }
+    model->path_count = route->input_count;
+    model->default_path = route->default_path;
+    enum srp_err rc = SRP_OK;
+    for (uint32_t i = 0; rc == SRP_OK && i < model->path_count; i++) {
+        struct srp_model *path = &model->paths[i];
+        path->owner = model;
+        path->path_count = 1;
+        rc = srpi_graph_path(&path->graph, &model->graph, i, err);
+    }
+    return rc;
+}
+
 enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
                               struct srp_error *err)
 {
@@ -296,31 +321,6 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     }
     *out = model;
     return SRP_OK;
-}
-
-/* The paths of a graph with a route; parameters are there. */
-static enum srp_err split(struct srp_model *model, struct srp_error *err)
-{
-    const struct srpi_node *route = srpi_graph_route(&model->graph);
-    model->path_count = 1;
-    if (route == NULL) {
-        return SRP_OK;
-    }
-    model->paths = calloc(route->input_count, sizeof(model->paths[0]));
-    if (model->paths == NULL) {
-        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the paths of '%s'",
-                         model->graph.name);
-    }
-    model->path_count = route->input_count;
-    model->default_path = route->default_path;
-    enum srp_err rc = SRP_OK;
-    for (uint32_t i = 0; rc == SRP_OK && i < model->path_count; i++) {
-        struct srp_model *path = &model->paths[i];
-        path->owner = model;
-        path->path_count = 1;
-        rc = srpi_graph_path(&path->graph, &model->graph, i, err);
-    }
-    return rc;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): same numbers on every machine. */
