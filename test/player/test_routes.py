@@ -319,3 +319,61 @@ def spoil_sample(data, index):
         where = entry + 4 * (i * len(fields) + fields.index(0x200))
         offset += int.from_bytes(data[where:where + 4], "big")
     data[offset:offset + 8] = b"\xff" * 8
+
+
+# ---- srinfo -------------------------------------------------------------------------------------
+
+
+def test_show_paths_and_routes(build, package, levels):
+    graph = next(package.glob("objects/*.json"))
+    for path in package.glob("objects/*.json"):
+        found = aid.json_of(build / "srinfo", "show", path, "--json")
+        graph = path if found["name"] == "dyn-x2" else graph
+    found = aid.json_of(build / "srinfo", "show", graph, "--json")
+    assert found["path_macs"] == route_aid.MACS and found["default_path"] == 1
+    line = f"MAC per pixel of each: 0: 0, 1: {route_aid.MACS[1]} (default), 2: {route_aid.MACS[2]}"
+    assert line in aid.run(build / "srinfo", "show", graph).stdout
+
+    found = aid.json_of(build / "srinfo", "show", package / "manifest.json", "--json")
+    assert found["models"][0]["path_macs"] == route_aid.MACS
+    for chunk, one in zip(found["chunks"], levels, strict=True):
+        paths, routes = route_aid.choice(one), chunk["routes"]
+        assert routes["cells"] == [int((paths == p).sum()) for p in range(3)]
+        assert (routes["routes_kind"], routes["threshold"], routes["paths"]) == ("gains", 20, 3)
+        assert routes["cell"] == [32, 16] and routes["grid"] == [GRID[1], GRID[0]] and routes["frames"] == 25
+    text = aid.run(build / "srinfo", "show", package / "manifest.json").stdout
+    assert line in text and "in 3 chunks, gains of 3 paths, 4x5 cells of 32x16 pixels, threshold 20" in text
+    paths = np.concatenate([route_aid.choice(x) for x in levels])
+    assert f"path 0: {100 * (paths == 0).mean():.1f}%" in text
+
+    path = route_aid.path_of(package, 0)
+    found = aid.json_of(build / "srinfo", "show", path, "--json")
+    assert found["kind"] == "routes" and found["bytes"] == path.stat().st_size and found["grid"] == [4, 5]
+    assert "gains, 3 paths, threshold 20" in aid.run(build / "srinfo", "show", path).stdout
+
+
+def test_show_with_bad_routes(build, broken):
+    damage(broken, "flipped")
+    found = aid.json_of(build / "srinfo", "show", broken / "manifest.json", "--json")
+    assert "SHA-256" in found["chunks"][1]["routes"]["error"] and "cells" in found["chunks"][0]["routes"]
+    assert "1 cannot be read" in aid.run(build / "srinfo", "show", broken / "manifest.json").stdout
+    path = route_aid.path_of(broken, 0)
+    aid.cut(path)
+    done = aid.run(build / "srinfo", "show", path)
+    assert done.returncode == 5 and done.stdout == "" and path.name in done.stderr
+
+
+def test_verify(build, package):
+    done = aid.run(build / "srinfo", "verify", package / "manifest.json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped", "another chunk's", "truncated, rightly declared",
+                                 "garbage", "another grid", "too few frames", "rising levels", "no such level",
+                                 "other paths"])
+def test_verify_names_bad_routes(build, broken, how):
+    damage(broken, how)
+    done = aid.run(build / "srinfo", "verify", broken / "manifest.json")
+    assert done.returncode == 5 and done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert route_aid.path_of(broken, 1).name in line
