@@ -321,6 +321,141 @@ def spoil_sample(data, index):
     data[offset:offset + 8] = b"\xff" * 8
 
 
+# ---- srbench ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def original(package, tmp_path_factory):
+    path = tmp_path_factory.mktemp("original") / "clip.mkv"
+    tiny.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={SIZE[0] * 2}x{SIZE[1] * 2}:r={tiny.RATE}:d={SECONDS}",
+                "-pix_fmt", "yuv420p", "-c:v", "ffv1", path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_srbench_measures_what_srplay_shows(build, srplay, package, original, levels, tmp_path, dtype):
+    """Byte for byte."""
+    for route in ("exact", "off"):
+        saved, dumped = tmp_path / f"{route}.y4m", tmp_path / f"{route}-player.y4m"
+        found = aid.json_of(build / "srbench", "package", package / "manifest.json", "--reference", original,
+                            "--route", route, "--save", saved, "--dtype", dtype, "--json")
+        done = srplay("--dtype", dtype, "--dump", dumped, f"--route={route}", package / "manifest.json")
+        assert done.returncode == 0, done.stderr
+        assert saved.read_bytes() == dumped.read_bytes()
+        assert found["routed"] == (FRAMES if route == "exact" else 0)
+    assert (tmp_path / "exact.y4m").read_bytes() != (tmp_path / "off.y4m").read_bytes()
+
+
+def test_srbench_counts_routes(build, package, original, levels):
+    found = aid.json_of(build / "srbench", "package", package / "manifest.json", "--reference", original, "--json")
+    paths = np.concatenate([route_aid.choice(x) for x in levels])
+    assert found["upscaled"] == found["routed"] == FRAMES
+    assert found["cells"] == [int((paths == p).sum()) for p in range(3)]
+    widths = np.minimum(32, SIZE[0] - 32 * np.arange(GRID[1]))
+    heights = np.minimum(16, SIZE[1] - 16 * np.arange(GRID[0]))
+    share = (np.array(route_aid.MACS)[paths] * heights[:, None] * widths).sum()
+    assert found["macs_share"] == pytest.approx(share / (FRAMES * SIZE[0] * SIZE[1] * route_aid.MACS[2]), rel=1e-6)
+    assert found["bytes"]["routes"] == sum(f.stat().st_size for f in package.glob("objects/*.routes"))
+    assert found["bytes"]["total"] == sum(v for k, v in found["bytes"].items() if k != "total")
+    text = aid.run(build / "srbench", "package", package / "manifest.json", "--reference", original).stdout
+    assert f"cells by path: {' '.join(map(str, found['cells']))}," in text
+    played = aid.json_of(build / "srbench", "play", package / "manifest.json", "--json")
+    assert played["routes"]["frames"] == FRAMES and played["routes"]["default"]["total"] == 0
+    assert sum(played["routes"]["cells"]) + played["routes"]["reused"] == paths.size
+    for route, frames in (("off", 0), ("budget", FRAMES)):
+        played = aid.json_of(build / "srbench", "play", package / "manifest.json", "--route", route, "--json")
+        assert played["routes"]["frames"] == frames
+
+
+def test_srbench_refuses_bad_routes(build, broken, original):
+    damage(broken, "flipped")
+    done = aid.run(build / "srbench", "package", broken / "manifest.json", "--reference", original, "--json")
+    assert done.returncode == 5 and done.stdout == ""
+    assert "chunk 1: its routes cannot be used: routes failed verification" in done.stderr
+    done = aid.run(build / "srbench", "package", broken / "manifest.json", "--reference", original, "--json",
+                   "--route", "off", "--frames", 30)
+    assert done.returncode == 0
+
+
+def read_gains(path):
+    data = path.read_bytes()
+    magic, version, columns, rows, paths, frames, width, height = struct.unpack("<4s7I", data[:32])
+    assert (magic, version) == (b"SRGN", 1)
+    return np.frombuffer(data, "<f8", offset=32).reshape(frames, paths, rows, columns), (width, height)
+
+
+def planes_of(path, size):
+    raw = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "yuv420p",
+                          "-"], capture_output=True, check=True).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(-1, size[0] * size[1] * 3 // 2)
+    return frames[:, :size[0] * size[1]].reshape(-1, size[1], size[0])
+
+
+def test_gains(build, package, original, by_path, tmp_path):
+    out = tmp_path / "gains.bin"
+    arguments = ["gains", package / "manifest.json", "--reference", original, "-o", out]
+    found = aid.json_of(build / "srbench", *arguments, "--grid", "32x16", "--json")
+    gains, cell = read_gains(out)
+    assert cell == (32, 16) and gains.shape == (FRAMES, 3, *GRID) and not np.isnan(gains).any()
+    assert found == {"frames": FRAMES, "paths": 3, "columns": GRID[1], "rows": GRID[0], "cell_width": 32,
+                     "cell_height": 16, "bytes": out.stat().st_size}
+    luma = planes_of(original, (2 * SIZE[0], 2 * SIZE[1]))
+    for frame in (0, 31, FRAMES - 1):
+        for path in range(3):
+            error = (by_path(path, frame)[0].astype(int) - luma[frame]) ** 2
+            for row in range(GRID[0]):
+                for column in range(GRID[1]):
+                    part = error[row * 32:(row + 1) * 32, column * 64:(column + 1) * 64]
+                    assert gains[frame, path, row, column] == part.sum(), (frame, path, row, column)
+    text = aid.run(build / "srbench", *arguments, "--frames", 7, "--dtype", "int8")
+    assert text.returncode == 0 and "7 frames, 3 paths, 3x2 cells of 48x54 pixels" in text.stdout
+    assert read_gains(out)[0].shape == (7, 3, 2, 3)
+
+
+def test_gains_where_chunks_have_no_model(build, plain, levels, original, tmp_path):
+    package = route_aid.add(plain, [None] * 3, tmp_path / "some")
+    manifest = tiny.read(package)
+    manifest["chunks"][0]["model"] = None
+    tiny.write(package, manifest)
+    out = tmp_path / "gains.bin"
+    arguments = ["gains", package / "manifest.json", "--reference", original, "-o", out]
+    assert aid.run(build / "srbench", *arguments).returncode == 0
+    gains, _ = read_gains(out)
+    assert np.isnan(gains[:25]).all() and not np.isnan(gains[25:]).any() and len(gains) == FRAMES
+    for chunk in manifest["chunks"]:
+        chunk["model"] = None
+    tiny.write(package, manifest)
+    out.unlink()
+    done = aid.run(build / "srbench", *arguments)
+    assert done.returncode == 5 and "no chunk has a model" in done.stderr and not out.exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["gains"], "one manifest"), (["gains", "a"], "--reference"), (["gains", "a", "--reference", "b"], "-o"),
+    (["gains", "a", "--grid", "31x16"], "--grid"), (["gains", "a", "--grid", "6x16"], "--grid"),
+    (["gains", "a", "--grid", "2048x16"], "--grid"), (["gains", "a", "--bogus"], "--bogus"),
+    (["package", "a", "--route", "budget"], "--route"), (["package", "a", "--save", "-"], "--save"),
+    (["play", "a", "--route", "x"], "--route"), (["engine", "--path", "8"], "--path")])
+def test_usage(build, arguments, words):
+    done = aid.run(build / "srbench", *arguments)
+    assert done.returncode == 1 and done.stdout == "" and words in done.stderr
+
+
+def test_engine_and_plan_of_one_path(build, tmp_path):
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(route_aid.graph()))
+    for index, option in ((0, ["--path", 0]), (1, []), (1, ["--path", 1]), (2, ["--path", 2])):
+        found = aid.json_of(build / "srbench", "engine", "--graph", path, "--size", "64x48", "--runs", 2, "--json",
+                            *option)
+        assert found["macs"] == route_aid.MACS[index] * 64 * 48 and found["model_path"] == index
+        if index > 0:
+            plan = aid.json_of(build / "srinfo", "plan", "--graph", path, "--json", *option)
+            assert plan["macs_per_pixel"] == route_aid.MACS[index]
+    for program, command in (("srbench", ["engine", "--size", "64x48"]), ("srinfo", ["plan"])):
+        done = aid.run(build / program, *command, "--graph", path, "--path", 3)
+        assert done.returncode == 1 and "3" in done.stderr
+
+
 # ---- srinfo -------------------------------------------------------------------------------------
 
 
