@@ -359,7 +359,8 @@ static bool upscale(struct sp_pipeline *p, struct sp_frame *out, bool sr_on, boo
         keep_previous(p, NULL);
         pthread_mutex_unlock(&p->lock);
     }
-    bool elastic = has_model && has_routes(p) && p->params.route == SP_ROUTE_BUDGET;
+    bool elastic =
+        has_model && has_routes(p) && sp_router_is_elastic(&p->router, item->routes);
     double budget =
         p->params.lossless ? INFINITY : sp_governor_budget(&p->governor, slack, p->ahead);
     p->governor.least =
@@ -369,8 +370,9 @@ static bool upscale(struct sp_pipeline *p, struct sp_frame *out, bool sr_on, boo
         sp_meter_dropped(p->params.meter, item->meta.duration);
         return false;
     }
+    double first_cost = p->governor.least > 0 ? budget : p->governor.sr_cost;
     if (item->first && action == SP_ACTION_SR && p->governor.may_degrade &&
-        p->governor.sr_cost > slow_first_frame) {
+        first_cost > slow_first_frame) {
         action = SP_ACTION_BASE;
     }
     enum srp_err r = SRP_OK;

@@ -115,11 +115,16 @@ void sp_router_free(struct sp_router *r)
 
 void sp_router_set_model(struct sp_router *r, struct srp_model *model)
 {
-    memset(r->macs, 0, sizeof r->macs);
+    uint64_t macs[SRP_MAX_PATHS] = {0};
+    uint32_t count = path_macs(model, macs);
+    if (count == r->path_count && memcmp(macs, r->macs, sizeof macs) == 0) {
+        return;
+    }
+    memcpy(r->macs, macs, sizeof macs);
     memset(r->seconds, 0, sizeof r->seconds);
     memset(r->pixels, 0, sizeof r->pixels);
     r->rest = 0;
-    r->path_count = path_macs(model, r->macs);
+    r->path_count = count;
 }
 
 /* Seconds for a multiply-accumulate, by the dearest path that was measured; 0: none was. */
@@ -141,6 +146,13 @@ static double cost(const struct sp_router *r, uint32_t path)
 {
     return r->pixels[path] > 0 ? r->seconds[path] / r->pixels[path]
                                : rate(r) * (double)r->macs[path];
+}
+
+bool sp_router_is_elastic(const struct sp_router *r, const struct srp_routes *routes)
+{
+    struct srp_routes_info info;
+    srp_routes_get_info(routes, &info);
+    return r->mode == SP_ROUTE_BUDGET && info.kind == SRP_ROUTES_GAINS;
 }
 
 double sp_router_least(const struct sp_router *r, uint64_t pixels)

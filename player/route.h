@@ -42,7 +42,8 @@ struct sp_router {
     size_t room;
 };
 void sp_router_free(struct sp_router *r);
-/* The model of the frames to come; what was measured of another one is forgotten. */
+/* The model of the frames to come. What was measured holds on where its paths take as many
+ * multiply-accumulates (other parameters of the same graph), and is forgotten otherwise. */
 void sp_router_set_model(struct sp_router *r, struct srp_model *model);
 /* Fills *routing (without `previous`), which is borrowed until the next call. budget: seconds
  * for the whole frame, or INFINITY. Before costs are known, the packer's choice is taken, and
@@ -56,6 +57,8 @@ void sp_router_record(struct sp_router *r, const struct srp_routing_stats *stats
 /* The counts of a frame of that many pixels. */
 struct sp_route_counts sp_router_counts(const struct sp_router *r,
                                         const struct srp_routing_stats *stats, uint64_t pixels);
+/* Whether these routes leave a choice to the budget: not the packer's. */
+bool sp_router_is_elastic(const struct sp_router *r, const struct srp_routes *routes);
 /* Seconds that a frame of so many pixels takes at the least: path 0 everywhere. 0: not known
  * yet. */
 double sp_router_least(const struct sp_router *r, uint64_t pixels);
