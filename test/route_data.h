@@ -20,7 +20,7 @@ static inline size_t route_levels(const struct route_spec *s)
     return planes * s->frames * s->rows * s->columns;
 }
 
-static inline void route_number(uint8_t *at, uint32_t value, unsigned bytes)
+static inline void route_number(uint8_t *at, uint64_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++) {
         at[i] = (uint8_t)(value >> 8 * i);

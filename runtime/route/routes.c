@@ -135,6 +135,10 @@ static enum srp_err read_head(struct srp_routes *r, const struct srp_blob *bytes
     if (little(header + 20, 4) != 0) {
         return srpi_fail(err, SRP_ERR_FORMAT, "%s: bytes 20 to 23 are not 0", name);
     }
+    if (info->columns * info->rows > SRP_MAX_REGIONS) { /* both are small by now */
+        return srpi_fail(err, SRP_ERR_LIMIT, "%s: %" PRIu32 " x %" PRIu32 " cells, more than %u",
+                         name, info->columns, info->rows, SRP_MAX_REGIONS);
+    }
     r->planes = info->kind == SRP_ROUTES_GAINS ? info->paths - 1 : 1;
     if (!srpi_mul(info->columns, info->rows, &r->cells) ||
         !srpi_mul(r->cells, info->frames, &r->plane) || !srpi_mul(r->plane, r->planes, total) ||

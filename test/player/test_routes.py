@@ -17,6 +17,9 @@ import route_aid  # noqa: E402
 import srp_ctypes  # noqa: E402
 import tiny  # noqa: E402
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "net"))
+from fault_server import Server  # noqa: E402
+
 SIZE, SECONDS = (98, 66), 3
 GRID = (5, 4)  # rows, columns of cells of 32x16
 FRAMES = SECONDS * tiny.RATE
@@ -282,17 +285,50 @@ def test_general_models_have_no_routes(srplay, package, tmp_path):
     assert stats["sr"]["model"] == "edge8-x2" and stats["routes"]["default"]["none"] == stats["upscaled"] == 5
 
 
-def frames_of(build, package, *options):
-    done = subprocess.run([build / "test/player/aid_media", package / "manifest.json", "--exact", "1", *options],
-                          capture_output=True, text=True, timeout=60, errors="replace")
+def frames_of(build, manifest, *options):
+    done = subprocess.run([str(x) for x in (build / "test/player/aid_media", manifest, *options)], cwd="/",
+                          capture_output=True, text=True, timeout=60, errors="replace",
+                          env={**os.environ, "no_proxy": "127.0.0.1"})
     rows = [dict(word.split("=", 1) for word in line.split()[1:])
             for line in done.stdout.splitlines() if line.startswith("frame ")]
     return [(int(row["chunk"]), int(row["place"]), int(row["no_routes"])) for row in rows], done.stderr
 
 
+NOT_VERIFIED, NOT_ARRIVED = 2, 3
+
+
+def test_late_routes(build, package):
+    """The picture does not wait, and takes them up once they are there."""
+    with Server(package) as server:
+        server.faults["/" + str(route_aid.path_of(package, 0).relative_to(package))] = ["stall:100"]
+        found, log = frames_of(build, server.url + "/manifest.json", "--start-wait", 50, "--pace", 120, "--frames", 25)
+    reasons = [reason for _, _, reason in found]
+    assert reasons[0] == NOT_ARRIVED and reasons[-1] == 0
+    assert set(reasons) == {0, NOT_ARRIVED} and log.count("default path") == 1, log
+
+
+def test_wrong_routes_are_fetched_again(build, package, tmp_path):
+    path = "/" + str(route_aid.path_of(package, 1).relative_to(package))
+    with Server(package) as server:
+        server.faults[path] = ["flip:30"]
+        found, _ = frames_of(build, server.url + "/manifest.json", "--exact", 1, "--cache", tmp_path / "c")
+        assert {reason for _, _, reason in found} == {0} and len(server.asked(path)) == 2
+        server.requests.clear()
+        found, _ = frames_of(build, server.url + "/manifest.json", "--exact", 1, "--cache", tmp_path / "c")
+        assert {reason for _, _, reason in found} == {0}
+        assert [r[0] for r in server.requests] == ["/manifest.json"]
+        server.faults[path] = ["flip:30*"]
+        found, log = frames_of(build, server.url + "/manifest.json", "--exact", 1)
+        assert [reason for _, _, reason in found] == [0] * 25 + [NOT_VERIFIED] * 25 + [0] * 25
+        server.faults[path] = ["status:404*"]
+        found, log = frames_of(build, server.url + "/manifest.json", "--exact", 1)
+        assert [reason for _, _, reason in found] == [0] * 25 + [NOT_ARRIVED] * 25 + [0] * 25
+        assert log.count("chunk 1 by the model's default path") == 1 and "404" in log
+
+
 def test_a_lost_frame_shifts_nothing(build, broken):
     """The third frame of chunk 1 is gone from its file: the others keep their places."""
-    whole, _ = frames_of(build, broken)
+    whole, _ = frames_of(build, broken / "manifest.json", "--exact", 1)
     assert whole == [(i // 25, i % 25, 0) for i in range(FRAMES)]
     path = broken / "video-00001.m4s"
     data = bytearray(path.read_bytes())
@@ -301,7 +337,8 @@ def test_a_lost_frame_shifts_nothing(build, broken):
     manifest = tiny.read(broken)
     manifest["chunks"][1]["segment"].update(tiny.file(broken, path.name))
     tiny.write(broken, manifest)
-    found, log = frames_of(build, broken)
+    found, log = frames_of(build, broken / "manifest.json", "--exact", 1)
+    assert len(found) < FRAMES and "damaged" in log
     assert found[:25] == whole[:25] and found[-25:] == whole[-25:]
     assert set(found) <= set(whole) and len(set(found)) == len(found), log
 

@@ -134,7 +134,8 @@ static void reads_choices(void **state)
 /* ---- refusing ---- */
 
 struct broken {
-    uint32_t at, bytes, value;
+    uint32_t at, bytes;
+    uint64_t value;
     enum srp_err code;
     const char *needle;
 };
@@ -166,6 +167,7 @@ static void refuses_each_field(void **state)
         {12, 2, 4, SRP_ERR_FORMAT, "bytes where"},
         {12, 2, 343, SRP_ERR_LIMIT, "343 columns"},
         {14, 2, 0, SRP_ERR_FORMAT, "no rows"},
+        {8, 8, 0x01ff01ff00080008u, SRP_ERR_LIMIT, "511 x 511 cells, more than"},
         {14, 2, 65535, SRP_ERR_LIMIT, "65535 rows"},
         {16, 4, 0, SRP_ERR_FORMAT, "no frames"},
         {16, 4, 7, SRP_ERR_FORMAT, "bytes where"},
@@ -208,7 +210,10 @@ static void refuses_every_truncation(void **state)
         refuse(&t, SRP_ERR_PARSE, "", "cut short");
         text_free(&t);
     }
-    struct text t = text_copy(good.data, good.size + 1);
+    struct text t = {malloc(good.size + 1), good.size + 1};
+    assert_non_null(t.data);
+    memcpy(t.data, good.data, good.size);
+    t.data[good.size] = 0;
     refuse(&t, SRP_ERR_SIZE, "1 bytes after", "one byte more");
     text_free(&t);
     /* Any flipped bit: an outcome, and no read or write out of bounds. */
