@@ -79,7 +79,8 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
  * the column on its left (with SRP_COLOUR_YUV420, two chroma rows around). */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
 {
-    struct srpi_sink sink = {.wanted_radius = 1, .align = 2};
+    const uint32_t margin = srpi_pipe_margin(graph->scale);
+    struct srpi_sink sink = {.wanted_radius = margin, .align = 2};
     if (tail->fused) {
         sink.align = graph->scale % 2 == 0 ? 1 : 2;
         sink.reads_input = base_of_input(tail, graph);
@@ -88,7 +89,7 @@ struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srp
         sink.align = 1;
         sink.wanted_radius = 3;
     } else {
-        sink.wanted_radius = graph->scale; /* columns are taken by whole input pixels */
+        sink.wanted_radius = margin * graph->scale; /* columns are taken by whole input pixels */
     }
     return sink;
 }

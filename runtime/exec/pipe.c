@@ -384,9 +384,9 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                       .end = part->columns.end};
     const enum srp_format format = pipe->out->format;
     const bool packed = format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA;
-    /* Chroma that is halved sees the column on its left. */
+    /* Chroma that is halved sees the column on its left, which belongs to a pair. */
     if (pipe->full && !packed && job.begin > 0) {
-        job.margin = pipe->factor;
+        job.margin = srpi_pipe_margin(pipe->factor) * pipe->factor;
         job.begin -= job.margin;
     }
     turn_to(&job, scratch, part);

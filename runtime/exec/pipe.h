@@ -60,11 +60,16 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
 void srpi_scratch_reset(struct srpi_scratch *scratch);
 
 /* A part of the output picture: its rows and columns begin at even multiples of the enlargement, and
- * end there or with the picture. Of what is bound, one pixel in front of its columns is there (as far
- * as the picture goes), and what the filters read. */
+ * end there or with the picture. Of what is bound, srpi_pipe_margin pixels (of the input's) in front of
+ * its columns are there, as far as the picture goes, and what the filters read. */
 struct srpi_part {
     struct srpi_span rows, columns;
 };
+/* Pixels of the input that make at least a pair of columns of the output. */
+static inline uint32_t srpi_pipe_margin(uint32_t factor)
+{
+    return factor == 1 ? 2 : 1;
+}
 /* Rows [begin, end) of a part, begin even (for 4:2:0 outputs), end too or the last. `wanted` and
  * `input` are the rows that are there now, for what is bound to them. Nothing else of the picture is
  * written: other parts may be made at the same time. */

@@ -173,7 +173,7 @@ static void enlarge_row(const struct srpi_source *source, const struct srpi_ring
                         float *row)
 {
     const struct srpi_view *view = &source->view;
-    const uint32_t factor = source->h->factor, reach = source->h->taps / 2;
+    const uint32_t factor = source->h->factor, reach = (source->h->taps + 1) / 2;
     const uint32_t begin = ring->begin / factor, end = (ring->end + factor - 1) / factor;
     const uint32_t first = begin > reach ? begin - reach : 0;
     const uint32_t last = view->width - end > reach ? end + reach : view->width;
