@@ -316,7 +316,8 @@ static int next_packet(void *user, AVPacket *packet)
          * one. */
         return t->is_video || t->index + 1 >= t->info.segment_count ? 0 : SRP_ERR_NOT_FOUND;
     }
-    if (isnan(t->first_raw) && packet->pts != AV_NOPTS_VALUE) {
+    if (isnan(t->first_raw) && packet->pts != AV_NOPTS_VALUE &&
+        !(packet->flags & AV_PKT_FLAG_DISCARD)) {
         t->first_raw = (double)packet->pts * av_q2d(t->fmt->streams[0]->time_base);
     }
     if (!t->is_video && t->contiguous && t->frames == 0) {
@@ -352,7 +353,8 @@ static double frame_pts(struct track *t, const AVFrame *frame, double nominal)
         /* Video: the first picture of a chunk is shown when the chunk begins, whether it could be
          * decoded or not. Audio keeps its own times, which are finer than the manifest, unless they
          * are plainly on another zero. */
-        double first = t->is_video ? fmin(raw, t->first_raw) : raw; /* fmin ignores NAN */
+        bool lost = t->is_video && t->first_raw < raw && t->first_raw > raw - length;
+        double first = lost ? t->first_raw : raw;
         t->offset = t->is_video || fabs(raw - start) > 0.5 ? start - first : 0;
         t->offset_known = true;
     }

@@ -13,7 +13,7 @@
 #include "bench.h"
 #include "tool.h"
 
-/* Goes on as the program `name` beside this one; returns where that cannot be. argv ends with NULL. */
+/* Goes on as program `name` beside this one; returns where that cannot be. argv ends with NULL. */
 static int go_on_as(const char *name, char **argv)
 {
     char own[PATH_MAX], program[PATH_MAX + 32];
