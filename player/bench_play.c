@@ -169,6 +169,15 @@ int sp_bench_play(int argc, char **argv)
                          sp_no_sr_text(SP_NO_SR_NOT_VERIFIED));
         status = SP_EXIT_VERIFY;
     }
+    for (int i = SP_NO_ROUTES_NONE; i < SP_NO_ROUTES_COUNT && status != SP_EXIT_FAILED; i++) {
+        const bool refused = i == SP_NO_ROUTES_NOT_VERIFIED || i == SP_NO_ROUTES_MISMATCH;
+        if (refused && stats->by_default_by[i] > 0) {
+            sp_tool_complain(SP_BENCH_PROGRAM, "play: %llu frames by the default path: %s",
+                             (unsigned long long)stats->by_default_by[i],
+                             sp_no_routes_text((enum sp_no_routes)i));
+            status = SP_EXIT_VERIFY;
+        }
+    }
     free(stats);
     return status;
 }

@@ -412,6 +412,10 @@ def test_srbench_refuses_bad_routes(build, broken, original):
     done = aid.run(build / "srbench", "package", broken / "manifest.json", "--reference", original, "--json",
                    "--route", "off", "--frames", 30)
     assert done.returncode == 0
+    done = aid.run(build / "srbench", "play", broken / "manifest.json", "--json")
+    assert done.returncode == 5 and json.loads(done.stdout)["routes"]["default"]["not_verified"] == 25
+    assert "25 frames by the default path: routes failed verification" in done.stderr
+    assert aid.run(build / "srbench", "play", broken / "manifest.json", "--route", "off").returncode == 0
 
 
 def read_gains(path):
