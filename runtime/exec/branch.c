@@ -75,8 +75,8 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
            (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
 }
 
-/* With 4:2:0, rows of the output picture come in pairs, and chroma may need the row above a pair and
- * the column on its left (with SRP_COLOUR_YUV420, two chroma rows around). */
+/* With 4:2:0, rows of the output picture come in pairs, and chroma may need the row above a pair
+ * and the column on its left (with SRP_COLOUR_YUV420, two chroma rows around). */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
 {
     const uint32_t margin = srpi_pipe_margin(graph->scale);

@@ -47,9 +47,9 @@ void srpi_branch_destroy(struct srpi_branch *branch);
 /* What the rows of the output picture, whatever its format, read of the network. */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph);
 
-/* Makes the parts of `out` that are `regions` of the input picture: in its pixels, begin and end even
- * or the picture's end; they do not overlap. `in` is 4:2:0 where the network's colour is. The pictures
- * are checked. Errors: LIMIT, NOMEM, DEVICE. */
+/* Makes the parts of `out` that are `regions` of the input picture: in its pixels, begin and end
+ * even or the picture's end; they do not overlap. `in` is 4:2:0 where the network's colour is. The
+ * pictures are checked. Errors: LIMIT, NOMEM, DEVICE. */
 enum srp_err srpi_branch_run(struct srpi_branch *branch, struct srpi_work *work,
                              const struct srp_picture *in, const struct srp_picture *out,
                              const struct srp_region *regions, uint32_t count,

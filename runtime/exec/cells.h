@@ -14,16 +14,16 @@ struct srpi_cells {
     uint32_t width, height; /* of the picture */
 };
 
-/* Errors: USAGE (a cell size that is odd or out of range), LIMIT (more cells than SRP_MAX_REGIONS). */
+/* Errors: USAGE (a cell size that is odd or out of range), LIMIT (more than SRP_MAX_REGIONS). */
 enum srp_err srpi_cells_init(struct srpi_cells *cells, const struct srp_picture *picture,
                              uint32_t cell_width, uint32_t cell_height, struct srp_error *err);
 
 /* The picture's pixels of a cell. */
 struct srp_region srpi_cell_region(const struct srpi_cells *cells, uint32_t column, uint32_t row);
 
-/* Covers the cells whose value is `value` with disjoint rectangles of whole cells: runs within a row
- * of cells, joined with equal runs below. Writes at most one region for each cell; returns their
- * number. The largest come first. */
+/* Covers the cells whose value is `value` with disjoint rectangles of whole cells: runs within a
+ * row of cells, joined with equal runs below. Writes at most one region for each cell; returns
+ * their number. The largest come first. */
 uint32_t srpi_cells_merge(const struct srpi_cells *cells, const uint8_t *values, uint8_t value,
                           struct srp_region *regions);
 

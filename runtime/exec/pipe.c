@@ -158,7 +158,7 @@ static void own_row(const struct srpi_source *source, struct srpi_ring *ring, ui
     }
 }
 
-/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` becomes part of it. */
+/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it. */
 static struct srpi_blend plane_row(const struct job *job, struct srpi_scratch *scratch,
                                    uint32_t component, uint32_t y, const float **rows)
 {
@@ -189,7 +189,8 @@ static void store_plane_row(const struct job *job, struct srpi_scratch *scratch,
 }
 
 /* Rows begin..end of luma, at most SHUFFLE_ROWS, all of one row of the network: piece by piece,
- * since each reads a part of every pixel's values, which the nearest cache does not hold for a row. */
+ * since each reads a part of every pixel's values, and the nearest cache does not hold a row of
+ * these. */
 #define SHUFFLE_ROWS 4u
 #define PIECE 512u
 

@@ -17,7 +17,8 @@ enum srpi_convert { SRPI_KEEP = 0, SRPI_TO_RGB, SRPI_TO_YUV };
 
 #define SRPI_PIPE_AXES 6u
 
-/* One picture's recipe. `factor` is the enlargement. All rows are f32 in units of 8-bit codes until the one rounding at the end.
+/* One picture's recipe; `factor` is the enlargement. All rows are f32 in units of 8-bit codes until
+ * the one rounding at the end.
  *
  * full: three rows of the output's width (RGB or YCbCr 4:4:4) are made from source[0..2], converted
  * by `first`; then row 0 is replaced by `luma` if has_luma, and the tail is added to the first
@@ -59,9 +60,9 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
 /* The pixels of all sources have changed. */
 void srpi_scratch_reset(struct srpi_scratch *scratch);
 
-/* A part of the output picture: its rows and columns begin at even multiples of the enlargement, and
- * end there or with the picture. Of what is bound, srpi_pipe_margin pixels (of the input's) in front of
- * its columns are there, as far as the picture goes, and what the filters read. */
+/* A part of the output picture: its rows and columns begin at even multiples of the enlargement,
+ * and end there or with the picture. Of what is bound, srpi_pipe_margin pixels (of the input's) in
+ * front of its columns are there, as far as the picture goes, and what the filters read. */
 struct srpi_part {
     struct srpi_span rows, columns;
 };
@@ -71,8 +72,8 @@ static inline uint32_t srpi_pipe_margin(uint32_t factor)
     return factor == 1 ? 2 : 1;
 }
 /* Rows [begin, end) of a part, begin even (for 4:2:0 outputs), end too or the last. `wanted` and
- * `input` are the rows that are there now, for what is bound to them. Nothing else of the picture is
- * written: other parts may be made at the same time. */
+ * `input` are the rows that are there now, for what is bound to them. Nothing else of the picture
+ * is written: other parts may be made at the same time. */
 void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                     const struct srpi_part *part, const struct srpi_rows *wanted,
                     const struct srpi_rows *input, uint32_t begin, uint32_t end);

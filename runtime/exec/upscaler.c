@@ -292,7 +292,7 @@ enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method metho
 
 /* ---- a path for each cell -------------------------------------------------------------------- */
 
-/* Room for the cells, and for a copy of the input; nothing is allocated while these stay as large. */
+/* Room for the cells, and for a copy of the input; allocates when these are larger than before. */
 static enum srp_err reserve_routed(struct routed *routed, const struct srpi_cells *cells,
                                    const struct srp_picture *in, struct srp_error *err)
 {
