@@ -201,26 +201,28 @@ class GraphModule(torch.nn.Module):
             return inputs[0], first * node["scale"]
         raise ValueError(f"node {node['name']}: cannot run {node['op']!r} on channels {inputs}")
 
+    def _node(self, index, inputs):
+        """The output of a node of self.order from its inputs."""
+        node = self.order[index]
+        if node["op"] == "conv2d":
+            return self.convolutions[node["name"]](inputs[0])
+        if node["op"] == "add":
+            return _activation(node)(sum(inputs[1:], inputs[0]))
+        if node["op"] == "mul":
+            return _activation(node)(math.prod(inputs[1:], start=inputs[0]))
+        if node["op"] == "slice":
+            return inputs[0][:, node["first"] : node["first"] + node["channels"]]
+        if node["op"] == "concat":
+            return torch.cat(inputs, 1)
+        if node["op"] == "depth_to_space":
+            return _depth_to_space(inputs[0], node)
+        kernel = getattr(self, f"kernel{index}", None)
+        return resize(inputs[0], node["scale"], node["mode"], kernel)
+
     def forward(self, x):
         values = {self.graph["input"]: x - self.mean if self.mean else x}
         for index, node in enumerate(self.order):
-            inputs = [values[t] for t in node["inputs"]]
-            if node["op"] == "conv2d":
-                y = self.convolutions[node["name"]](inputs[0])
-            elif node["op"] == "add":
-                y = _activation(node)(sum(inputs[1:], inputs[0]))
-            elif node["op"] == "mul":
-                y = _activation(node)(math.prod(inputs[1:], start=inputs[0]))
-            elif node["op"] == "slice":
-                y = inputs[0][:, node["first"] : node["first"] + node["channels"]]
-            elif node["op"] == "concat":
-                y = torch.cat(inputs, 1)
-            elif node["op"] == "depth_to_space":
-                y = _depth_to_space(inputs[0], node)
-            else:
-                y = resize(
-                    inputs[0], node["scale"], node["mode"], getattr(self, f"kernel{index}", None)
-                )
+            y = self._node(index, [values[t] for t in node["inputs"]])
             for tensor in node["inputs"]:
                 if self._last[tensor] == index and tensor != self.graph["output"]:
                     values.pop(tensor, None)
