@@ -34,6 +34,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } command[] = {
     {"package", media},
+    {"gains", media},
     {"play", media},
     {"engine", sp_bench_engine},
     {"peak", sp_bench_peak},
@@ -41,14 +42,17 @@ static const struct {
 
 static const char usage[] =
     "srbench package M --reference ORIGINAL [--frames N] [--threads N] [--backend B] [--dtype D]\n"
-    "        [--json]\n"
+    "        [--route exact|off] [--save FILE] [--json]\n"
     "        quality of SR, bicubic and Lanczos against the original, and bytes by kind\n"
+    "srbench gains M --reference ORIGINAL -o FILE [--grid WxH] [--frames N] [--threads N]\n"
+    "        [--backend B] [--dtype D] [--json]\n"
+    "        error of each path of the model in each cell of each frame\n"
     "srbench play M [--frames N] [--no-audio] [--threads N] [--backend B] [--dtype D]\n"
-    "        [--model NAME] [--json]\n"
+    "        [--model NAME] [--route budget|exact|off] [--json]\n"
     "        the whole pipeline as fast as it goes\n"
     "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype D]\n"
     "        [--format F] [--runs N] [--seconds S] [--tensor] [--regions WxH]\n"
-    "        [--reserve WxH] [--json]\n"
+    "        [--reserve WxH] [--path I] [--json]\n"
     "        latency of one picture\n"
     "srbench peak [--threads N] [--json]\n"
     "        what this machine can do at best\n"

@@ -27,8 +27,8 @@ struct srp_routes_info {
     uint32_t threshold;               /* gains: the level at which the packer takes a path */
 };
 
-/* Decodes and validates. Errors: PARSE (truncated, not zstd), FORMAT, LIMIT, UNSUPPORTED (version),
- * NOMEM. */
+/* Decodes and validates. Errors: PARSE (truncated, not zstd), FORMAT, LIMIT, SIZE (bytes behind the
+ * end), UNSUPPORTED (version), NOMEM. */
 SRP_API enum srp_err srp_routes_create(struct srp_routes **out, const struct srp_blob *bytes,
                                        struct srp_error *err);
 /* Verifies the bytes against chunk `chunk` of the manifest, decodes, and checks that grid and frames
@@ -56,7 +56,8 @@ struct srp_path_cost {
  * still fit. Never takes a path whose gain is 0. Choices (SRP_ROUTES_CHOICE) are taken as they
  * are. *spent (may be NULL): what that costs.
  * `width`, `height`: the input picture, which gives the cells at the edge their size.
- * Errors: USAGE (frame out of range, a cost that is no number). */
+ * Errors: USAGE (frame out of range, a picture of another grid, a cost or budget that is no
+ * number). */
 SRP_API enum srp_err srp_routes_budget(const struct srp_routes *routes, uint32_t frame,
                                        uint32_t width, uint32_t height,
                                        const struct srp_path_cost *costs, double budget,
