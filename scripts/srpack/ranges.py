@@ -13,7 +13,7 @@ from .colour import to_tensor
 # Of frames that were not looked at, and of the difference between f32 and int8 on the way. The
 # player's built-in picture gets 1.125; frames of the video itself are a better sample.
 HEAD_ROOM = 1.0625
-FRAMES = 32          # looked at, at most
+FRAMES = 16          # looked at, at most
 MIN_FRAMES = 4
 WORK = 4e11          # multiply-accumulates to spend
 
