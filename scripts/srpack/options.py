@@ -13,6 +13,9 @@ EPILOG = """examples:
   srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 3 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
   srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
+  srpack movie.mp4 -o out --chunks 4           a small network for each of four groups of patches
+  srpack analyse movie.mp4                     which patches are hard: srpack analyse --help
+  srpack paper movie.mp4 --method joint        the papers' comparison: srpack paper --help
   srpack import model.onnx -o models/mine-x2   a network of your own: srpack import --help
 
 exit status: 0 packed, 1 usage, 2 could not pack,
@@ -122,10 +125,30 @@ def parse(argv) -> argparse.Namespace:
                         help="length of a chunk (default: 4s)")
     parser.add_argument(
         "--model",
-        default="edge16",
         metavar="NAME",
-        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or wdsr2; a graph file; or none "
-        "(default: edge16)")
+        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or dydca; a graph file; or none "
+        "(default: edge-dyn; with --chunks edge16)")
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument(
+        "--joint",
+        action="store_true",
+        help="one model: all patches of the hardest group, fewer of the next, none of the easiest "
+        "(this is the default)")
+    policy.add_argument(
+        "--chunks",
+        type=_integer(2, 7),
+        metavar="K",
+        help="a copy of the model, 2..7, for each of K groups of patches by difficulty")
+    parser.add_argument("--groups",
+                        type=_integer(1, 64),
+                        default=4,
+                        metavar="N",
+                        help="groups of --joint; 1: all patches (default: 4)")
+    parser.add_argument("--protocol",
+                        choices=("codec", "paper"),
+                        default="codec",
+                        help="train on frames as viewers decode them, or as the papers do on clean "
+                        "reduced ones (default: codec)")
     parser.add_argument("--budget",
                         type=_positive,
                         metavar="TIME",
@@ -196,6 +219,8 @@ def parse(argv) -> argparse.Namespace:
         raise UsageError(f"--output {options.output}: not a place for a package")
     if options.budget is not None and options.steps is not None:
         raise UsageError("--budget and --steps exclude each other (srpack --help)")
+    if options.model is None:
+        options.model = "edge16" if options.chunks else "edge-dyn"
     if options.budget is None and options.steps is None:
         options.budget = 180.0
     if options.crf is None and options.bitrate is None:

@@ -10,7 +10,7 @@ import re
 import sys
 from fractions import Fraction
 
-from . import media, mp4, report, tools
+from . import media, models, mp4, report, tools
 from .deliver import finish
 from .errors import Interrupted, PackError, UsageError, one_line
 from .models import MODELS_DIR
@@ -33,6 +33,7 @@ class Job:
     model: str | None         # name of the graph; None: no super-resolution asked for
     graph: bytes | None
     init: pathlib.Path | None
+    base: bytes | None = None  # the network that --chunks makes copies of
 
 
 def _model_folders():
@@ -74,7 +75,18 @@ def find_graph(name: str, scale: int) -> tuple[str | None, bytes | None, pathlib
     beside = path.with_suffix(".safetensors")
     general = path.parent / "general" / beside.name
     weights = beside if is_file and beside.is_file() or not general.is_file() else general
+    if not weights.is_file() and title.startswith("edge-dyn-"):
+        weights = general.with_name(f"edge16-x{scale}.safetensors")  # what it grows from
     return title, text, weights if weights.is_file() else None
+
+
+def copies(model: str, text: bytes, count: int) -> tuple[str, bytes]:
+    """(name, text) of the graph with `count` copies of a network, for --chunks."""
+    graph = json.loads(text)
+    if any(node.get("op") == "route" for node in graph["nodes"]):
+        raise UsageError(f"--chunks: {model} has paths of its own; choose one without, like edge16")
+    whole = models.chunked(graph, count)
+    return whole["name"], models.dump(whole).encode()
 
 
 def prepare(options, stop) -> Job:
@@ -83,11 +95,14 @@ def prepare(options, stop) -> Job:
     geo = media.geometry(source, scale, options.codec)
     span = media.choose_range(source, options.start, options.duration)
     model, graph, init = find_graph(options.model, scale)
+    base = None
+    if options.chunks and graph is not None:
+        base, (model, graph) = graph, copies(model, graph, options.chunks)
     group = chunk_frames(options.chunk, source.rate)
     if group > 1 << 15:
         raise UsageError(f"--chunk {options.chunk:g}: longer than {1 << 15} frames")
     return Job(options, source, geo, span, group, media.stride(span.frames, geo), model, graph,
-               init)
+               init, base)
 
 
 def identity(job: Job) -> str:
@@ -105,6 +120,8 @@ def identity(job: Job) -> str:
             "audio": job.source.audio is not None,
             "graph": hashlib.sha256(job.graph).hexdigest() if job.graph else None,
             "init": weights,
+            "protocol": o.protocol,
+            "groups": o.groups,
             "budget": o.budget,
             "steps": o.steps,
             "seed": o.seed,
@@ -156,38 +173,15 @@ def train(job: Job, work: Work, out: report.Report, stop):
     parameters = work.path("parameters.safetensors")
     if work.done("train") is not None:
         return parameters if work.done("train")["better"] else None
-    from . import colour, graph, train as trainer  # PyTorch takes seconds to load
-    o, geo = job.options, job.geo
-    with out.clock.step("train"), out.training_bar() as update:
-        try:
-            result = trainer.overfit(json.loads(job.graph),
-                                     colour.frames_from_raw(work.path("lr.yuv"), geo.lr_width,
-                                                            geo.lr_height),
-                                     colour.frames_from_raw(work.path("hr.yuv"), geo.hr_width,
-                                                            geo.hr_height),
-                                     budget_seconds=o.budget,
-                                     steps=o.steps,
-                                     init=job.init,
-                                     seed=o.seed,
-                                     threads=o.threads,
-                                     checkpoint_path=work.path("checkpoint.pt"),
-                                     progress=update,
-                                     should_stop=lambda: stop.requested,
-                                     colour=colour.Colour(**job.source.colour))
-        except (ValueError, FloatingPointError) as error:
-            raise PackError(
-                f"{job.source.path}: training {job.model}: {one_line(error)}") from error
-        if not result.finished:
-            raise Interrupted("interrupted")
-        graph.export(result.module, parameters)
+    from . import training  # PyTorch takes seconds to load
+    result = training.run(job, work, out, stop)
+    dynamic = ", ".join(f"{value:.2f}" for value in result.psnr_of_path)
     out.detail(
         f"training: {result.steps} steps in {result.seconds:.0f} s, {result.psnr:.2f} dB on the "
-        f"held-out frames (bicubic {result.psnr_bicubic:.2f} dB), {result.chosen} weights")
-    work.finish("train", {
-        "better": result.better,
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1)
-    })
+        f"held-out frames (bicubic {result.psnr_bicubic:.2f} dB"
+        f"{f', paths {dynamic} dB' if len(result.psnr_of_path) > 1 else ''}), "
+        f"{result.chosen} weights")
+    work.finish("train", training.record(job, result))
     return parameters if result.better else None
 
 
@@ -272,6 +266,12 @@ def main(argv=None) -> int:
         if argv[:1] == ["import"]:
             from . import importer
             return importer.run(argv[1:])
+        if argv[:1] == ["analyse"]:
+            from . import analyse
+            return analyse.run(argv[1:], stop)
+        if argv[:1] == ["paper"]:
+            from . import paper
+            return paper.run(argv[1:], stop)
         options = parse(argv)
         stop.install()
         out = report.Report(options)

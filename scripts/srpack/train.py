@@ -55,6 +55,7 @@ class Options:
     groups: int = 4  # by difficulty, of joint, group and subset
     group: int = 0  # which one, of group
     hold_out: bool = True  # the frames that judge the result are not trained on
+    cheaper: float = 1.0  # of a dynamic network: weight of the cheaper paths' losses
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
@@ -229,7 +230,7 @@ class Trainer:
         if len(outputs) > 1:
             root = _ease(outputs[-1], t).sqrt()
             for y in outputs[:-1]:
-                loss = loss + _loss(o.loss, y * root, t * root, fraction)
+                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
         loss = loss * weight
         loss.backward()
         return float(loss.detach())
