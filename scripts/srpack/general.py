@@ -84,6 +84,7 @@ RECIPE = train.Options(
     rate=4e-3,
     warmup=0.02,
     loss="mse",
+    policy="weighted",
     sharpness=0.35,
     average=0.998,
     optimiser="soap",
@@ -310,6 +311,32 @@ def borrow(graph, path, start):
     with torch.no_grad():
         for name in names:
             own[name].copy_(theirs[name])
+    graphs.export(module, start, "f32")
+    return start
+
+
+def grow(graph, path, start):
+    """Writes start weights of an edge-dyn graph from those of a plain edge network at `path`: its
+    layers first, the identity for those that it lacks, its tail for the deep exit, whose picture is
+    then the plain network's, and nothing yet for the others. None where it does not fit."""
+    module = graphs.load_module(graph)
+    graphs.initialise(module)
+    own, theirs = module.named_tensors(), safetensors.torch.load_file(path)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            source = theirs.get(name.removeprefix("deep."))
+            if source is not None and source.shape == parameter.shape:
+                parameter.copy_(source)
+            elif name.startswith("body") and name.endswith("weight"):
+                if parameter.shape[0] != parameter.shape[1]:
+                    return None
+                # ReLU leaves what is not negative: a layer that passes it on. A little noise lets
+                # it learn to do more.
+                parameter.mul_(0.05)
+                middle = parameter.shape[2] // 2, parameter.shape[3] // 2
+                parameter[:, :, middle[0], middle[1]] += torch.eye(parameter.shape[0])
+            elif not name.startswith(("body", "shallow.")):
+                return None
     graphs.export(module, start, "f32")
     return start
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 CHANNELS = {"y": 1, "rgb": 3, "yuv420": 6}
 CUBIC_A = -0.6  # the free parameter of Keys' cubic: B = 0, C = 0.6
+MAX_PATHS = 8  # SRP_MAX_PATHS
 
 
 def cubic(t):
@@ -156,8 +157,8 @@ class GraphModule(torch.nn.Module):
         self.order = _ordered(graph)
         self.convolutions = {}
         self._modules_in_order = torch.nn.ModuleList()
+        self._macs = {}  # of each convolution, by node name
         channels, factor = {graph["input"]: self.channels}, {graph["input"]: 1}
-        self.macs_per_pixel = 0
         for index, node in enumerate(self.order):
             c, f = self._check(node, channels, factor)
             channels[node["output"]], factor[node["output"]] = c, f
@@ -168,11 +169,28 @@ class GraphModule(torch.nn.Module):
         if channels[graph["output"]] != self.channels or factor[graph["output"]] != self.scale:
             raise ValueError(f"graph {graph['name']}: the output is not scale times the input")
         reads = [t for node in self.order for t in node["inputs"]] + [graph["output"]]
-        self._last = {tensor: i for i, node in enumerate(self.order) for tensor in node["inputs"]}
         if set(channels) - set(reads):
             raise ValueError(
                 f"graph {graph['name']}: {sorted(set(channels) - set(reads))[0]} is never read"
             )
+        self._set_paths()
+
+    def _set_paths(self):
+        """Paths of the graph: their tensors, and what each costs."""
+        route = next((node for node in self.order if node["op"] == "route"), None)
+        tensors = route["inputs"] if route else [self.graph["output"]]
+        self.default_path = route["default"] if route else 0
+        self.paths, self._path_tensors = len(tensors), tensors
+        self._schedules = {}  # wanted tensors -> what to run
+        self.macs_of_path = [
+            sum(self._macs.get(self.order[i]["name"], 0) for i, _ in self._schedule((tensor,)))
+            for tensor in tensors
+        ]
+        self.macs_per_pixel = max(self.macs_of_path)
+
+    def path_nodes(self, path):
+        """The nodes that path `path` reads, in order."""
+        return [self.order[i] for i, _ in self._schedule((self._path_tensors[path],))]
 
     def _check(self, node, channels, factor):
         """Channels and size factor of the node's output; creates its convolution."""
@@ -184,10 +202,12 @@ class GraphModule(torch.nn.Module):
             conv = Convolution(node, inputs[0])
             self._modules_in_order.append(conv)
             self.convolutions[node["name"]] = conv
-            self.macs_per_pixel += conv.weight.numel() * first * first
+            self._macs[node["name"]] = conv.weight.numel() * first * first
             return node["channels"], first
         if any(factor[t] != first for t in node["inputs"]):
             raise ValueError(f"node {node['name']}: inputs of different size")
+        if node["op"] == "route":
+            return self._check_route(node, inputs), first
         if node["op"] in ("add", "mul") and len(set(inputs)) == 1 and len(inputs) > 1:
             _activation(node)
             return inputs[0], first
@@ -201,32 +221,72 @@ class GraphModule(torch.nn.Module):
             return inputs[0], first * node["scale"]
         raise ValueError(f"node {node['name']}: cannot run {node['op']!r} on channels {inputs}")
 
-    def forward(self, x):
+    def _check_route(self, node, channels):
+        """Channels of a route between paths; the same refusals as the C reader's."""
+        name, inputs, default = node["name"], node["inputs"], node.get("default")
+        if not 2 <= len(inputs) <= MAX_PATHS:
+            raise ValueError(f"node {name}: {len(inputs)} paths, not 2 to {MAX_PATHS}")
+        if len(set(channels)) != 1:
+            raise ValueError(f"node {name}: cannot run 'route' on channels {channels}")
+        if node["output"] != self.graph["output"] or any(
+            node["output"] in other["inputs"] for other in self.order
+        ):
+            raise ValueError(f"node {name}: a route makes the graph's output, and nothing reads it")
+        if not isinstance(default, int) or not 0 <= default < len(inputs):
+            raise ValueError(f"node {name}: no path {default}")
+        if self.graph["input"] in inputs:
+            raise ValueError(f"node {name}: the graph's input {self.graph['input']} is no path")
+        twice = next((t for t in inputs if inputs.count(t) > 1), None)
+        if twice is not None:
+            raise ValueError(f"node {name}: {twice} is two of its paths")
+        return channels[0]
+
+    def _schedule(self, wanted):
+        """[(node number, tensors that nothing reads after it)] that makes the wanted tensors."""
+        if wanted not in self._schedules:
+            needed, steps, later = set(wanted), [], set(wanted)
+            for index in reversed(range(len(self.order))):
+                node = self.order[index]
+                if node["output"] in needed:
+                    needed.update(node["inputs"])
+                    steps.append((index, [t for t in set(node["inputs"]) if t not in later]))
+                    later.update(node["inputs"])
+            self._schedules[wanted] = steps[::-1]
+        return self._schedules[wanted]
+
+    def _node(self, index, inputs):
+        node = self.order[index]
+        if node["op"] == "conv2d":
+            return self.convolutions[node["name"]](inputs[0])
+        if node["op"] == "add":
+            return _activation(node)(sum(inputs[1:], inputs[0]))
+        if node["op"] == "mul":
+            return _activation(node)(math.prod(inputs[1:], start=inputs[0]))
+        if node["op"] == "slice":
+            return inputs[0][:, node["first"] : node["first"] + node["channels"]]
+        if node["op"] == "concat":
+            return torch.cat(inputs, 1)
+        if node["op"] == "depth_to_space":
+            return _depth_to_space(inputs[0], node)
+        kernel = getattr(self, f"kernel{index}", None)
+        return resize(inputs[0], node["scale"], node["mode"], kernel)
+
+    def forward_paths(self, x, which):
+        """The outputs of the paths `which`, in that order; what they share is computed once."""
+        wanted = tuple(self._path_tensors[path] for path in which)
         values = {self.graph["input"]: x - self.mean if self.mean else x}
-        for index, node in enumerate(self.order):
-            inputs = [values[t] for t in node["inputs"]]
-            if node["op"] == "conv2d":
-                y = self.convolutions[node["name"]](inputs[0])
-            elif node["op"] == "add":
-                y = _activation(node)(sum(inputs[1:], inputs[0]))
-            elif node["op"] == "mul":
-                y = _activation(node)(math.prod(inputs[1:], start=inputs[0]))
-            elif node["op"] == "slice":
-                y = inputs[0][:, node["first"] : node["first"] + node["channels"]]
-            elif node["op"] == "concat":
-                y = torch.cat(inputs, 1)
-            elif node["op"] == "depth_to_space":
-                y = _depth_to_space(inputs[0], node)
-            else:
-                y = resize(
-                    inputs[0], node["scale"], node["mode"], getattr(self, f"kernel{index}", None)
-                )
-            for tensor in node["inputs"]:
-                if self._last[tensor] == index and tensor != self.graph["output"]:
-                    values.pop(tensor, None)
+        for index, done in self._schedule(wanted):
+            node = self.order[index]
+            y = self._node(index, [values[t] for t in node["inputs"]])
+            for tensor in done:
+                del values[tensor]
             values[node["output"]] = y
-        y = values[self.graph["output"]]
-        return y + self.mean if self.mean else y
+        outputs = [values[tensor] for tensor in wanted]
+        return [y + self.mean if self.mean else y for y in outputs]
+
+    def forward(self, x, path=None):
+        """The output of a path, by default of the one that is taken without routes."""
+        return self.forward_paths(x, [self.default_path if path is None else path])[0]
 
     def named_tensors(self):
         """Name in the file -> parameter, in the order of the nodes."""
@@ -240,77 +300,86 @@ class GraphModule(torch.nn.Module):
 def load_module(graph) -> GraphModule:
     """Module of a graph (dict or path). Input [n][c][h][w] in code / 255, output
     [n][c][h*scale][w*scale], not clipped; the mean is applied inside. Attributes: graph (dict),
-    scale, colour, channels, mean, macs_per_pixel.
+    scale, colour, channels, mean, paths (1: no route), default_path, macs_of_path, and
+    macs_per_pixel, that of the dearest path.
     All parameters are zero: call initialise() or load_parameters()."""
     return GraphModule(read_graph(graph))
 
 
-def initialise(module, seed=0) -> None:
-    """He initialisation; the last convolutions before the output begin at zero, or at the
-    bicubic kernel where one of them reads the input, so that training starts at the bicubic
-    picture where the graph allows it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    producer = {node["output"]: node for node in module.order}
-    last, todo = [], [module.graph["output"]]
+def _ends(module, path):
+    """The convolutions that write a path's output with nothing but sums and shuffles behind
+    them; and of them those that begin at the bicubic kernel, none where a base adds it anyway;
+    and whether the picture begins at bicubic at all."""
+    nodes, source = module.path_nodes(path), module.graph["input"]
+    producer = {node["output"]: node for node in nodes}
+    last, todo = [], [nodes[-1]["output"]]
     while todo:
         node = producer.get(todo.pop())
         if node is not None and node["op"] == "conv2d":
             last.append(node)
         elif node is not None and node.get("activation", "none") == "none":
             todo += node["inputs"]
-    based = any(
-        node["op"] == "resize" and node["inputs"] == [module.graph["input"]]
-        for node in module.order
+    based = source in nodes[-1]["inputs"] or any(
+        node["op"] == "resize" and node["inputs"] == [source] for node in nodes
     )
-    based = based or module.graph["input"] in producer[module.graph["output"]]["inputs"]
     skips = [
         node
         for node in last
-        if node["inputs"] == [module.graph["input"]]
+        if node["inputs"] == [source]
         and node["kernel"] == [5, 5]
         and node["channels"] == module.channels * module.scale**2
         and node.get("activation", "none") == "none"
     ]
+    return last, [] if based else skips[:1], bool(based or skips)
+
+
+def _calm(module, path, last):
+    """Residual branches begin small: the sum of many keeps its variance. Names of convolutions
+    and their factor."""
+    nodes, source = module.path_nodes(path), module.graph["input"]
+    residual = [n for n in nodes if n["op"] == "add" and source not in n["inputs"]]
+    outputs = {node["output"] for node in last}
+    blocks = sum(1 for n in residual if len(n["inputs"]) == 2 and n["inputs"][1] not in outputs)
+    if blocks <= 1:
+        return {}
+    summed = {tensor for node in residual for tensor in node["inputs"]}
+    return {
+        node["name"]: 1 / math.sqrt(blocks)
+        for node in nodes
+        if node["op"] == "conv2d" and node["output"] in summed
+    }
+
+
+def initialise(module, seed=0) -> None:
+    """He initialisation; the last convolutions before each path's output begin at zero, or at the
+    bicubic kernel where one of them reads the input, so that training starts at the bicubic
+    picture where the graph allows it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    activations = {node["name"]: node.get("activation", "none") for node in module.order}
     with torch.no_grad():
         for name, conv in module.convolutions.items():
-            fan_in = conv.weight[0].numel()
-            node = next(n for n in module.order if n["name"] == name)
-            gain = (
-                2.0
-                if node.get("activation", "none") in ("relu", "leaky_relu", "prelu", "clip")
-                else 1.0
-            )
+            gain = 2.0 if activations[name] in ("relu", "leaky_relu", "prelu", "clip") else 1.0
             conv.weight.copy_(
-                torch.randn(conv.weight.shape, generator=generator) * math.sqrt(gain / fan_in)
+                torch.randn(conv.weight.shape, generator=generator)
+                * math.sqrt(gain / conv.weight[0].numel())
             )
             conv.bias.zero_()
-        residual = [
-            n for n in module.order if n["op"] == "add" and module.graph["input"] not in n["inputs"]
-        ]
-        blocks = sum(
-            1
-            for n in residual
-            if len(n["inputs"]) == 2 and n["inputs"][1] not in (m["output"] for m in last)
-        )
-        for (
-            node
-        ) in module.order:  # residual branches begin small: the sum of many keeps its variance
-            if (
-                node["op"] == "conv2d"
-                and blocks > 1
-                and any(node["output"] in r["inputs"] for r in residual)
-            ):
-                module.convolutions[node["name"]].weight.mul_(1 / math.sqrt(blocks))
-        if based or skips:
-            for node in last:
-                module.convolutions[node["name"]].weight.zero_()
-        if skips and not based:
-            weight = module.convolutions[skips[0]["name"]].weight
-            kernel = resize_kernel(module.scale)[:, 0]
+        factors, zero, bicubic = {}, [], []
+        for path in range(module.paths):
+            last, skips, begins = _ends(module, path)
+            factors.update(_calm(module, path, last))
+            zero += last if begins else []
+            bicubic += skips
+        for name, factor in factors.items():
+            module.convolutions[name].weight.mul_(factor)
+        for node in zero:
+            module.convolutions[node["name"]].weight.zero_()
+        kernel, phases = resize_kernel(module.scale)[:, 0], module.scale**2
+        for node in bicubic:
+            weight = module.convolutions[node["name"]].weight
             for channel in range(module.channels):
-                phases = slice(channel * module.scale**2, (channel + 1) * module.scale**2)
-                weight[phases, channel] = kernel
+                weight[channel * phases : (channel + 1) * phases, channel] = kernel
 
 
 def load_parameters(module, path) -> None:

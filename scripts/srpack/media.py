@@ -237,6 +237,16 @@ def decode_video(video: pathlib.Path, every: int, out: pathlib.Path, stop):
                "-f", "rawvideo", "-pix_fmt", "yuv420p", out], stop=stop, subject=str(video))
 
 
+def reduce_video(reference: pathlib.Path, geo: Geometry, colour: dict, out: pathlib.Path, stop):
+    """The kept reference frames at low resolution without a codec, as the papers train."""
+    down = "null" if geo.scale == 1 else _scale(geo.lr_width, geo.lr_height, colour["chroma"],
+                                                colour["range"] == "full")
+    tools.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "yuv420p",
+               "-s", f"{geo.hr_width}x{geo.hr_height}", "-r", 25, "-i", reference, "-vf", down,
+               "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", out],
+              stop=stop, subject=str(reference))
+
+
 def encode_audio(source: Source, span: Range, frames: int, chunk: Fraction, out: pathlib.Path,
                  stop) -> bool:
     """Audio of exactly the packed time range, in sync with the first packed frame. False: none left

@@ -10,9 +10,13 @@ Sub-Pixel Convolutional Neural Network", CVPR 2016. wdsr - Yu et al., "Wide Acti
 Efficient and Accurate Image Super-Resolution", 2018, in the widths that STDO (CVPR 2023; wdsr16)
 and Dy-DCA (ECCV 2024; wdsr2 shallow, wdsr4 deep branch) use. edge - a plain contest-size net
 over a bicubic base, after ECBSR (MM 2021) and SESR (MLSys 2022).
+Dynamic ones, whose last node is a route between paths of rising cost: dydca - Zhan et al., Dy-DCA
+(ECCV 2024), two separate WDSR bodies; edge-dyn - one edge trunk with an early exit. chunked() makes
+K copies of a network the paths of one graph, as STDO ships a model for each group of patches.
 """
 
 import argparse
+import copy
 import json
 import pathlib
 import sys
@@ -38,14 +42,29 @@ def _add(name, inputs, output):
     return {"op": "add", "name": name, "inputs": inputs, "output": output}
 
 
-def _shuffle(source, output, scale):
+def _shuffle(source, output, scale, name="shuffle"):
     return {
         "op": "depth_to_space",
-        "name": "shuffle",
+        "name": name,
         "inputs": [source],
         "output": output,
         "block": scale,
     }
+
+
+def _base(scale, output="b"):
+    return {
+        "op": "resize",
+        "name": "base",
+        "inputs": ["x"],
+        "output": output,
+        "scale": scale,
+        "mode": "bicubic",
+    }
+
+
+def _route(paths, default, output="y"):
+    return {"op": "route", "name": "route", "inputs": paths, "output": output, "default": default}
 
 
 def _graph(name, scale, colour, nodes):
@@ -72,16 +91,7 @@ def edge(width, scale, middle=4):
         nodes.append(_add("sum", ["t", "x"], "y"))
     else:
         nodes.append(_shuffle("t", "d", scale))
-        nodes.append(
-            {
-                "op": "resize",
-                "name": "base",
-                "inputs": ["x"],
-                "output": "b",
-                "scale": scale,
-                "mode": "bicubic",
-            }
-        )
+        nodes.append(_base(scale))
         nodes.append(_add("sum", ["d", "b"], "y"))
     return _graph(f"edge{width}-x{scale}", scale, "y", nodes)
 
@@ -97,23 +107,91 @@ def espcn(scale):
     return _graph(f"espcn-x{scale}", scale, "y", nodes)
 
 
+def _wdsr_nodes(blocks, wide, scale, width, output, prefix=""):
+    nodes = [_conv(f"{prefix}head", "x", f"{prefix}h0", width)]
+    for i in range(blocks):
+        before, after = f"{prefix}h{i}", f"{prefix}h{i + 1}"
+        middle, reduced, name = f"{prefix}e{i}", f"{prefix}r{i}", f"{prefix}block{i}"
+        nodes += [
+            _conv(f"{name}.expand", before, middle, width * wide, 3, "relu"),
+            _conv(f"{name}.reduce", middle, reduced, width),
+            _add(f"{name}.sum", [reduced, before], after),
+        ]
+    return nodes + [
+        _conv(f"{prefix}tail", f"{prefix}h{blocks}", f"{prefix}t", 3 * scale * scale),
+        _conv(f"{prefix}skip", "x", f"{prefix}s", 3 * scale * scale, 5),
+        _add(f"{prefix}sum", [f"{prefix}t", f"{prefix}s"], f"{prefix}u"),
+        _shuffle(f"{prefix}u", output, scale, f"{prefix}shuffle"),
+    ]
+
+
 def wdsr(blocks, wide, scale, width=32):
     """WDSR on RGB: head, `blocks` residual blocks width -> width*wide -> width, tail, 5x5 skip,
     shuffle."""
-    nodes = [_conv("head", "x", "h0", width)]
-    for i in range(blocks):
-        nodes += [
-            _conv(f"block{i}.expand", f"h{i}", f"e{i}", width * wide, 3, "relu"),
-            _conv(f"block{i}.reduce", f"e{i}", f"r{i}", width),
-            _add(f"block{i}.sum", [f"r{i}", f"h{i}"], f"h{i + 1}"),
-        ]
-    nodes += [
-        _conv("tail", f"h{blocks}", "t", 3 * scale * scale),
-        _conv("skip", "x", "s", 3 * scale * scale, 5),
-        _add("sum", ["t", "s"], "u"),
-        _shuffle("u", "y", scale),
-    ]
+    nodes = _wdsr_nodes(blocks, wide, scale, width, "y")
     return _graph(f"wdsr{blocks}-x{scale}", scale, "rgb", nodes)
+
+
+def dydca(scale, width=32):
+    """Dy-DCA's dynamic model: bicubic, WDSR-2, WDSR-4; bodies, heads, tails and skips apart."""
+    nodes = [_base(scale)]
+    nodes += _wdsr_nodes(2, 2, scale, width, "y1", "shallow.")
+    nodes += _wdsr_nodes(4, 2, scale, width, "y2", "deep.")
+    nodes.append(_route(["b", "y1", "y2"], 1))
+    return _graph(f"dydca-x{scale}", scale, "rgb", nodes)
+
+
+def edge_dyn(scale, width=16, shallow=2, deep=6):
+    """One trunk on luma whose picture may be taken after `shallow` or `deep` middle layers, or
+    before the first: the bicubic base, to which both exits add what it misses."""
+    nodes = [_base(scale), _conv("head", "x", "h0", width, 3, "relu")]
+    for i in range(deep):
+        nodes.append(_conv(f"body{i}", f"h{i}", f"h{i + 1}", width, 3, "relu"))
+    for name, depth, output in (("shallow", shallow, "y1"), ("deep", deep, "y2")):
+        nodes += [
+            _conv(f"{name}.tail", f"h{depth}", f"{name}.t", scale * scale),
+            _shuffle(f"{name}.t", f"{name}.d", scale, f"{name}.shuffle"),
+            _add(f"{name}.sum", [f"{name}.d", "b"], output),
+        ]
+    nodes.append(_route(["b", "y1", "y2"], 1))
+    return _graph(f"edge-dyn-x{scale}", scale, "y", nodes)
+
+
+def path(graph, index):
+    """Path `index` of a graph with a route, as a graph of its own."""
+    route = next((node for node in graph["nodes"] if node["op"] == "route"), None)
+    if route is None:
+        return graph
+    needed, nodes = {route["inputs"][index]}, {node["output"]: node for node in graph["nodes"]}
+    todo = list(needed)
+    while todo:
+        for tensor in nodes.get(todo.pop(), {"inputs": []})["inputs"]:
+            if tensor not in needed:
+                needed.add(tensor)
+                todo.append(tensor)
+    kept = [node for node in graph["nodes"] if node["output"] in needed]
+    return {**graph, "output": route["inputs"][index], "nodes": kept}
+
+
+def chunked(graph, count):
+    """`count` copies of a network (names behind g1_, g2_ ...) as paths 1.. of one graph, over path
+    0, bicubic: STDO's models of `count` groups of patches, shipped as one."""
+    nodes, paths = [_base(graph["scale"], "b0")], ["b0"]
+    source, scale = graph["input"], graph["scale"]
+    nodes[0]["name"] = "g0_base"
+    nodes[0]["inputs"] = [source]
+    for number in range(1, count + 1):
+        for node in copy.deepcopy(graph["nodes"]):
+            node["name"] = f"g{number}_{node['name']}"
+            node["inputs"] = [t if t == source else f"g{number}_{t}" for t in node["inputs"]]
+            node["output"] = f"g{number}_{node['output']}"
+            nodes.append(node)
+        paths.append(f"g{number}_{graph['output']}")
+    nodes.append(_route(paths, 0, "routed"))
+    stem = graph["name"].removesuffix(f"-x{scale}")
+    return {
+        **graph, "name": f"{stem}-chunks{count}-x{scale}", "output": "routed", "nodes": nodes
+    }
 
 
 def all_models():
@@ -125,6 +203,8 @@ def all_models():
         for blocks, wide in ((2, 2), (4, 2), (16, 4))
         for scale in (2, 3, 4)
     ]
+    graphs += [dydca(scale) for scale in (2, 3, 4)]
+    graphs += [edge_dyn(scale) for scale in (1, 2, 3, 4)]
     return {graph["name"]: graph for graph in graphs}
 
 

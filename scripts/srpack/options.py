@@ -13,6 +13,9 @@ EPILOG = """examples:
   srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 3 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
   srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
+  srpack movie.mp4 -o out --chunks 4           a small network for each of four groups of patches
+  srpack analyse movie.mp4                     which patches are hard: srpack analyse --help
+  srpack paper movie.mp4 --method joint        the papers' comparison: srpack paper --help
   srpack import model.onnx -o models/mine-x2   a network of your own: srpack import --help
 
 exit status: 0 packed, 1 usage, 2 could not pack,
@@ -62,6 +65,22 @@ def _crf(text):
     return float(text) if "." in text else int(text)
 
 
+def _decibel(text):
+    if not re.fullmatch(r"\d{1,2}(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dB from 0 to 99")
+    return float(text)
+
+
+def cell_size(text: str) -> tuple[int, int]:
+    """48x54: even, 8 to 1024"""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    sides = (int(match[1]), int(match[2])) if match else ()
+    if not match or any(side % 2 or not 8 <= side <= 1024 for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size of cells (48x54: even, 8 to 1024 pixels)")
+    return sides
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(f"{message} ({self.prog} --help)")
@@ -106,10 +125,30 @@ def parse(argv) -> argparse.Namespace:
                         help="length of a chunk (default: 4s)")
     parser.add_argument(
         "--model",
-        default="edge16",
         metavar="NAME",
-        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or wdsr2; a graph file; or none "
-        "(default: edge16)")
+        help="a graph of $SRP_MODELS_DIR or models/, like edge16 or dydca; a graph file; or none "
+        "(default: edge-dyn; with --chunks edge16)")
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument(
+        "--joint",
+        action="store_true",
+        help="one model: all patches of the hardest group, fewer of the next, none of the easiest "
+        "(this is the default)")
+    policy.add_argument(
+        "--chunks",
+        type=_integer(2, 7),
+        metavar="K",
+        help="a copy of the model, 2..7, for each of K groups of patches by difficulty")
+    parser.add_argument("--groups",
+                        type=_integer(1, 64),
+                        default=4,
+                        metavar="N",
+                        help="groups of --joint; 1: all patches (default: 4)")
+    parser.add_argument("--protocol",
+                        choices=("codec", "paper"),
+                        default="codec",
+                        help="train on frames as viewers decode them, or as the papers do on clean "
+                        "reduced ones (default: codec)")
     parser.add_argument("--budget",
                         type=_positive,
                         metavar="TIME",
@@ -119,6 +158,27 @@ def parse(argv) -> argparse.Namespace:
         type=_integer(1, 10**9),
         metavar="N",
         help="training steps instead of a time: the same package each time on a CPU")
+    parser.add_argument("--route-loss",
+                        type=_decibel,
+                        default=0.04,
+                        metavar="DB",
+                        help="what routes may lose against the dearest path of a dynamic model "
+                        "everywhere (default: 0.04)")
+    parser.add_argument("--grid",
+                        type=cell_size,
+                        metavar="WxH",
+                        help="low-resolution pixels of a cell of routes (default: 48x54; 64x60 at "
+                        "scale 3)")
+    parser.add_argument("--dtype",
+                        choices=("auto", "f32"),
+                        default="auto",
+                        help="auto: int8 where it loses little; f32: no activation ranges "
+                        "(default: auto)")
+    parser.add_argument("--quant-loss",
+                        type=_decibel,
+                        default=0.1,
+                        metavar="DB",
+                        help="what int8 may lose against f32 (default: 0.1)")
     parser.add_argument("--threads",
                         type=_integer(0, 64),
                         default=0,
@@ -159,6 +219,8 @@ def parse(argv) -> argparse.Namespace:
         raise UsageError(f"--output {options.output}: not a place for a package")
     if options.budget is not None and options.steps is not None:
         raise UsageError("--budget and --steps exclude each other (srpack --help)")
+    if options.model is None:
+        options.model = "edge16" if options.chunks else "edge-dyn"
     if options.budget is None and options.steps is None:
         options.budget = 180.0
     if options.crf is None and options.bitrate is None:

@@ -2,7 +2,8 @@
 """Overfits one network to one video, or trains it on many.
 
 The network learns from random patches of the decoded low-resolution frames (uint8 planes, memory
-maps are fine) towards the same place of the original. Each thread computes the gradient of its
+maps are fine) towards the same place of the original. All paths of a dynamic network learn in the
+same run: of each patch the parts that they share are computed once. Each thread computes the gradient of its
 own part of a batch with a replica of the module whose parameters share the master's memory;
 parts are summed in a fixed order, so a run of a given number of steps is reproducible bit for
 bit on a CPU for a seed and a number of threads.
@@ -29,13 +30,12 @@ import torch
 import torch.nn.functional as F
 
 from . import graph as graphs
-from .colour import Colour, Frames, to_tensor
+from .colour import Colour, to_tensor
 from .optimiser import Soap
+from .sampler import Sampler, Source
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 0.5
-CELL = 16  # low-resolution pixels: side of the cells that carry sampling weights
-WEIGHED_FRAMES = 16  # frames per source on which these weights are measured
 PROBE_STEPS = 100  # how often a fixed batch is looked at for signs of divergence
 PEAK = 255.0
 
@@ -50,7 +50,12 @@ class Options:
     rate: float = 7e-3
     warmup: float = 0.02  # fraction of the run
     loss: str = "mse"  # l1, mse, charbonnier, mixed
-    sharpness: float = 0.5  # sampling weight = (squared error of bicubic) ** sharpness; 0: uniform
+    policy: str = "joint"  # which patches are drawn how often: patches.weights()
+    sharpness: float = 0.5  # of joint and weighted
+    groups: int = 4  # by difficulty, of joint, group and subset
+    group: int = 0  # which one, of group
+    hold_out: bool = True  # the frames that judge the result are not trained on
+    cheaper: float = 1.0  # of a dynamic network: weight of the cheaper paths' losses
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
@@ -64,108 +69,16 @@ class Result:
     better: bool  # False: no better than bicubic on the held-out frames; do not ship it
     finished: bool  # False: stopped on request, resume from the checkpoint
     chosen: str  # "ema", "raw" or "init": which weights `module` holds
-    psnr: float  # dB on the held-out frames (whole frames, 8-bit rounded, the graph's own channels)
+    psnr: float  # dB on the held-out frames (whole frames, 8-bit rounded, the graph's own
+    # channels); of a dynamic network: of the dearest path everywhere
     psnr_bicubic: float
     steps: int
     seconds: float  # of training, all resumed parts together
-
-
-@dataclasses.dataclass
-class Source:
-    """One clip: frames in, frames wanted, its colour, and its share of the patches (by default
-    its pixels)."""
-
-    lr: Frames
-    hr: Frames
-    colour: Colour | None = None
-    share: float | None = None
-
-
-class Sampler:
-    """Draws patches. Frames in `held` = {source: set of frames} are never drawn."""
-
-    def __init__(self, sources, space, scale, options, held):
-        self.sources, self.space, self.scale, self.options = sources, space, scale, options
-        self.frames, self.weights = [], []
-        shares = []
-        for number, source in enumerate(sources):
-            self.frames.append([i for i in range(len(source.lr)) if i not in held.get(number, ())])
-            h, w = self._usable(source)
-            shares.append(source.share if source.share is not None else len(source.lr) * h * w)
-            self.weights.append(None)
-        self.shares = np.cumsum(shares) / sum(shares)
-
-    def _usable(self, source):
-        """Low-resolution rows and columns whose enlargement lies in the wanted frame."""
-        return (
-            min(source.lr.height, source.hr.height // self.scale),
-            min(source.lr.width, source.hr.width // self.scale),
-        )
-
-    def weigh(self):
-        """Measures where the bicubic luma is wrong and sets the weights of the cells."""
-        kernel = graphs.resize_kernel(self.scale)
-        for number, source in enumerate(self.sources):
-            h, w = self._usable(source)
-            rows, columns = max(1, h // CELL), max(1, w // CELL)
-            chosen = self.frames[number][
-                :: max(1, math.ceil(len(self.frames[number]) / WEIGHED_FRAMES))
-            ]
-            maps = []
-            for index in chosen:
-                x = to_tensor(source.lr, index, "y")[None, :, :h, :w]
-                t = to_tensor(source.hr, index, "y")[None, :, : h * self.scale, : w * self.scale]
-                with torch.no_grad():
-                    error = (graphs.resize(x, self.scale, "bicubic", kernel) - t).square_()
-                maps.append(
-                    F.adaptive_avg_pool2d(error, (rows, columns))[0, 0].double().numpy().ravel()
-                )
-            weights = (np.stack(maps) + 1e-6) ** self.options.sharpness
-            self.weights[number] = (np.array(chosen), np.cumsum(weights, 1), (rows, columns))
-
-    def draw(self, rng, count):
-        """x [count][c][p][p] and wanted t [count][c][p*s][p*s], float in code / 255, and for
-        each patch whether its top, left, bottom, right edge is the frame's."""
-        xs, ts, edges = [], [], []
-        p, s = self.options.patch, self.scale
-        for _ in range(count):
-            number = int(np.searchsorted(self.shares, rng.random(), side="right"))
-            source = self.sources[number]
-            index = self.frames[number][int(rng.integers(len(self.frames[number])))]
-            h, w = self._usable(source)
-            ph, pw = min(p, h), min(p, w)
-            if self.weights[number] is None:
-                top, left = rng.integers(h - ph + 1), rng.integers(w - pw + 1)
-            else:
-                chosen, cumulated, (rows, columns) = self.weights[number]
-                nearest = int(np.argmin(np.abs(chosen - index)))
-                row = cumulated[nearest]
-                cell = int(np.searchsorted(row, rng.random() * row[-1], side="right"))
-                top = cell // columns * h // rows + rng.integers(CELL) - ph // 2
-                left = cell % columns * w // columns + rng.integers(CELL) - pw // 2
-                top, left = min(max(top, 0), h - ph), min(max(left, 0), w - pw)
-            top, left = int(top), int(left)
-            if self.space != "y":
-                top, left = top & ~1, left & ~1
-            edges.append((top == 0, left == 0, top + ph >= h, left + pw >= w))
-            xs.append(self._cut(source, source.lr, index, (top, left, ph, pw)))
-            ts.append(self._cut(source, source.hr, index, (top * s, left * s, ph * s, pw * s)))
-        if self.space == "y":
-            return (
-                torch.from_numpy(np.stack(xs)).unsqueeze(1).float().div_(PEAK),
-                torch.from_numpy(np.stack(ts)).unsqueeze(1).float().div_(PEAK),
-                edges,
-            )
-        return torch.stack(xs), torch.stack(ts), edges
-
-    def _cut(self, source, frames, index, area):
-        if self.space == "y":
-            top, left, height, width = area
-            return frames.y[index, top : top + height, left : left + width]
-        return to_tensor(frames, index, self.space, source.colour, area)
+    psnr_of_path: list  # the same for each path, of one everywhere
 
 
 def _loss(kind, y, t, fraction):
+    """Mean over everything."""
     d = y - t
     if kind == "l1":
         return d.abs().mean()
@@ -189,28 +102,59 @@ def _scored(edges, size, margin):
     return mask
 
 
-def evaluate(module, frames, sources, device="cpu"):
-    """(PSNR of the module, of bicubic): whole frames, clipped and rounded to 8 bits, mean
-    squared error over all channels and the given (source, frame) pairs."""
-    errors, count = [0.0, 0.0], 0
+def _ease(y, t):
+    """[n][1][1][1] for each patch how much the cheaper paths care for it: those that even the
+    dearest path (its output y) gets wrong will be given to that one. 1 in the mean."""
+    error = (y.detach() - t).square().mean((1, 2, 3), keepdim=True)
+    middle = error.median()
+    ease = (middle + 1e-9) / (middle + error + 1e-9)
+    return ease / ease.mean()
+
+
+def evaluate_paths(module, frames, sources, device="cpu", scored=None):
+    """([PSNR of each path, of one everywhere], PSNR of bicubic): whole frames, clipped and
+    rounded to 8 bits, mean squared error over all channels and the given (source, frame) pairs.
+    scored(source number, frame): bool [h][w] of the original, the pixels that count."""
+    errors, count = [0.0] * (module.paths + 1), 0
     for number, index in frames:
         source = sources[number]
         x = to_tensor(source.lr, index, module.colour, source.colour)[None].to(device)
         t = to_tensor(source.hr, index, module.colour, source.colour)[None].to(device)
+        mask = scored(number, index) if scored is not None else None
         with torch.no_grad():
-            for i, y in enumerate((module(x), graphs.resize(x, module.scale))):
+            outputs = module.forward_paths(x, range(module.paths))
+            for i, y in enumerate((*outputs, graphs.resize(x, module.scale))):
                 h, w = min(t.shape[2], y.shape[2]), min(t.shape[3], y.shape[3])
                 y = (y[..., :h, :w].clamp(0, 1) * PEAK).round()
-                errors[i] += float((y - t[..., :h, :w] * PEAK).square().mean(dtype=torch.float64))
-        count += 1
-    return tuple(_psnr(e / count) for e in errors)
+                squared = (y - t[..., :h, :w] * PEAK).square()
+                if mask is None:
+                    errors[i] += float(squared.mean(dtype=torch.float64))
+                else:
+                    squared = squared * torch.from_numpy(mask[:h, :w]).to(device)
+                    errors[i] += float(squared.sum(dtype=torch.float64)) / module.channels
+        count += 1 if mask is None else int(mask[:h, :w].sum())
+    if count == 0 and frames:  # none of these frames holds such a pixel
+        return evaluate_paths(module, frames, sources, device)
+    psnr = [_psnr(e / max(1, count)) for e in errors]
+    return psnr[:-1], psnr[-1]
+
+
+def dearest(module):
+    """The path that is best everywhere, cost aside."""
+    return max(range(module.paths), key=lambda path: module.macs_of_path[path])
+
+
+def evaluate(module, frames, sources, device="cpu"):
+    """(PSNR, PSNR of bicubic) as evaluate_paths(), of the dearest path."""
+    paths, bicubic = evaluate_paths(module, frames, sources, device)
+    return paths[dearest(module)], bicubic
 
 
 def _psnr(mse):
     return 10 * math.log10(PEAK * PEAK / mse) if mse > 0 else math.inf
 
 
-def _evaluation_frames(module, sources):
+def evaluation_frames(module, sources):
     """Evenly spread (source, frame) pairs: up to 8 of a clip, fewer where the network is dear,
     and the sets to keep out of training where the clip is long enough to spare them."""
     pairs, held = [], {}
@@ -235,6 +179,9 @@ class Trainer:
         if init is not None:
             graphs.load_parameters(self.module, init)
         self.module.to(device)
+        self.sources = sources
+        self.trained = [p for p in range(self.module.paths) if self.module.macs_of_path[p]]
+        self.trained.sort(key=lambda path: self.module.macs_of_path[path])
         self.average = copy.deepcopy(self.module)
         self.replicas = [copy.deepcopy(self.module) for _ in range(threads - 1)]
         for replica in self.replicas:
@@ -245,8 +192,14 @@ class Trainer:
         self.optimiser = self.new_optimiser()
         self.step = 0
         self.rngs = [np.random.default_rng([seed, i]) for i in range(threads)]
-        self.pairs, held = _evaluation_frames(self.module, sources)
+        self.pairs, held = evaluation_frames(self.module, sources)
+        held = held if options.hold_out else {}
         self.sampler = Sampler(sources, self.module.colour, self.module.scale, options, held)
+        self.scored = None
+        if options.policy == "group":
+            self.labels = [source.statistics.labels(options.groups) for source in sources]
+            self.scored = self.in_group
+        self.sampler.weigh(seed)
         self.refused = 0  # steps in a row whose gradient was not finite
         self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
         with torch.no_grad():
@@ -264,17 +217,43 @@ class Trainer:
             return 0.0
         x, t, edges = self.sampler.draw(self.rngs[number], count)
         x, t = x.to(self.device, non_blocking=True), t.to(self.device, non_blocking=True)
-        y = self.replicas[number](x)
+        outputs = self.replicas[number].forward_paths(x, self.trained)
         m, weight = o.margin * s, count / o.batch
-        if m and min(y.shape[2:]) > 4 * m:
+        if m and min(t.shape[2:]) > 4 * m:
             if any(map(any, edges)):
-                mask = _scored(edges, y.shape[2:], m).to(self.device)
-                y, t, weight = y * mask, t * mask, weight * mask.numel() / float(mask.sum())
+                mask = _scored(edges, t.shape[2:], m).to(self.device)
+                outputs, t = [y * mask for y in outputs], t * mask
+                weight = weight * mask.numel() / float(mask.sum())
             else:
-                y, t = y[..., m:-m, m:-m], t[..., m:-m, m:-m]
-        loss = _loss(o.loss, y, t, fraction) * weight
+                outputs, t = [y[..., m:-m, m:-m] for y in outputs], t[..., m:-m, m:-m]
+        loss = _loss(o.loss, outputs[-1], t, fraction)
+        if len(outputs) > 1:
+            root = _ease(outputs[-1], t).sqrt()
+            for y in outputs[:-1]:
+                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
+        loss = loss * weight
         loss.backward()
         return float(loss.detach())
+
+    def in_group(self, number, index):
+        """The pixels of a frame that belong to the group that is trained."""
+        found, s = self.sources[number].statistics, self.module.scale
+        labels = self.labels[number][int(np.abs(found.numbers - index).argmin())]
+        sides = [
+            np.arange(n * s) // (c * s) for n, c in zip(found.size[::-1], found.cell[::-1])
+        ]
+        step = 2 if self.module.colour == "yuv420" else 1  # of its tensors, in luma samples
+        return (labels == self.options.group)[sides[0]][:, sides[1]][::step, ::step]
+
+    def judge(self, module, every=1):
+        """([PSNR of each path], of bicubic) on every so many of the frames kept for it."""
+        return evaluate_paths(
+            module, self.pairs[::every], self.sources, self.device, self.scored
+        )
+
+    def mean(self, psnr_of_path):
+        """What the weights are chosen by: the mean over the paths that learn."""
+        return sum(psnr_of_path[path] for path in self.trained) / max(1, len(self.trained))
 
     def advance(self, pool, fraction):
         """One optimiser step at `fraction` of the run; returns the loss. FloatingPointError
@@ -324,7 +303,9 @@ class Trainer:
     def look(self):
         """Goes back to the best weights seen, at half the rate, when nearly all of the gain over
         bicubic is lost: a step that kills all ReLUs gives finite numbers and is never repaired."""
-        loss = float((self.module(self.probe).cpu() - self.wanted).square().mean())
+        outputs = self.module.forward_paths(self.probe, self.trained)
+        loss = sum(float((y.cpu() - self.wanted).square().mean()) for y in outputs)
+        loss /= max(1, len(outputs))
         gain = self.bicubic - self.best
         lost = gain > 0.02 * self.bicubic and loss > self.best + 0.9 * gain
         if loss < self.best:
@@ -370,6 +351,8 @@ def _identity(graph, sources, options, seed, threads, init, amount):
         digest.update(
             repr((source.lr.y.shape, source.hr.y.shape, source.colour, source.share)).encode()
         )
+        if source.statistics is not None:
+            digest.update(source.statistics.error.tobytes())
         for frames in (source.lr, source.hr):
             digest.update(np.ascontiguousarray(frames.y[len(frames) // 2]).tobytes())
     return digest.hexdigest()
@@ -416,6 +399,7 @@ def overfit(
     should_stop: typing.Callable[[], bool] | None = None,
     colour: Colour | None = None,
     options: Options | None = None,
+    statistics=None,
 ) -> Result:
     """Trains `graph` (dict or path of docs/format.md) so that it maps the frames `lr` to the
     frames `hr`.
@@ -430,12 +414,13 @@ def overfit(
     progress(fraction 0..1, loss, psnr): about twice a second; psnr is NaN until it is known.
     should_stop(): polled each step; True saves the checkpoint and returns with finished=False.
     colour: colour.Colour of the video; needed by rgb graphs alone.
+    statistics: patches.Statistics of these frames, which the policy of the options reads.
     Raises ValueError (frames that do not fit the graph), FloatingPointError (diverged beyond
     repair).
     """
     return train(
         graph,
-        [Source(lr, hr, colour)],
+        [Source(lr, hr, colour, statistics=statistics)],
         budget_seconds=budget_seconds,
         steps=steps,
         init=init,
@@ -451,8 +436,14 @@ def overfit(
 def _check(module, sources, budget_seconds, steps):
     if (budget_seconds is None) == (steps is None):
         raise ValueError("give either budget_seconds or steps")
+    if not any(module.macs_of_path):
+        raise ValueError(f"graph {module.graph['name']}: nothing to train")
     for source in sources:
         lr, hr, s = source.lr, source.hr, module.scale
+        found = source.statistics
+        if found is not None and (found.size, found.scale) != ((lr.width, lr.height), s):
+            raise ValueError(f"patch statistics of {found.size[0]}x{found.size[1]} at scale "
+                             f"{found.scale} for {lr.width}x{lr.height} at scale {s}")
         if len(lr) == 0 or len(lr) != len(hr):
             raise ValueError(f"{len(lr)} low-resolution frames for {len(hr)} originals")
         for small, large in ((lr.width, hr.width), (lr.height, hr.height)):
@@ -479,8 +470,10 @@ def train(
     progress=None,
     should_stop=None,
     options=None,
+    keep_checkpoint=False,
 ) -> Result:
-    """overfit() for a list of Source: the general models are trained with it."""
+    """overfit() for a list of Source: the general models are trained with it. keep_checkpoint:
+    the state at the end is written too, so that the same call gives the same result at once."""
     begin = time.monotonic()
     module = graphs.load_module(graph)
     _check(module, sources, budget_seconds, steps)
@@ -497,7 +490,6 @@ def train(
         identity = _identity(graph, sources, options, seed, threads, init, amount)
         return _run(
             trainer,
-            sources,
             identity,
             begin,
             budget_seconds,
@@ -505,24 +497,23 @@ def train(
             checkpoint_path,
             progress,
             should_stop or (lambda: False),
+            keep_checkpoint,
         )
     finally:
         torch.set_num_threads(before)
 
 
 def _run(
-    trainer, sources, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop
+    trainer, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop, keep
 ):
     state = _load(checkpoint_path, identity)
     spent = 0.0  # by the parts of this run before this one
     if state is not None:
         trainer.restore(state)
         spent = state["seconds"]
-    if trainer.options.sharpness > 0:
-        trainer.sampler.weigh()
     with torch.no_grad():
         clock = time.monotonic()
-        start_psnr, bicubic = evaluate(trainer.module, trainer.pairs, sources, trainer.device)
+        start_psnr, bicubic = trainer.judge(trainer.module)
         reserve = 2.5 * (time.monotonic() - clock) + 0.2  # for the evaluation at the end
     start = copy.deepcopy(trainer.module) if trainer.step == 0 else None
     saved = shown = time.monotonic()
@@ -546,31 +537,34 @@ def _run(
                 smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
             if now - saved >= CHECKPOINT_SECONDS:
                 saved = now
-                psnr = evaluate(trainer.average, trainer.pairs[::4], sources, trainer.device)[0]
+                psnr = trainer.judge(trainer.average, 4)[0][trainer.trained[-1]]
                 if checkpoint_path is not None:
                     _save(checkpoint_path, identity, trainer, spent + time.monotonic() - begin)
             if progress is not None and now - shown >= PROGRESS_SECONDS:
                 shown = now
                 progress(min(1.0, fraction), math.nan if smooth is None else smooth, psnr)
-    if not finished and checkpoint_path is not None:
+    if (keep or not finished) and checkpoint_path is not None:
         _save(checkpoint_path, identity, trainer, spent + time.monotonic() - begin)
-    best, name, best_psnr = start, "init", start_psnr if start is not None else -math.inf
+    best, name, best_psnr = start, "init", start_psnr if start is not None else None
     for candidate, kind in ((trainer.module, "raw"), (trainer.average, "ema")):
         candidate = copy.deepcopy(candidate)
         graphs.round_parameters(candidate)
-        value = evaluate(candidate, trainer.pairs, sources, trainer.device)[0]
-        if best is None or value > best_psnr:  # false for NaN
-            best, name, best_psnr = candidate, kind, value
+        values = trainer.judge(candidate)[0]
+        # The comparison is false for NaN.
+        if best is None or trainer.mean(values) > trainer.mean(best_psnr):
+            best, name, best_psnr = candidate, kind, values
     graphs.round_parameters(best)
+    psnr = best_psnr[dearest(best)]
     if progress is not None and finished:
-        progress(1.0, math.nan if smooth is None else smooth, best_psnr)
+        progress(1.0, math.nan if smooth is None else smooth, psnr)
     return Result(
         best.to("cpu"),
-        best_psnr > bicubic,
+        psnr > bicubic,
         finished,
         name,
-        best_psnr,
+        psnr,
         bicubic,
         trainer.step,
         spent + time.monotonic() - begin,
+        best_psnr,
     )

@@ -60,6 +60,8 @@ def test_expected_names():
         for family in ("espcn", "wdsr2", "wdsr4", "wdsr16")
         for scale in (2, 3, 4)
     }
+    expected |= {f"dydca-x{scale}" for scale in (2, 3, 4)}
+    expected |= {f"edge-dyn-x{scale}" for scale in (1, 2, 3, 4)}
     assert set(GRAPHS) == expected
 
 
@@ -67,7 +69,7 @@ def test_expected_names():
 def test_graph_builds_and_has_its_name_scale_and_colour(name):
     module = graph.load_module(GRAPHS[name])
     assert module.graph["name"] == name and name.endswith(f"-x{module.scale}")
-    assert module.colour == ("rgb" if name.startswith("wdsr") else "y")
+    assert module.colour == ("rgb" if name.startswith(("wdsr", "dydca")) else "y")
 
 
 @pytest.mark.parametrize("name", COSTS)

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("command", ["srplay", "srpack", "srpack import", "srbench", "srinfo"])
+@pytest.mark.parametrize("command", ["srplay", "srpack", "srpack import", "srpack analyse",
+                                     "srpack paper", "srbench", "srinfo"])
 def test_every_option_is_in_the_manual(build, command):
     program, *more = command.split()
     shown = subprocess.run([build / program, *more, "--help"], capture_output=True, text=True)
