@@ -144,7 +144,8 @@ $(BUILD)/obj/runtime/%.o: runtime/%.c
 	    -MMD -MP -c $< -o $@
 
 # Plain loops over rows, for the compiler to vectorise.
-$(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o: ISA := -O3
+$(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o \
+    $(BUILD)/obj/runtime/exec/pipe.o: ISA := -O3
 # The files whose intrinsics need more than the compiler's default.
 ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma

@@ -56,8 +56,9 @@ int64_t sp_now_ms(void); /* monotonic clock */
 /* ---- counters ------------------------------------------------------------------------------- */
 
 struct sp_counters { /* any thread */
-    _Atomic uint64_t bytes_received, bytes_video, bytes_audio, bytes_parameters;
+    _Atomic uint64_t bytes_received, bytes_video, bytes_audio, bytes_parameters, bytes_routes;
     _Atomic uint64_t cache_hits, cache_misses, retries, hash_failures, damaged_chunks;
+    _Atomic uint64_t missed_routes;
     _Atomic long last_http_status;
 };
 

@@ -9,6 +9,7 @@
 #define SP_BENCH_PROGRAM "srbench"
 
 int sp_bench_package(int argc, char **argv);
+int sp_bench_gains(int argc, char **argv);
 int sp_bench_play(int argc, char **argv);
 int sp_bench_engine(int argc, char **argv);
 int sp_bench_peak(int argc, char **argv);

@@ -27,6 +27,7 @@ struct engine_options {
     double seconds;
     uint32_t region_width, region_height; /* 0: the whole picture */
     uint32_t reserve_width, reserve_height; /* 0: what is measured */
+    uint32_t path; /* SRP_MAX_PATHS: the default one */
     bool tensor, json;
 };
 
@@ -73,10 +74,11 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                             {"tensor", no_argument, NULL, 'T'},
                                             {"regions", required_argument, NULL, 'R'},
                                             {"reserve", required_argument, NULL, 'V'},
+                                            {"path", required_argument, NULL, 'P'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
-    uint64_t threads = 0;
+    uint64_t threads = 0, path = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         const char *why = NULL;
         switch (c) {
@@ -107,6 +109,11 @@ static int parse(struct engine_options *o, int argc, char **argv)
             why = sp_tool_size(optarg, &o->reserve_width, &o->reserve_height)
                       ? NULL
                       : "--reserve takes WIDTHxHEIGHT, not";
+            break;
+        case 'P':
+            why = sp_tool_uint(optarg, 0, SRP_MAX_PATHS - 1, &path) ? NULL
+                                                                    : "--path takes 0..7, not";
+            o->path = (uint32_t)path;
             break;
         case 't':
             why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
@@ -156,7 +163,7 @@ static int fail(const struct srp_error *err)
     return sp_tool_status(err->code);
 }
 
-static int load_model(struct engine *e, const struct engine_options *o)
+static int load_model(struct engine *e, struct engine_options *o)
 {
     struct srp_error err = {.code = SRP_OK};
     struct sp_bytes graph = {0}, parameters = {0};
@@ -177,6 +184,19 @@ static int load_model(struct engine *e, const struct engine_options *o)
     if (code != SRP_OK) {
         return fail(&err);
     }
+    srp_model_get_info(e->model, &e->model_info);
+    if (o->path == SRP_MAX_PATHS) {
+        o->path = e->model_info.default_path;
+    }
+    /* The model of one path alone: what its figures say is about that path. */
+    struct srp_model *path = srp_model_path(e->model, o->path);
+    if (!path) {
+        char text[16];
+        snprintf(text, sizeof text, "%u", o->path);
+        return sp_bench_usage("engine", "the model has no such path:", text);
+    }
+    srp_model_unref(&e->model);
+    e->model = path;
     srp_model_get_info(e->model, &e->model_info);
     return SP_EXIT_OK;
 }
@@ -336,7 +356,7 @@ static int report(const struct engine *e, const struct engine_options *o, double
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
         json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s,s:I,"
-                  "s:I}",
+                  "s:I,s:I}",
                   "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs",
                   (json_int_t)macs, "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes,
                   "backend", srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa,
@@ -345,7 +365,8 @@ static int report(const struct engine *e, const struct engine_options *o, double
                   (json_int_t)o->height, "scale", (json_int_t)e->model_info.scale, "path",
                   e->executor ? "tensor" : "picture", "format",
                   e->executor ? "" : format_names[e->in.format], "regions",
-                  (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs));
+                  (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs,
+                  "model_path", (json_int_t)o->path));
 }
 
 /* Milliseconds of all threads of this process. */
@@ -358,7 +379,7 @@ static double cpu_now(void)
 
 int sp_bench_engine(int argc, char **argv)
 {
-    struct engine_options o = {.seconds = 3.0};
+    struct engine_options o = {.path = SRP_MAX_PATHS, .seconds = 3.0};
     struct engine e = {.model = NULL};
     struct srp_error err = {.code = SRP_OK};
     double *ms = NULL;

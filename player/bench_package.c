@@ -5,6 +5,7 @@
  * slots. What they add up are integers, and the SSIM of each frame has its own place, so that no
  * figure depends on which scorer was faster. */
 #include <getopt.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,10 @@
 #include <srp/limits.h>
 
 #include "bench.h"
-#include "bench_reference.h"
-#include "media.h"
+#include "bench_pair.h"
 #include "metrics.h"
 #include "output.h"
+#include "route.h"
 #include "tool.h"
 #include "tool_package.h"
 
@@ -26,8 +27,9 @@ enum { METHODS = 3, SLOTS = 4, MOST_SCORERS = 8 };
 static const char *const method_name[METHODS] = {"sr", "bicubic", "lanczos"};
 
 struct package_options {
-    const char *manifest, *reference;
-    uint64_t frames; /* 0: all */
+    struct sp_pair_params pair;
+    const char *save; /* SR frames go there; NULL: nowhere */
+    enum sp_route_mode route;
     uint32_t threads;
     enum srp_backend backend;
     enum srp_dtype dtype;
@@ -67,19 +69,20 @@ struct scorer {
 
 struct job {
     struct package_options options;
-    struct sp_media *media;
-    struct sp_media_info media_info;
-    struct srp_package_info info;
-    struct sp_reference *reference;
+    struct sp_pair pair;
     struct srp_upscaler *upscaler;
     struct srp_model *model; /* the one set in the upscaler, which holds the reference */
+    struct sp_router router;
+    struct srp_picture before; /* what routing made last, for cells that are the same again */
+    bool has_before;
+    struct sp_output *output;
     struct queue queue;
     struct scorer scorer[MOST_SCORERS];
     uint32_t scorers, started;
-    uint64_t frames, upscaled;
+    uint64_t frames, upscaled, routed;
+    struct sp_route_counts routes; /* of the choice, as if nothing were reused */
     char model_name[SRP_MAX_NAME + 1];
     struct bytes_by_kind bytes;
-    bool reference_fault; /* what failed is the original, not the package */
 };
 
 /* ---- scoring ------------------------------------------------------------------------------------
@@ -166,36 +169,26 @@ static void *score_frames(void *opaque)
     return NULL;
 }
 
-static bool same_colour_picture(struct srp_picture *p, enum srp_format format, const struct job *j,
-                                struct srp_error *err)
-{
-    if (sp_picture_alloc(p, format, j->info.out_width, j->info.out_height, err) != SRP_OK) {
-        return false;
-    }
-    p->matrix = j->info.matrix;
-    p->range = j->info.range;
-    p->chroma = j->info.chroma;
-    return true;
-}
-
 static enum srp_err start_scorers(struct job *j, struct srp_error *err)
 {
     struct queue *q = &j->queue;
     for (int i = 0; i < SLOTS; i++) {
-        bool ok = same_colour_picture(&q->slot[i].reference, SRP_FORMAT_YUV420, j, err);
-        for (int m = 0; m < METHODS && ok; m++) {
-            ok = same_colour_picture(&q->slot[i].shown[m], SRP_FORMAT_YUV420, j, err);
+        enum srp_err code =
+            sp_pair_picture(&j->pair, &q->slot[i].reference, SRP_FORMAT_YUV420, err);
+        for (int m = 0; m < METHODS && code == SRP_OK; m++) {
+            code = sp_pair_picture(&j->pair, &q->slot[i].shown[m], SRP_FORMAT_YUV420, err);
         }
-        if (!ok) {
-            return err->code;
+        if (code != SRP_OK) {
+            return code;
         }
     }
     for (; j->started < j->scorers; j->started++) {
         struct scorer *s = &j->scorer[j->started];
         s->queue = q;
-        s->scratch = malloc(sp_metrics_ssim_scratch(j->info.out_width));
-        if (!s->scratch || !same_colour_picture(&s->rgb_reference, SRP_FORMAT_RGB, j, err) ||
-            !same_colour_picture(&s->rgb_shown, SRP_FORMAT_RGB, j, err) ||
+        s->scratch = malloc(sp_metrics_ssim_scratch(j->pair.info.out_width));
+        if (!s->scratch ||
+            sp_pair_picture(&j->pair, &s->rgb_reference, SRP_FORMAT_RGB, err) != SRP_OK ||
+            sp_pair_picture(&j->pair, &s->rgb_shown, SRP_FORMAT_RGB, err) != SRP_OK ||
             pthread_create(&s->thread, NULL, score_frames, s) != 0) {
             return sp_fail(err, SRP_ERR_NOMEM, "no memory or threads for measuring");
         }
@@ -233,8 +226,10 @@ static void free_job(struct job *j)
     }
     free(j->queue.ssim);
     srp_upscaler_destroy(&j->upscaler);
-    sp_reference_close(&j->reference);
-    sp_media_close(&j->media);
+    sp_router_free(&j->router);
+    sp_picture_free(&j->before);
+    sp_output_close(&j->output, NULL);
+    sp_pair_close(&j->pair);
     pthread_cond_destroy(&j->queue.changed);
     pthread_mutex_destroy(&j->queue.lock);
 }
@@ -242,30 +237,66 @@ static void free_job(struct job *j)
 /* ---- decoding and upscaling ---------------------------------------------------------------------
  */
 
-static enum srp_err upscale(struct job *j, const struct srp_picture *in, struct slot *slot,
-                            struct srp_model *model, struct srp_error *err)
+static enum srp_err set_model(struct job *j, struct srp_model *model, struct srp_error *err)
 {
-    enum srp_err code = SRP_OK;
-    for (int m = 0; m < METHODS; m++) {
-        struct srp_picture *out = &slot->shown[m];
-        out->matrix = in->matrix;
-        out->range = in->range;
-        out->chroma = in->chroma;
+    struct srp_model_info info;
+    if (model == j->model) {
+        return SRP_OK;
     }
-    slot->reference.matrix = in->matrix; /* equal codes must be equal colours on both sides */
-    slot->reference.range = in->range;
-    slot->reference.chroma = in->chroma;
-    if (model && model != j->model) {
-        struct srp_model_info info;
-        if ((code = srp_upscaler_set_model(j->upscaler, model, err)) != SRP_OK) {
-            return code;
-        }
+    enum srp_err code = srp_upscaler_set_model(j->upscaler, model, err);
+    if (code == SRP_OK) {
         j->model = model;
+        j->has_before = false;
+        sp_router_set_model(&j->router, model);
         srp_model_get_info(model, &info);
         snprintf(j->model_name, sizeof j->model_name, "%s", info.name);
     }
-    if (model) {
-        code = srp_upscaler_process(j->upscaler, SRP_METHOD_SR, in, &slot->shown[0], err);
+    return code;
+}
+
+/* As the player makes the frame, with the same cells kept from the frame before: so its pixels
+ * are the player's, also where two ways to the same number round differently. */
+static enum srp_err by_routes(struct job *j, const struct sp_frame_meta *meta,
+                              const struct srp_picture *in, struct srp_picture *out,
+                              struct srp_error *err)
+{
+    struct srp_routing routing;
+    enum srp_err code = sp_router_choose(&j->router, meta->routes, meta->routes_frame, in->width,
+                                         in->height, HUGE_VAL, &routing, err);
+    if (code == SRP_OK && !j->before.data[0]) {
+        code = sp_pair_picture(&j->pair, &j->before, SRP_FORMAT_YUV420, err);
+    }
+    if (code != SRP_OK) {
+        return code;
+    }
+    sp_pair_colours(&j->before, in);
+    routing.previous = j->has_before ? &j->before : NULL;
+    code = srp_upscaler_process_routed(j->upscaler, in, out, &routing, NULL, err);
+    if (code == SRP_OK) {
+        struct sp_route_counts counts =
+            sp_route_counts_of(&routing, in->width, in->height, meta->model);
+        sp_route_counts_add(&j->routes, &counts);
+        sp_picture_copy(&j->before, out);
+        j->has_before = true;
+        j->routed++;
+    }
+    return code;
+}
+
+static enum srp_err upscale(struct job *j, const struct srp_picture *in, struct slot *slot,
+                            const struct sp_frame_meta *meta, struct srp_error *err)
+{
+    enum srp_err code = SRP_OK;
+    for (int m = 0; m < METHODS; m++) {
+        sp_pair_colours(&slot->shown[m], in);
+    }
+    if (meta->model) {
+        code = set_model(j, meta->model, err);
+    }
+    if (code == SRP_OK && meta->model) {
+        code = meta->routes
+                   ? by_routes(j, meta, in, &slot->shown[0], err)
+                   : srp_upscaler_process(j->upscaler, SRP_METHOD_SR, in, &slot->shown[0], err);
     }
     if (code == SRP_OK) {
         code = srp_upscaler_process(j->upscaler, SRP_METHOD_BICUBIC, in, &slot->shown[1], err);
@@ -273,9 +304,12 @@ static enum srp_err upscale(struct job *j, const struct srp_picture *in, struct 
     if (code == SRP_OK) {
         code = srp_upscaler_process(j->upscaler, SRP_METHOD_LANCZOS, in, &slot->shown[2], err);
     }
-    if (code == SRP_OK && !model) {
+    if (code == SRP_OK && !meta->model) {
         sp_picture_copy(&slot->shown[0],
                         &slot->shown[1]); /* what the player shows of such a chunk */
+    }
+    if (code == SRP_OK && j->output) {
+        code = sp_output_write(j->output, &slot->shown[0], err);
     }
     return code;
 }
@@ -302,29 +336,29 @@ static struct slot *take_slot(struct queue *q, uint64_t index, struct srp_error 
     return slot;
 }
 
-static enum srp_err one_frame(struct job *j, const AVFrame *frame, const struct sp_frame_meta *meta,
-                              double first_pts, struct srp_error *err)
+/* The manifest names routes, but they cannot be used: the player shows such a chunk by the
+ * default path, but a package that was measured so is not the one that was made. */
+static enum srp_err check_routes(const struct job *j, const struct sp_frame_meta *meta,
+                                 struct srp_error *err)
 {
-    struct srp_picture in;
-    if (!meta->model && meta->no_sr != SP_NO_SR_NO_MODEL) {
-        return sp_fail(err, SRP_ERR_PARAMS, "chunk %u: its model cannot be used: %s", meta->chunk,
-                       sp_no_sr_text(meta->no_sr));
-    }
-    if (frame->width != (int)j->info.lr_width || frame->height != (int)j->info.lr_height) {
-        return sp_fail(err, SRP_ERR_FORMAT,
-                       "chunk %u: the picture is %dx%d, the manifest says %ux%u", meta->chunk,
-                       frame->width, frame->height, j->info.lr_width, j->info.lr_height);
-    }
-    struct slot *slot = take_slot(&j->queue, j->frames, err);
+    bool fine = meta->no_routes == SP_ROUTES_READY || meta->no_routes == SP_NO_ROUTES_NONE ||
+                j->options.route == SP_ROUTE_OFF;
+    return fine ? SRP_OK
+                : sp_fail(err, SRP_ERR_PARAMS, "chunk %u: its routes cannot be used: %s",
+                          meta->chunk, sp_no_routes_text(meta->no_routes));
+}
+
+static enum srp_err one_frame(struct job *j, const struct srp_picture *in,
+                              const struct sp_frame_meta *meta, struct srp_error *err)
+{
+    enum srp_err code = check_routes(j, meta, err);
+    struct slot *slot = code == SRP_OK ? take_slot(&j->queue, j->frames, err) : NULL;
     if (!slot) {
         return err->code;
     }
-    sp_picture_from_frame(&in, frame, j->info.out_height);
-    enum srp_err code =
-        sp_reference_read(j->reference, meta->pts - first_pts, &slot->reference, err);
-    j->reference_fault = code != SRP_OK;
+    code = sp_pair_reference(&j->pair, meta, in, &slot->reference, err);
     if (code == SRP_OK) {
-        code = upscale(j, &in, slot, meta->model, err);
+        code = upscale(j, in, slot, meta, err);
     }
     pthread_mutex_lock(&j->queue.lock);
     slot->state = code == SRP_OK ? SLOT_FILLED : SLOT_EMPTY;
@@ -338,50 +372,41 @@ static enum srp_err one_frame(struct job *j, const AVFrame *frame, const struct 
 static enum srp_err all_frames(struct job *j, struct srp_error *err)
 {
     struct sp_frame_meta meta;
-    double first_pts = 0.0;
+    struct srp_picture in;
     enum srp_err code = SRP_OK;
-    AVFrame *frame = av_frame_alloc();
-    if (!frame) {
-        return sp_fail(err, SRP_ERR_NOMEM, "out of memory");
+    int got = 1;
+    while (code == SRP_OK && (got = sp_pair_next(&j->pair, &meta, &in, err)) > 0) {
+        code = one_frame(j, &in, &meta, err);
     }
-    while (code == SRP_OK && (j->options.frames == 0 || j->frames < j->options.frames)) {
-        memset(&meta, 0, sizeof meta);
-        int got = sp_media_read_video(j->media, frame, &meta, err);
-        if (got <= 0) {
-            code = (enum srp_err)got;
-            break;
-        }
-        first_pts = j->frames == 0 ? meta.pts : first_pts;
-        code = one_frame(j, frame, &meta, first_pts, err);
-        av_frame_unref(frame);
-    }
-    av_frame_free(&frame);
     stop_scorers(j);
+    if (code == SRP_OK && got < 0) {
+        code = (enum srp_err)got;
+    }
     if (code == SRP_OK && j->queue.error.code != SRP_OK) {
         *err = j->queue.error;
         code = err->code;
     }
-    struct sp_media_stats stats;
-    sp_media_get_stats(j->media, &stats);
-    if (code == SRP_OK && stats.damaged_chunks > 0) {
-        return sp_fail(err, SRP_ERR_FORMAT,
-                       "%s: %llu chunks are damaged (srinfo verify names them)",
-                       j->options.manifest, (unsigned long long)stats.damaged_chunks);
-    }
-    if (code == SRP_OK && j->options.frames == 0 && j->frames != j->info.frame_count) {
-        return sp_fail(err, SRP_ERR_FORMAT,
-                       "%s: %llu frames could be decoded, the manifest says %llu",
-                       j->options.manifest, (unsigned long long)j->frames,
-                       (unsigned long long)j->info.frame_count);
-    }
-    if (code == SRP_OK && j->frames == 0) {
-        return sp_fail(err, SRP_ERR_FORMAT, "%s: no frames", j->options.manifest);
-    }
-    return code;
+    return code == SRP_OK ? sp_output_close(&j->output, err) : code;
 }
 
 /* ---- bytes --------------------------------------------------------------------------------------
  */
+
+/* Of all chunks; what several chunks share counts once. */
+static uint64_t routes_bytes(const struct srp_package *package, uint32_t chunks)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < chunks; i++) {
+        const struct srp_chunk *c = srp_package_chunk(package, i);
+        bool before = !c->has_routes;
+        for (uint32_t k = 0; k < i && !before; k++) {
+            const struct srp_chunk *other = srp_package_chunk(package, k);
+            before = other->has_routes && strcmp(other->routes.uri, c->routes.uri) == 0;
+        }
+        sum += before ? 0 : c->routes.size;
+    }
+    return sum;
+}
 
 static enum srp_err count_bytes(struct job *j, struct srp_error *err)
 {
@@ -389,7 +414,7 @@ static enum srp_err count_bytes(struct job *j, struct srp_error *err)
     struct sp_tool_package p;
     struct srp_package_info info;
     struct bytes_by_kind *b = &j->bytes;
-    enum srp_err code = sp_tool_package_open(&p, j->options.manifest, err);
+    enum srp_err code = sp_tool_package_open(&p, j->options.pair.manifest, err);
     if (code != SRP_OK) {
         return code;
     }
@@ -398,6 +423,7 @@ static enum srp_err count_bytes(struct job *j, struct srp_error *err)
     for (uint32_t i = 0; i < info.chunk_count; i++) {
         b->video += srp_package_chunk(p.package, i)->segment.object.size;
     }
+    b->routes = routes_bytes(p.package, info.chunk_count);
     if (info.has_audio) {
         b->audio = info.audio.init.size;
         for (uint32_t i = 0; i < info.audio.segment_count; i++) {
@@ -442,6 +468,8 @@ static int parse(struct package_options *o, int argc, char **argv)
                                             {"threads", required_argument, NULL, 't'},
                                             {"backend", required_argument, NULL, 'b'},
                                             {"dtype", required_argument, NULL, 'd'},
+                                            {"route", required_argument, NULL, 'R'},
+                                            {"save", required_argument, NULL, 's'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
@@ -450,13 +478,13 @@ static int parse(struct package_options *o, int argc, char **argv)
         const char *why = NULL;
         switch (c) {
         case 'r':
-            o->reference = optarg;
+            o->pair.reference = optarg;
             break;
         case 'j':
             o->json = true;
             break;
         case 'n':
-            why = sp_tool_uint(optarg, 1, UINT32_MAX, &o->frames) ? NULL
+            why = sp_tool_uint(optarg, 1, UINT32_MAX, &o->pair.frames) ? NULL
                                                                   : "--frames takes 1 or more, not";
             break;
         case 't':
@@ -470,6 +498,15 @@ static int parse(struct package_options *o, int argc, char **argv)
         case 'd':
             why = srp_dtype_from_name(&o->dtype, optarg) ? "no such dtype:" : NULL;
             break;
+        case 'R':
+            why = sp_route_from_name(&o->route, optarg) && o->route != SP_ROUTE_BUDGET
+                      ? NULL
+                      : "--route takes exact or off, not";
+            break;
+        case 's':
+            o->save = optarg;
+            why = strcmp(optarg, "-") != 0 ? NULL : "--save takes a file, not";
+            break;
         default:
             return sp_bench_usage("package", NULL, argv[optind - 1]);
         }
@@ -481,52 +518,44 @@ static int parse(struct package_options *o, int argc, char **argv)
         return sp_bench_usage("package", "takes one manifest, not",
                               optind < argc ? argv[optind + 1] : "none");
     }
-    if (!o->reference) {
+    if (!o->pair.reference) {
         return sp_bench_usage("package", "required option missing:", "--reference");
     }
-    o->manifest = argv[optind];
+    o->pair.manifest = argv[optind];
+    o->pair.no_routes = o->route == SP_ROUTE_OFF;
     o->threads = (uint32_t)threads;
     return SP_EXIT_OK;
 }
 
 static enum srp_err prepare(struct job *j, struct srp_error *err)
 {
-    static struct sp_log log = {.program = SP_BENCH_PROGRAM, .level = SP_LOG_WARN};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     enum srp_err code = count_bytes(j, err);
+    if (code == SRP_OK) {
+        code = sp_pair_open(&j->pair, &j->options.pair, err);
+    }
     if (code != SRP_OK) {
         return code;
     }
-    struct sp_media_params media = {
-        .url = j->options.manifest, .cache_dir = "", .exact_bytes = true, .log = &log};
-    if ((code = sp_media_open(&j->media, &media, err)) != SRP_OK) {
-        return code;
-    }
-    sp_media_get_info(j->media, &j->media_info);
-    if (!j->media_info.package) {
-        return sp_fail(err, SRP_ERR_FORMAT, "%s: not a package", j->options.manifest);
-    }
-    srp_package_get_info(j->media_info.package, &j->info);
-    struct sp_reference_params reference = {.path = j->options.reference,
-                                            .start = j->info.source_start,
-                                            .frame_rate = (double)j->info.frame_rate_num /
-                                                          j->info.frame_rate_den,
-                                            .width = j->info.out_width,
-                                            .height = j->info.out_height,
-                                            .range = j->info.range,
-                                            .chroma = j->info.chroma};
-    if ((code = sp_reference_open(&j->reference, &reference, err)) != SRP_OK) {
-        j->reference_fault = true;
-        return code;
+    const struct srp_package_info *info = &j->pair.info;
+    if (j->options.save) {
+        struct sp_output_params output = {.path = j->options.save,
+                                          .frame_rate_num = (int)info->frame_rate_num,
+                                          .frame_rate_den = (int)info->frame_rate_den,
+                                          .sar = 1};
+        if ((code = sp_output_open(&j->output, &output, err)) != SRP_OK) {
+            return code;
+        }
     }
     struct srp_upscaler_params upscaler = {
-        .scale = j->info.scale,
+        .scale = info->scale,
         .backend = j->options.backend,
         .threads = j->options.threads,
         .dtype = j->options.dtype};
     if ((code = srp_upscaler_create(&j->upscaler, &upscaler, err)) != SRP_OK) {
         return code;
     }
+    j->router.mode = SP_ROUTE_EXACT;
     j->scorers = j->options.threads ? j->options.threads : cores < 1 ? 1 : (uint32_t)cores;
     j->scorers = j->scorers > MOST_SCORERS ? MOST_SCORERS : j->scorers;
     return start_scorers(j, err);
@@ -539,7 +568,7 @@ struct figures {
 static struct figures summarise(const struct job *j)
 {
     struct figures f;
-    uint64_t samples = j->frames * j->info.out_width * j->info.out_height;
+    uint64_t samples = j->frames * j->pair.info.out_width * j->pair.info.out_height;
     for (int m = 0; m < METHODS; m++) {
         f.psnr_y[m] = sp_metrics_psnr(j->queue.sse_y[m], samples);
         f.psnr_rgb[m] = sp_metrics_psnr(j->queue.sse_rgb[m], 3 * samples);
@@ -566,7 +595,12 @@ static int report(const struct job *j)
 {
     const struct bytes_by_kind *b = &j->bytes;
     struct figures f = summarise(j);
+    const struct srp_package_info *info = &j->pair.info;
     if (j->options.json) {
+        json_t *cells = json_array();
+        for (uint32_t p = 0; p < j->routes.paths; p++) {
+            json_array_append_new(cells, json_integer((json_int_t)j->routes.cells[p]));
+        }
         json_t *bytes =
             json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "video", (json_int_t)b->video, "audio",
                       (json_int_t)b->audio, "parameters", (json_int_t)b->parameters, "routes",
@@ -574,17 +608,28 @@ static int report(const struct job *j)
                       (json_int_t)b->total);
         return sp_tool_print_json(
             SP_BENCH_PROGRAM,
-            json_pack("{s:I,s:I,s:o,s:o,s:o,s:o,s:f,s:s?,s:I,s:I,s:I}", "frames",
-                      (json_int_t)j->frames, "upscaled", (json_int_t)j->upscaled, "psnr_y",
+            json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:s?,s:I,s:I,s:I}", "frames",
+                      (json_int_t)j->frames, "upscaled", (json_int_t)j->upscaled, "routed",
+                      (json_int_t)j->routed, "cells", cells, "macs_share",
+                      j->routed > 0 ? json_real(sp_route_macs_share(&j->routes)) : json_null(),
+                      "psnr_y",
                       by_method(j, f.psnr_y), "psnr_rgb", by_method(j, f.psnr_rgb), "ssim_y",
-                      by_method(j, f.ssim_y), "bytes", bytes, "duration_s", j->info.duration,
+                      by_method(j, f.ssim_y), "bytes", bytes, "duration_s", info->duration,
                       "model", j->model_name[0] ? j->model_name : NULL, "width",
-                      (json_int_t)j->info.out_width, "height", (json_int_t)j->info.out_height,
-                      "scale", (json_int_t)j->info.scale));
+                      (json_int_t)info->out_width, "height", (json_int_t)info->out_height,
+                      "scale", (json_int_t)info->scale));
     }
     printf("%llu frames of %ux%u, scale %u, model %s, %llu upscaled\n\n",
-           (unsigned long long)j->frames, j->info.out_width, j->info.out_height, j->info.scale,
+           (unsigned long long)j->frames, info->out_width, info->out_height, info->scale,
            j->model_name[0] ? j->model_name : "none", (unsigned long long)j->upscaled);
+    if (j->routed > 0) {
+        printf("%llu by routes, cells by path:", (unsigned long long)j->routed);
+        for (uint32_t p = 0; p < j->routes.paths; p++) {
+            printf(" %llu", (unsigned long long)j->routes.cells[p]);
+        }
+        printf(", %.1f%% of the dearest path's multiply-accumulates\n\n",
+               sp_route_macs_share(&j->routes) * 100);
+    }
     printf("           %10s %10s %10s\n", "PSNR Y", "PSNR RGB", "SSIM Y");
     for (int m = 0; m < METHODS; m++) {
         if (m > 0 || j->upscaled > 0) {
@@ -600,7 +645,7 @@ static int report(const struct job *j)
     printf("\n           %10s %10s\n", "bytes", "kbit/s");
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         printf("%-10s %10llu %10.1f\n", row[i].name, (unsigned long long)row[i].bytes,
-               j->info.duration > 0.0 ? 8e-3 * (double)row[i].bytes / j->info.duration : 0.0);
+               info->duration > 0.0 ? 8e-3 * (double)row[i].bytes / info->duration : 0.0);
     }
     return SP_EXIT_OK;
 }
@@ -615,6 +660,7 @@ int sp_bench_package(int argc, char **argv)
     }
     pthread_mutex_init(&j->queue.lock, NULL);
     pthread_cond_init(&j->queue.changed, NULL);
+    j->options.route = SP_ROUTE_EXACT;
     int status = parse(&j->options, argc, argv);
     if (status == SP_EXIT_OK) {
         av_log_set_level(AV_LOG_QUIET); /* errors come back as one line of our own */
@@ -624,13 +670,9 @@ int sp_bench_package(int argc, char **argv)
         }
         if (code != SRP_OK) {
             sp_tool_complain(SP_BENCH_PROGRAM, "package: %s", err.detail);
-            status = j->reference_fault ? SP_EXIT_FAILED : sp_tool_status(code);
+            status = sp_pair_status(&j->pair, code);
         } else {
-            if (sp_reference_damaged(j->reference) > 0) {
-                sp_tool_complain(SP_BENCH_PROGRAM, "package: %s: %llu damaged packets were skipped",
-                                 j->options.reference,
-                                 (unsigned long long)sp_reference_damaged(j->reference));
-            }
+            sp_pair_note_damage(&j->pair, "package");
             status = report(j);
         }
     }

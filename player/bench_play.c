@@ -21,7 +21,8 @@ static int parse(struct play_options *o, int argc, char **argv)
     static const struct option options[] = {
         {"frames", required_argument, NULL, 'n'},  {"threads", required_argument, NULL, 't'},
         {"backend", required_argument, NULL, 'b'}, {"model", required_argument, NULL, 'm'},
-        {"dtype", required_argument, NULL, 'd'},   {"no-sr", no_argument, NULL, 'S'},
+        {"dtype", required_argument, NULL, 'd'},   {"route", required_argument, NULL, 'R'},
+        {"no-sr", no_argument, NULL, 'S'},
         {"no-audio", no_argument, NULL, 'A'},      {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0}};
     struct sp_playback_params *p = &o->playback;
@@ -44,6 +45,10 @@ static int parse(struct play_options *o, int argc, char **argv)
             break;
         case 'd':
             why = srp_dtype_from_name(&p->dtype, optarg) ? "no such dtype:" : NULL;
+            break;
+        case 'R':
+            why = sp_route_from_name(&p->route, optarg) ? NULL
+                                                        : "--route takes budget, exact or off, not";
             break;
         case 'm':
             p->media.model_name = optarg;
@@ -83,10 +88,11 @@ static int report_json(const struct sp_playback_stats *s)
     }
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
-        json_pack("{s:f,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "fps",
+        json_pack("{s:f,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "fps",
                   s->fps, "frames", (json_int_t)s->frames, "upscaled", (json_int_t)s->upscaled,
                   "not_upscaled", (json_int_t)s->not_upscaled, "late", (json_int_t)s->late,
-                  "dropped", (json_int_t)s->dropped, "stage_ms", stages, "peak_rss_bytes",
+                  "dropped", (json_int_t)s->dropped, "stage_ms", stages, "routes",
+                  sp_stats_routes_json(s), "peak_rss_bytes",
                   (json_int_t)s->peak_rss_bytes, "arena_bytes", (json_int_t)s->arena_bytes, "model",
                   s->model, "backend", s->backend, "dtype", s->dtype, "isa", s->isa, "threads",
                   (json_int_t)s->threads, "width", (json_int_t)s->out_width, "height",
@@ -105,6 +111,12 @@ static void report_table(const struct sp_playback_stats *s)
         printf("model %s, %s, %s, %s, %u threads\n", s->model, s->backend, s->dtype, s->isa,
                s->threads);
     }
+    if (s->routed > 0) {
+        char counts[160];
+        sp_stats_routes(&s->route, counts, sizeof counts);
+        printf("routes: %llu frames, %s; %llu frames by the default path\n",
+               (unsigned long long)s->routed, counts, (unsigned long long)s->by_default);
+    }
     printf("\nmilliseconds %10s %10s %10s\n", "p50", "p95", "p99");
     for (int i = 0; i < SP_STAGE_COUNT; i++) {
         const struct sp_stage_times *t = &s->stage[i];
@@ -121,6 +133,7 @@ int sp_bench_play(int argc, char **argv)
     static struct sp_log log = {.program = SP_BENCH_PROGRAM, .level = SP_LOG_WARN};
     struct play_options o = {.playback = {.media = {.cache_dir = "", .exact_bytes = true},
                                           .untimed = true,
+                                          .route = SP_ROUTE_EXACT,
                                           .log = &log}};
     struct srp_error err = {.code = SRP_OK};
     struct sp_playback_stats *stats = calloc(1, sizeof *stats);
@@ -155,6 +168,15 @@ int sp_bench_play(int argc, char **argv)
                          (unsigned long long)stats->not_upscaled_by[SP_NO_SR_NOT_VERIFIED],
                          sp_no_sr_text(SP_NO_SR_NOT_VERIFIED));
         status = SP_EXIT_VERIFY;
+    }
+    for (int i = SP_NO_ROUTES_NONE; i < SP_NO_ROUTES_COUNT && status != SP_EXIT_FAILED; i++) {
+        const bool refused = i == SP_NO_ROUTES_NOT_VERIFIED || i == SP_NO_ROUTES_MISMATCH;
+        if (refused && stats->by_default_by[i] > 0) {
+            sp_tool_complain(SP_BENCH_PROGRAM, "play: %llu frames by the default path: %s",
+                             (unsigned long long)stats->by_default_by[i],
+                             sp_no_routes_text((enum sp_no_routes)i));
+            status = SP_EXIT_VERIFY;
+        }
     }
     free(stats);
     return status;

@@ -25,6 +25,7 @@ static int misuse(const char *option, const char *value, const char *wanted)
 struct options {
     const char *graph;
     struct srp_plan_params params;
+    uint32_t path; /* SRP_MAX_PATHS: the default one */
     enum srp_plan_format format;
 };
 
@@ -50,6 +51,11 @@ static int read_options(struct options *o, int argc, char **argv)
             if (srp_dtype_from_name(&o->params.dtype, value) != SRP_OK) {
                 return misuse(option, value, "wants f32, int8 or bf16");
             }
+        } else if (strcmp(option, "--path") == 0) {
+            if (!sp_tool_uint(value, 0, SRP_MAX_PATHS - 1, &number)) {
+                return misuse(option, value, "wants the number of a path");
+            }
+            o->path = (uint32_t)number;
         } else if (strcmp(option, "--threads") == 0) {
             if (!sp_tool_uint(value, 1, SRP_MAX_THREADS, &number)) {
                 return misuse(option, value, "wants a number of threads");
@@ -63,9 +69,25 @@ static int read_options(struct options *o, int argc, char **argv)
                                                    : misuse("--graph", "", "wants a file");
 }
 
+/* The model becomes that of one path. */
+static enum srp_err choose_path(struct options *o, struct srp_error *err)
+{
+    struct srp_model_info info;
+    srp_model_get_info(o->params.model, &info);
+    const uint32_t index = o->path == SRP_MAX_PATHS ? info.default_path : o->path;
+    struct srp_model *path = srp_model_path(o->params.model, index);
+    if (!path) {
+        return sp_fail(err, SRP_ERR_USAGE, "--path %u: model %s has paths 0 to %u", index,
+                       info.name, info.path_count - 1);
+    }
+    srp_model_unref(&o->params.model);
+    o->params.model = path;
+    return SRP_OK;
+}
+
 int sp_info_plan(int argc, char **argv)
 {
-    struct options o = {0};
+    struct options o = {.path = SRP_MAX_PATHS};
     struct srp_error err = {.code = SRP_OK};
     struct sp_bytes file = {0};
     char *text = NULL;
@@ -79,6 +101,9 @@ int sp_info_plan(int argc, char **argv)
         code = srp_model_create_random(&o.params.model, &blob, 1, &err);
     }
     sp_bytes_free(&file);
+    if (code == SRP_OK) {
+        code = choose_path(&o, &err);
+    }
     if (code == SRP_OK) {
         code = srp_plan_describe(&text, &o.params, o.format, &err);
     }

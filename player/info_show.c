@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "info.h"
+#include "info_route.h"
 #include "tool.h"
 #include "tool_package.h"
 #include "url.h"
@@ -36,23 +37,40 @@ static json_t *object_json(const struct srp_object *o)
     return json_pack("{s:s,s:I,s:s}", "uri", o->uri, "size", (json_int_t)o->size, "sha256", hash);
 }
 
-static json_t *package_json(const struct srp_package *p, const struct srp_package_info *i)
+static json_t *model_json(struct sp_tool_package *tool, uint32_t index)
 {
+    const struct srp_package_model *m = srp_package_get_model(tool->package, index);
+    struct srp_model *model = sp_info_package_graph(tool, index);
+    struct srp_model_info info = {.name = NULL};
+    if (model) {
+        srp_model_get_info(model, &info);
+    }
+    json_t *object =
+        json_pack("{s:s,s:o,s:o,s:o,s:o}", "name", m->name, "graph", object_json(&m->graph),
+                  "parameters", object_json(&m->parameters), "path_macs",
+                  model ? sp_info_paths_json(model) : json_null(), "default_path",
+                  model ? json_integer(info.default_path) : json_null());
+    srp_model_unref(&model);
+    return object;
+}
+
+static json_t *package_json(struct sp_tool_package *tool, const struct srp_package_info *i)
+{
+    const struct srp_package *p = tool->package;
     json_t *models = json_array(), *chunks = json_array();
     for (uint32_t k = 0; k < i->model_count; k++) {
-        const struct srp_package_model *m = srp_package_get_model(p, k);
-        json_array_append_new(models, json_pack("{s:s,s:o,s:o}", "name", m->name, "graph",
-                                                object_json(&m->graph), "parameters",
-                                                object_json(&m->parameters)));
+        json_array_append_new(models, model_json(tool, k));
     }
     for (uint32_t k = 0; k < i->chunk_count; k++) {
         const struct srp_chunk *c = srp_package_chunk(p, k);
         json_array_append_new(
-            chunks, json_pack("{s:o,s:f,s:f,s:I,s:o}", "segment", object_json(&c->segment.object),
-                              "start", (double)c->segment.start / i->video.timescale, "duration",
+            chunks, json_pack("{s:o,s:f,s:f,s:I,s:o,s:o}", "segment",
+                              object_json(&c->segment.object), "start",
+                              (double)c->segment.start / i->video.timescale, "duration",
                               (double)c->segment.duration / i->video.timescale, "frames",
                               (json_int_t)c->frames, "model",
-                              c->model < 0 ? json_null() : json_integer(c->model)));
+                              c->model < 0 ? json_null() : json_integer(c->model), "routes",
+                              sp_info_chunk_routes(tool, k)));
     }
     return json_pack(
         "{s:s,s:s,s:s,s:I,s:[I,I],s:[I,I],s:[I,I],s:I,s:f,s:f,s:s,s:s,s:s,s:s,s:o,s:o,s:o}", "kind",
@@ -67,8 +85,9 @@ static json_t *package_json(const struct srp_package *p, const struct srp_packag
         chunks);
 }
 
-static void package_table(const struct srp_package *p, const struct srp_package_info *i)
+static void package_table(struct sp_tool_package *tool, const struct srp_package_info *i)
 {
+    const struct srp_package *p = tool->package;
     uint64_t video = i->video.init.size, audio = i->has_audio ? i->audio.init.size : 0;
     char text[32];
     for (uint32_t k = 0; k < i->chunk_count; k++) {
@@ -106,18 +125,36 @@ static void package_table(const struct srp_package *p, const struct srp_package_
         printf("model %-5u %s, %s, used by %u chunks\n", k, m->name,
                sp_tool_bytes(text, sizeof text, (double)(m->graph.size + m->parameters.size)),
                used);
+        struct srp_model *model = sp_info_package_graph(tool, k);
+        if (model) {
+            char paths[256];
+            sp_info_paths_text(model, paths, sizeof paths);
+            if (paths[0]) {
+                printf("paths %-5u MAC per pixel of each: %s\n", k, paths);
+            }
+        }
+        srp_model_unref(&model);
     }
+    sp_info_print_routes(tool);
 }
 
-static int show_package(const struct srp_package *p, bool json)
+static int show_package(const char *what, bool json)
 {
+    struct srp_error err = {.code = SRP_OK};
+    struct sp_tool_package tool;
     struct srp_package_info info;
-    srp_package_get_info(p, &info);
-    if (json) {
-        return sp_tool_print_json(SP_INFO_PROGRAM, package_json(p, &info));
+    int status = SP_EXIT_OK;
+    if (sp_tool_package_open(&tool, what, &err) != SRP_OK) {
+        return complain(&err);
     }
-    package_table(p, &info);
-    return SP_EXIT_OK;
+    srp_package_get_info(tool.package, &info);
+    if (json) {
+        status = sp_tool_print_json(SP_INFO_PROGRAM, package_json(&tool, &info));
+    } else {
+        package_table(&tool, &info);
+    }
+    sp_tool_package_close(&tool);
+    return status;
 }
 
 /* ---- graphs -------------------------------------------------------------------------------------
@@ -130,7 +167,7 @@ static const char *text_of(const json_t *node, const char *key)
 }
 
 /* The graph has been validated: only what is optional can be missing. */
-static void graph_table(const json_t *root, const struct srp_model_info *info)
+static void graph_table(const json_t *root, const struct srp_model_info *info, const char *paths)
 {
     size_t i = 0, k = 0;
     json_t *node = NULL, *input = NULL;
@@ -140,6 +177,9 @@ static void graph_table(const json_t *root, const struct srp_model_info *info)
     printf("size        %llu parameters, %llu MAC per pixel, sees %u pixels around\n",
            (unsigned long long)info->parameter_count, (unsigned long long)info->macs_per_pixel,
            info->halo);
+    if (paths[0]) {
+        printf("paths       MAC per pixel of each: %s\n", paths);
+    }
     json_array_foreach(json_object_get(root, "nodes"), i, node)
     {
         const json_t *kernel = json_object_get(node, "kernel");
@@ -172,14 +212,18 @@ static int show_graph(const struct srp_blob *blob, const json_t *root, bool json
     if (json) {
         status = sp_tool_print_json(
             SP_INFO_PROGRAM,
-            json_pack("{s:s,s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "kind", "graph", "name", info.name,
+            json_pack("{s:s,s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "kind", "graph", "name",
+                      info.name,
                       "scale", (json_int_t)info.scale, "colour", text_of(root, "colour"),
                       "channels", (json_int_t)info.channels, "parameter_count",
                       (json_int_t)info.parameter_count, "macs_per_pixel",
                       (json_int_t)info.macs_per_pixel, "halo", (json_int_t)info.halo, "node_count",
-                      (json_int_t)info.node_count));
+                      (json_int_t)info.node_count, "path_macs", sp_info_paths_json(model),
+                      "default_path", (json_int_t)info.default_path));
     } else {
-        graph_table(root, &info);
+        char paths[256];
+        sp_info_paths_text(model, paths, sizeof paths);
+        graph_table(root, &info, paths);
     }
     srp_model_unref(&model);
     return status;
@@ -397,10 +441,9 @@ static enum srp_err decompress(struct sp_bytes *file, const char *shown, struct 
 /* ---- the command --------------------------------------------------------------------------------
  */
 
-static int show_json(const struct sp_bytes *file, const char *shown, bool json)
+static int show_json(const char *what, const struct sp_bytes *file, const char *shown, bool json)
 {
     json_error_t error;
-    struct srp_error err = {.code = SRP_OK};
     struct srp_blob blob = {file->data, file->size, shown};
     int status = SP_EXIT_OK;
     json_t *root =
@@ -410,13 +453,7 @@ static int show_json(const struct sp_bytes *file, const char *shown, bool json)
     if (root && strcmp(text_of(root, "format"), "srp-graph") == 0) {
         status = show_graph(&blob, root, json);
     } else { /* also what is not JSON: the manifest's reader says why */
-        struct srp_package *package = NULL;
-        if (srp_package_create(&package, &blob, &err) != SRP_OK) {
-            status = complain(&err);
-        } else {
-            status = show_package(package, json);
-        }
-        srp_package_destroy(&package);
+        status = show_package(what, json);
     }
     json_decref(root);
     return status;
@@ -445,15 +482,8 @@ int sp_info_show(const char *what, bool json)
         return complain(&err);
     }
     if (sp_url_is_remote(location)) {
-        struct sp_tool_package package;
-        if (sp_tool_package_open(&package, what, &err) != SRP_OK) {
-            status = complain(&err);
-        } else {
-            status = show_package(package.package, json);
-            sp_tool_package_close(&package);
-        }
         free(location);
-        return status;
+        return show_package(what, json);
     }
     sp_url_show(shown, sizeof shown, location);
     enum srp_err code = sp_bytes_read_file(&file, location, SRP_MAX_OBJECT_BYTES, &err);
@@ -462,9 +492,11 @@ int sp_info_show(const char *what, bool json)
     }
     if (code != SRP_OK) {
         status = complain(&err);
+    } else if (file.size >= 4 && memcmp(file.data, "SRTE", 4) == 0) {
+        status = sp_info_show_routes(&file, shown, json);
     } else {
-        status =
-            is_text(&file) ? show_json(&file, shown, json) : show_parameters(&file, shown, json);
+        status = is_text(&file) ? show_json(what, &file, shown, json)
+                                : show_parameters(&file, shown, json);
     }
     sp_bytes_free(&file);
     free(location);

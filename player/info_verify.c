@@ -6,6 +6,7 @@
 #include <libavformat/avformat.h>
 #include <libavutil/log.h>
 #include <srp/limits.h>
+#include <srp/routes.h>
 
 #include "info.h"
 #include "tool.h"
@@ -17,6 +18,7 @@ struct verdict {
     json_t *faults; /* NULL without --json */
     bool json;
     uint64_t count, objects, bytes, frames;
+    uint32_t path_count[SRP_MAX_MODELS]; /* of each model; 0: it cannot be loaded */
     bool failed; /* something could not be looked at: network, memory */
 };
 
@@ -232,11 +234,45 @@ static void check_models(struct verdict *v)
                 srp_package_load_model(v->package->package, i, &g, &p, &model, &err);
             if (code != SRP_OK) {
                 report(v, m->graph.uri, code, err.detail);
+            } else {
+                struct srp_model_info info;
+                srp_model_get_info(model, &info);
+                v->path_count[i] = info.path_count;
             }
         }
         srp_model_unref(&model);
         sp_bytes_free(&graph);
         sp_bytes_free(&parameters);
+    }
+}
+
+/* After the models: routes have to choose between the paths of theirs. */
+static void check_routes(struct verdict *v)
+{
+    for (uint32_t i = 0; i < v->info.chunk_count; i++) {
+        const struct srp_chunk *chunk = srp_package_chunk(v->package->package, i);
+        struct sp_bytes bytes = {0};
+        struct srp_routes *routes = NULL;
+        struct srp_error err = {.code = SRP_OK};
+        if (!chunk->has_routes || !get(v, &chunk->routes, SRP_MAX_OBJECT_BYTES, &bytes)) {
+            continue;
+        }
+        struct srp_blob blob = {bytes.data, bytes.size, chunk->routes.uri};
+        enum srp_err code = srp_package_load_routes(v->package->package, i, &blob, &routes, &err);
+        uint32_t paths = v->path_count[chunk->model];
+        if (code == SRP_OK) {
+            struct srp_routes_info info;
+            srp_routes_get_info(routes, &info);
+            if (paths != 0 && info.paths != paths) {
+                code = sp_fail(&err, SRP_ERR_FORMAT, "%s: routes of %u paths, the model has %u",
+                               chunk->routes.uri, info.paths, paths);
+            }
+        }
+        if (code != SRP_OK) {
+            report(v, chunk->routes.uri, code, err.detail);
+        }
+        srp_routes_unref(&routes);
+        sp_bytes_free(&bytes);
     }
 }
 
@@ -253,6 +289,7 @@ int sp_info_verify(const char *manifest, bool json)
     } else {
         srp_package_get_info(package.package, &v.info);
         check_models(&v);
+        check_routes(&v);
         check_video(&v);
         check_audio(&v);
         sp_tool_package_close(&package);

@@ -36,6 +36,27 @@ const char *sp_no_sr_text(enum sp_no_sr reason)
     return "unknown";
 }
 
+const char *sp_no_routes_text(enum sp_no_routes reason)
+{
+    switch (reason) {
+    case SP_ROUTES_READY:
+        return "in use";
+    case SP_NO_ROUTES_NONE:
+        return "no routes for this chunk";
+    case SP_NO_ROUTES_NOT_VERIFIED:
+        return "routes failed verification";
+    case SP_NO_ROUTES_NOT_ARRIVED:
+        return "routes have not arrived";
+    case SP_NO_ROUTES_MISMATCH:
+        return "routes are for a model of other paths";
+    case SP_NO_ROUTES_FRAME:
+        return "routes do not know this frame";
+    case SP_NO_ROUTES_USER:
+        return "switched off";
+    }
+    return "unknown";
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 enum srp_err sp_media_need_net(struct sp_media *m, struct srp_error *err)
@@ -403,11 +424,13 @@ void sp_media_get_stats(struct sp_media *m, struct sp_media_stats *stats)
         .bytes_video = atomic_load(&c->bytes_video),
         .bytes_audio = atomic_load(&c->bytes_audio),
         .bytes_parameters = atomic_load(&c->bytes_parameters),
+        .bytes_routes = atomic_load(&c->bytes_routes),
         .cache_hits = atomic_load(&c->cache_hits),
         .cache_misses = atomic_load(&c->cache_misses),
         .retries = atomic_load(&c->retries),
         .hash_failures = atomic_load(&c->hash_failures),
         .damaged_chunks = atomic_load(&c->damaged_chunks),
+        .missed_routes = atomic_load(&c->missed_routes),
         .buffered_seconds = m->ops->buffered(m->kind),
         .last_http_status = atomic_load(&c->last_http_status),
     };

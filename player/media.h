@@ -14,7 +14,7 @@
 #include <stdbool.h>
 
 #include <libavutil/frame.h>
-#include <srp/package.h>
+#include <srp/routes.h>
 
 #include "log.h"
 #include "net.h"
@@ -27,6 +27,7 @@ struct sp_media_params {
     const char *models_dir; /* where general models lie; NULL: the installed one, then models/ */
     const char *model_name; /* --model: a general model instead of the package's; NULL: choose */
     bool no_model;          /* never load a model (measuring the base upscaler) */
+    bool no_routes;         /* never load routes */
     uint32_t plain_scale;   /* scale for a medium without a package: 1..4, 0 = 2 */
     bool exact_bytes;       /* bench: wait for the network rather than play a chunk without SR */
     uint32_t decode_threads;
@@ -60,6 +61,18 @@ enum sp_no_sr {
 };
 const char *sp_no_sr_text(enum sp_no_sr reason);
 
+/* Why a frame that has a model comes without routes: it is played by the model's default path. */
+enum sp_no_routes {
+    SP_ROUTES_READY = 0,
+    SP_NO_ROUTES_NONE,         /* the chunk has none, or the model is not the package's */
+    SP_NO_ROUTES_NOT_VERIFIED, /* hash, size or validation failed */
+    SP_NO_ROUTES_NOT_ARRIVED,  /* not here in time */
+    SP_NO_ROUTES_MISMATCH,     /* they choose between other paths than the model has */
+    SP_NO_ROUTES_FRAME,        /* the frame is none of the chunk's */
+    SP_NO_ROUTES_USER,         /* switched off */
+};
+const char *sp_no_routes_text(enum sp_no_routes reason);
+
 struct sp_frame_meta {
     double pts;              /* seconds from the beginning of the medium */
     double duration;         /* nominal seconds */
@@ -67,6 +80,9 @@ struct sp_frame_meta {
     uint32_t chunk;          /* 0 for plain media */
     struct srp_model *model; /* borrowed until the next call; NULL: see no_sr */
     enum sp_no_sr no_sr;
+    struct srp_routes *routes; /* borrowed as the model is; NULL: see no_routes */
+    uint32_t routes_frame;     /* the frame's place in its chunk, also after a lost frame or seek */
+    enum sp_no_routes no_routes;
     bool key;
 };
 
@@ -92,8 +108,9 @@ enum srp_err sp_media_seek(struct sp_media *m, double seconds, bool exact, struc
 void sp_media_interrupt(struct sp_media *m);
 
 struct sp_media_stats {
-    uint64_t bytes_received, bytes_video, bytes_audio, bytes_parameters;
+    uint64_t bytes_received, bytes_video, bytes_audio, bytes_parameters, bytes_routes;
     uint64_t cache_hits, cache_misses, retries, hash_failures, damaged_chunks;
+    uint64_t missed_routes; /* chunks of which frames were made without the routes named */
     double buffered_seconds;
     long last_http_status;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A package: tracks of independently decodable segments, and one model per chunk.
- * Three lanes load ahead of the readers: video segments, audio segments, models. A segment
- * that arrived is verified and is decoded from memory: "init + segment" is a whole small file
+ * Lanes load ahead of the readers: video segments, audio segments, models, routes. A segment that
+ * arrived is verified and is decoded from memory: "init + segment" is a whole small file
  * to FFmpeg. A segment that cannot be had is skipped, and the next one starts afresh. */
 #include "media_internal.h"
 
@@ -16,7 +16,7 @@
 #include "url.h"
 
 /* So many segments in a row that cannot be fetched mean that the network is gone. */
-enum { NETWORK_FAILURES = 2, MODELS_KEPT = 4 };
+enum { NETWORK_FAILURES = 2, MODELS_KEPT = 4, ROUTES_KEPT = 2 };
 
 /* Audio decoded before a seek target, so that overlapping codecs are in step, seconds. */
 static const double audio_preroll = 0.1;
@@ -45,6 +45,7 @@ struct track {
     AVPacket *packet;
     double offset;       /* added to stream seconds */
     bool offset_known;
+    double first_raw;    /* stream seconds of the first packet of this segment; NAN: none yet */
     double skip_until;   /* frames that end before are not handed out */
     double last_pts;     /* of the last frame, decoded or handed out; NAN: none */
     uint32_t frames;     /* decoded in this segment */
@@ -59,12 +60,14 @@ struct package {
     struct sp_store store;
     char *location;
     struct track video, audio;
-    struct sp_lane *models;
+    struct sp_lane *models, *routes;
     struct sp_converter *converter;
     bool patient;     /* the next chunk may wait for its model: nothing is playing yet */
     uint64_t index;   /* running frame number */
     enum sp_no_sr said; /* the last reason that was logged */
     uint32_t said_chunk;
+    enum sp_no_routes said_routes; /* of chunk routes_chunk; READY: nothing yet */
+    uint32_t routes_chunk;
     double position;  /* guarded by the gate: pts of the last video frame handed out */
     uint32_t chunk;   /* guarded by the gate */
 };
@@ -165,6 +168,38 @@ static enum srp_err load_model(void *user, uint32_t key, const bool *cancel, voi
     return code;
 }
 
+static void drop_routes(void *user, void *value)
+{
+    struct srp_routes *routes = value;
+
+    (void)user;
+    srp_routes_unref(&routes);
+}
+
+/* Routes are named by their chunk. */
+static enum srp_err load_routes(void *user, uint32_t key, const bool *cancel, void **value,
+                                struct srp_error *err)
+{
+    struct package *p = user;
+    const struct srp_chunk *chunk = srp_package_chunk(p->manifest, key);
+    struct sp_bytes bytes = {0};
+    struct srp_routes *routes = NULL;
+
+    if (chunk == NULL || !chunk->has_routes) {
+        return sp_fail(err, SRP_ERR_USAGE, "no such routes");
+    }
+    enum srp_err code =
+        sp_store_get(&p->store, &chunk->routes, SRP_MAX_OBJECT_BYTES, cancel, &bytes, err);
+    if (code == SRP_OK) {
+        struct srp_blob blob = {bytes.data, bytes.size, chunk->routes.uri};
+        atomic_fetch_add(&p->media->counters.bytes_routes, bytes.size);
+        code = srp_package_load_routes(p->manifest, key, &blob, &routes, err);
+    }
+    sp_bytes_free(&bytes);
+    *value = routes;
+    return code;
+}
+
 /* ---- one segment ---------------------------------------------------------------------------- */
 
 static void close_segment(struct track *t)
@@ -250,6 +285,7 @@ static int open_segment(struct track *t, struct srp_error *err)
         }
         t->open = true;
         t->draining = t->offset_known = false;
+        t->first_raw = NAN;
         t->frames = 0;
         t->damaged = 0;
         return 1;
@@ -279,6 +315,10 @@ static int next_packet(void *user, AVPacket *packet)
         /* The end of the segment, but not of an audio track: its decoder goes on with the next
          * one. */
         return t->is_video || t->index + 1 >= t->info.segment_count ? 0 : SRP_ERR_NOT_FOUND;
+    }
+    if (isnan(t->first_raw) && packet->pts != AV_NOPTS_VALUE &&
+        !(packet->flags & AV_PKT_FLAG_DISCARD)) {
+        t->first_raw = (double)packet->pts * av_q2d(t->fmt->streams[0]->time_base);
     }
     if (!t->is_video && t->contiguous && t->frames == 0) {
         /* Every init says "drop the encoder's priming", but only the first segment has it. */
@@ -310,10 +350,12 @@ static double frame_pts(struct track *t, const AVFrame *frame, double nominal)
                                    : start;
 
     if (!t->offset_known) {
-        /* Video: the first picture of a chunk is shown when the chunk begins. Audio keeps its
-         * own times, which are finer than the manifest, unless they are plainly on another
-         * zero. */
-        t->offset = t->is_video || fabs(raw - start) > 0.5 ? start - raw : 0;
+        /* Video: the first picture of a chunk is shown when the chunk begins, whether it could be
+         * decoded or not. Audio keeps its own times, which are finer than the manifest, unless they
+         * are plainly on another zero. */
+        bool lost = t->is_video && t->first_raw < raw && t->first_raw > raw - length;
+        double first = lost ? t->first_raw : raw;
+        t->offset = t->is_video || fabs(raw - start) > 0.5 ? start - first : 0;
         t->offset_known = true;
     }
     double pts = raw + t->offset;
@@ -390,17 +432,31 @@ static bool failed_verification(enum srp_err code)
            (code <= SRP_ERR_PARSE && code > SRP_ERR_DECODE);
 }
 
-/* The model of this chunk and of no other, or the reason why there is none. */
+/* What one lane has to have ready: `now` of this chunk, `next` of the following one; -1:
+ * nothing. */
+static void want(struct sp_lane *lane, int64_t now, int64_t next)
+{
+    uint32_t wants[2];
+    size_t count = 0;
+
+    if (now >= 0) {
+        wants[count++] = (uint32_t)now;
+    }
+    if (next >= 0) {
+        wants[count++] = (uint32_t)next;
+    }
+    sp_lane_want(lane, wants, count, true);
+}
+
+/* The model of this chunk and of no other, or the reason why there is none. deadline: as
+ * sp_lane_wait. */
 static enum sp_no_sr find_model(struct package *p, uint32_t index, bool first_of_chunk,
-                                struct srp_model **model)
+                                int64_t deadline, struct srp_model **model)
 {
     const struct sp_media_params *params = &p->media->params;
     const struct srp_chunk *chunk = srp_package_chunk(p->manifest, index);
     const struct srp_chunk *next = srp_package_chunk(p->manifest, index + 1);
     struct srp_error why = {0};
-    int64_t deadline = 0;
-    uint32_t wants[2];
-    size_t count = 0;
     void *value = NULL;
 
     *model = NULL;
@@ -412,17 +468,7 @@ static enum sp_no_sr find_model(struct package *p, uint32_t index, bool first_of
         return SP_SR_READY;
     }
     if (first_of_chunk) {
-        if (chunk->model >= 0) {
-            wants[count++] = (uint32_t)chunk->model;
-        }
-        if (next != NULL && next->model >= 0) {
-            wants[count++] = (uint32_t)next->model;
-        }
-        sp_lane_want(p->models, wants, count, true);
-        deadline = params->exact_bytes ? INT64_MAX
-                   : p->patient        ? sp_now_ms() + params->start_wait_ms
-                                       : 0;
-        p->patient = false;
+        want(p->models, chunk->model, next != NULL ? next->model : -1);
     }
     if (chunk->model < 0) {
         return SP_NO_SR_NO_MODEL;
@@ -440,6 +486,81 @@ static enum sp_no_sr find_model(struct package *p, uint32_t index, bool first_of
         p->said_chunk = index;
     }
     return reason;
+}
+
+/* The frame's place in its chunk. Its time says so, whatever was decoded before it: nothing else
+ * holds after a lost frame or a seek. */
+static uint32_t place_in_chunk(const struct package *p, uint32_t index, double pts)
+{
+    const struct srp_segment *segment = &srp_package_chunk(p->manifest, index)->segment;
+    double frames = (pts - ticks(&p->video, segment->start)) * (double)p->info.frame_rate_num /
+                    (double)p->info.frame_rate_den;
+
+    return frames > -0.5 && frames < UINT32_MAX - 1.0 ? (uint32_t)(frames + 0.5) : UINT32_MAX;
+}
+
+/* The routes of this frame, or the reason why there are none. The model is meta's. */
+static enum sp_no_routes find_routes(struct package *p, uint32_t index, bool first_of_chunk,
+                                     int64_t deadline, struct sp_frame_meta *meta,
+                                     struct srp_error *why)
+{
+    const struct sp_media_params *params = &p->media->params;
+    const struct srp_chunk *chunk = srp_package_chunk(p->manifest, index);
+    const struct srp_chunk *next = srp_package_chunk(p->manifest, index + 1);
+    struct srp_model_info model;
+    struct srp_routes_info info;
+    void *value = NULL;
+
+    if (params->no_model || params->no_routes || p->media->general != NULL) {
+        return params->no_routes ? SP_NO_ROUTES_USER : SP_NO_ROUTES_NONE;
+    }
+    if (first_of_chunk) {
+        want(p->routes, chunk->has_routes ? (int64_t)index : -1,
+             next != NULL && next->has_routes ? (int64_t)index + 1 : -1);
+    }
+    if (!chunk->has_routes || meta->model == NULL) {
+        return SP_NO_ROUTES_NONE;
+    }
+    if (sp_lane_wait(p->routes, index, deadline, &value, why) != SP_LANE_READY) {
+        return failed_verification(why->code) ? SP_NO_ROUTES_NOT_VERIFIED
+                                              : SP_NO_ROUTES_NOT_ARRIVED;
+    }
+    srp_routes_get_info(value, &info);
+    srp_model_get_info(meta->model, &model);
+    meta->routes_frame = place_in_chunk(p, index, meta->pts);
+    if (info.paths != model.path_count) {
+        sp_fail(why, SRP_ERR_FORMAT, "%s: %u paths, model %s has %u", chunk->routes.uri,
+                info.paths, model.name, model.path_count);
+        return SP_NO_ROUTES_MISMATCH;
+    }
+    if (meta->routes_frame >= info.frames) {
+        return SP_NO_ROUTES_FRAME;
+    }
+    meta->routes = value;
+    return SP_ROUTES_READY;
+}
+
+/* Says once for a chunk and reason why its frames are made by the default path, and counts the
+ * chunk. */
+static void note_routes(struct package *p, uint32_t index, enum sp_no_routes reason,
+                        const struct srp_error *why)
+{
+    bool missed = reason != SP_ROUTES_READY && reason != SP_NO_ROUTES_NONE &&
+                  reason != SP_NO_ROUTES_USER;
+
+    if (p->routes_chunk != index) {
+        p->routes_chunk = index;
+        p->said_routes = SP_ROUTES_READY;
+    }
+    if (!missed || p->said_routes == reason) {
+        return;
+    }
+    if (p->said_routes == SP_ROUTES_READY) {
+        atomic_fetch_add(&p->media->counters.missed_routes, 1);
+    }
+    p->said_routes = reason;
+    sp_log(p->media->params.log, SP_LOG_WARN, "chunk %u by the model's default path: %s%s%s", index,
+           sp_no_routes_text(reason), why->code != SRP_OK ? ": " : "", why->detail);
 }
 
 /* What the stream does not say, the manifest does. */
@@ -467,6 +588,8 @@ static int package_read_video(void *kind, AVFrame *frame, struct sp_frame_meta *
     struct package *p = kind;
     struct track *t = &p->video;
     double nominal = (double)p->info.frame_rate_den / (double)p->info.frame_rate_num, pts = 0;
+    struct srp_error why = {0};
+    int64_t deadline = 0;
     enum srp_err code;
     int r;
 
@@ -491,12 +614,23 @@ static int package_read_video(void *kind, AVFrame *frame, struct sp_frame_meta *
     meta->index = p->index++;
     meta->chunk = t->index;
     meta->key = frame->key_frame != 0;
-    meta->no_sr = find_model(p, t->index, !t->played || p->chunk != t->index, &meta->model);
+    bool first = !t->played || p->chunk != t->index;
+    if (first) {
+        deadline = p->media->params.exact_bytes ? INT64_MAX
+                   : p->patient                 ? sp_now_ms() + p->media->params.start_wait_ms
+                                                : 0;
+        p->patient = false;
+    }
+    meta->no_sr = find_model(p, t->index, first, deadline, &meta->model);
+    meta->no_routes = find_routes(p, t->index, first, deadline, meta, &why);
     if ((uint32_t)frame->width != p->info.lr_width ||
         (uint32_t)frame->height != p->info.lr_height) {
         meta->no_sr = SP_NO_SR_SIZE;
         meta->model = NULL;
+        meta->routes = NULL;
+        meta->no_routes = SP_NO_ROUTES_NONE;
     }
+    note_routes(p, t->index, meta->no_routes, &why);
     t->played = true;
     sp_gate_lock(&p->media->gate);
     p->position = pts;
@@ -623,6 +757,7 @@ static void package_close(void *kind)
     struct package *p = kind;
 
     sp_lane_destroy(&p->models);
+    sp_lane_destroy(&p->routes);
     close_track(&p->video);
     close_track(&p->audio);
     sp_converter_destroy(&p->converter);
@@ -673,6 +808,8 @@ enum srp_err sp_package_media_open(struct sp_media *m, const struct sp_bytes *ma
     struct srp_blob blob = {manifest->data, manifest->size, NULL};
     struct sp_lane_params lane = {
         .name = "srp-models", .keep = MODELS_KEPT, .load = load_model, .drop = drop_model};
+    struct sp_lane_params routes = {
+        .name = "srp-routes", .keep = ROUTES_KEPT, .load = load_routes, .drop = drop_routes};
     const struct srp_chunk *first;
     char shown[300];
     enum srp_err code;
@@ -701,9 +838,10 @@ enum srp_err sp_package_media_open(struct sp_media *m, const struct sp_bytes *ma
         code = sp_fail(err, SRP_ERR_NOMEM, "out of memory");
         goto fail;
     }
-    lane.gate = &m->gate;
-    lane.user = p;
+    lane.gate = routes.gate = &m->gate;
+    lane.user = routes.user = p;
     if ((code = sp_lane_create(&p->models, &lane, err)) != SRP_OK ||
+        (code = sp_lane_create(&p->routes, &routes, err)) != SRP_OK ||
         (code = open_track(&p->video, p, true, err)) != SRP_OK ||
         (p->info.has_audio && (code = open_track(&p->audio, p, false, err)) != SRP_OK)) {
         goto fail;
@@ -712,6 +850,8 @@ enum srp_err sp_package_media_open(struct sp_media *m, const struct sp_bytes *ma
     if (first->model >= 0 && !m->params.no_model && m->params.model_name == NULL) {
         uint32_t key = (uint32_t)first->model;
         sp_lane_want(p->models, &key, 1, false);
+        key = 0;
+        sp_lane_want(p->routes, &key, first->has_routes && !m->params.no_routes ? 1 : 0, false);
     }
     m->ops = &package_ops;
     m->kind = p;

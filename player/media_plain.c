@@ -385,6 +385,7 @@ static int plain_read_video(void *kind, AVFrame *frame, struct sp_frame_meta *me
         return code;
     }
     memset(meta, 0, sizeof(*meta));
+    meta->no_routes = SP_NO_ROUTES_NONE;
     meta->pts = pts;
     meta->duration = p->nominal;
     meta->index = p->index++;

@@ -21,8 +21,8 @@
 
 enum id {
     ID_NO_DISPLAY = 256, ID_FRAMES, ID_START, ID_LENGTH, ID_DUMP, ID_STATS, ID_SCREENSHOT_DIR,
-    ID_SR, ID_COMPARE, ID_BACKEND, ID_DTYPE, ID_THREADS, ID_MODEL, ID_MODELS_DIR, ID_SCALE, ID_FS,
-    ID_GEOMETRY,
+    ID_SR, ID_ROUTE, ID_COMPARE, ID_BACKEND, ID_DTYPE, ID_THREADS, ID_MODEL, ID_MODELS_DIR,
+    ID_SCALE, ID_FS, ID_GEOMETRY,
     ID_NO_AUDIO, ID_VOLUME, ID_PAUSE, ID_LOOP, ID_MUTE, ID_UNTIMED, ID_CACHE_DIR, ID_NO_CACHE,
     ID_LOG_FILE, ID_VERBOSE = 'v', ID_QUIET = 'q', ID_HELP = 'h', ID_VERSION = 'V',
 };
@@ -37,6 +37,8 @@ struct entry {
 static const struct entry table[] = {
     {"sr", ID_SR, "auto|on|off",
      "super-resolution; on: rather drop frames than show bicubic (auto)"},
+    {"route", ID_ROUTE, "budget|exact|off",
+     "paths of a dynamic model: as time allows, the packer's choice, the default (budget)"},
     {"compare", ID_COMPARE, "off|split|side", "bicubic left, SR right (off)"},
     {"model", ID_MODEL, "NAME", "a general model instead of the package's, for example edge16-x2"},
     {"models-dir", ID_MODELS_DIR, "DIR", "where general models lie"},
@@ -180,6 +182,7 @@ static bool apply_value(struct sp_options *o, int id, const char *value)
         ok = parse_choice(value, sr, &choice);
         p->sr = (enum sp_sr_mode)choice;
         return ok;
+    case ID_ROUTE: return sp_route_from_name(&p->route, value);
     case ID_COMPARE:
         ok = parse_choice(value, compare, &choice);
         p->compare = (enum sp_compare)choice;

@@ -10,8 +10,9 @@
 #include "output.h"
 
 /* Eight finished pictures are slack for a hiccup of a quarter of a second; one more is on the
- * screen, one in the making, one about to be shown. */
-enum { lr_capacity = 6, ready_capacity = 8, pool_size = ready_capacity + 3 };
+ * screen, one in the making, one about to be shown, one kept for the cells that the next one has in
+ * common with it. */
+enum { lr_capacity = 6, ready_capacity = 8, in_use = 4, pool_size = ready_capacity + in_use };
 
 /* Large pictures get fewer buffers: bytes that finished ones may take. */
 static const uint64_t ready_bytes = 256u << 20;
@@ -21,7 +22,8 @@ static const double no_deadline = 1e9;
 struct lr_item {
     AVFrame *frame;
     struct sp_frame_meta meta;
-    struct srp_model *model; /* own reference */
+    struct srp_model *model; /* own references */
+    struct srp_routes *routes;
     bool first;              /* after a seek */
 };
 
@@ -39,6 +41,8 @@ struct sp_pipeline {
     struct srp_model *model;        /* set in the upscaler; own reference */
     struct srp_model *broken;       /* failed once: not tried again; own reference */
     struct sp_governor governor;
+    struct sp_router router;
+    double ahead; /* seconds of finished pictures below which less is spent; constant */
     enum sp_no_sr last_reason;
     struct lr_item working;
 
@@ -57,6 +61,10 @@ struct sp_pipeline {
     struct sp_frame *idle[pool_size], *ready[ready_capacity];
     unsigned idle_count, ready_count;
     unsigned ready_limit; /* constant, at most ready_capacity */
+    /* The frame that routing made last (NULL: none), and whether everybody else is done with it.
+     * Only read until the upscale thread lets go of it. */
+    struct sp_frame *previous;
+    bool previous_idle;
 };
 
 static void wake(struct sp_pipeline *p)
@@ -69,6 +77,32 @@ static void item_clear(struct lr_item *item)
 {
     av_frame_unref(item->frame);
     srp_model_unref(&item->model);
+    srp_routes_unref(&item->routes);
+}
+
+/* A picture that nobody shows any more. Lock held. */
+static void give_back(struct sp_pipeline *p, struct sp_frame *frame)
+{
+    if (frame == p->previous) {
+        p->previous_idle = true;
+    } else {
+        p->idle[p->idle_count++] = frame;
+    }
+}
+
+/* Upscale thread, lock held. */
+static void keep_previous(struct sp_pipeline *p, struct sp_frame *frame)
+{
+    struct sp_frame *old = p->previous;
+    if (old == frame) {
+        return;
+    }
+    bool idle = p->previous_idle;
+    p->previous = frame;
+    p->previous_idle = false;
+    if (old && idle) {
+        give_back(p, old);
+    }
 }
 
 /* ---- read thread ---- */
@@ -81,7 +115,7 @@ static void flush(struct sp_pipeline *p)
         p->lr_count--;
     }
     while (p->ready_count > 0) {
-        p->idle[p->idle_count++] = p->ready[--p->ready_count];
+        give_back(p, p->ready[--p->ready_count]);
     }
 }
 
@@ -140,7 +174,9 @@ static void read_one(struct sp_pipeline *p, bool *first)
     av_frame_move_ref(item->frame, p->incoming);
     item->meta = meta;
     item->model = meta.model ? srp_model_ref(meta.model) : NULL;
+    item->routes = srp_routes_ref(meta.routes);
     item->meta.model = NULL;
+    item->meta.routes = NULL;
     item->first = *first;
     *first = false;
     p->lr_count++;
@@ -209,6 +245,7 @@ static enum sp_no_sr prepare_model(struct sp_pipeline *p, const struct lr_item *
     }
     srp_model_unref(&p->model);
     p->model = srp_model_ref(item->model);
+    sp_router_set_model(&p->router, p->model);
     *fresh = true;
     return SP_SR_READY;
 }
@@ -238,12 +275,53 @@ static enum srp_err run_base(struct sp_pipeline *p, const struct srp_picture *in
     return r == SRP_OK ? srp_upscaler_process(p->upscaler, SRP_METHOD_BICUBIC, in, out, err) : r;
 }
 
+/* Each cell by its own path. */
+static enum srp_err run_routed(struct sp_pipeline *p, const struct srp_picture *in,
+                               struct sp_frame *out, double budget, bool fresh,
+                               struct srp_error *err)
+{
+    const struct lr_item *item = &p->working;
+    const struct srp_picture *to = &out->picture;
+    const struct srp_picture *before = p->previous ? &p->previous->picture : NULL;
+    struct srp_routing routing;
+    struct srp_routing_stats stats = {.reused = 0};
+    double begun = sp_monotonic();
+    enum srp_err r = sp_router_choose(&p->router, item->routes, item->meta.routes_frame, in->width,
+                                      in->height, budget, &routing, err);
+    if (r != SRP_OK) {
+        return r;
+    }
+    if (before && before->width == to->width && before->height == to->height) {
+        routing.previous = before;
+    }
+    r = srp_upscaler_process_routed(p->upscaler, in, to, &routing, &stats, err);
+    if (r != SRP_OK) {
+        return r;
+    }
+    if (!fresh) {
+        sp_router_record(&p->router, &stats, sp_monotonic() - begun);
+    }
+    out->routed = true;
+    out->routes = sp_router_counts(&p->router, &stats, (uint64_t)in->width * in->height);
+    pthread_mutex_lock(&p->lock);
+    keep_previous(p, out);
+    pthread_mutex_unlock(&p->lock);
+    return SRP_OK;
+}
+
+static bool has_routes(const struct sp_pipeline *p)
+{
+    return p->working.routes && p->params.route != SP_ROUTE_OFF;
+}
+
 static enum srp_err run_sr(struct sp_pipeline *p, const struct srp_picture *in,
-                           struct sp_frame *out, struct srp_error *err)
+                           struct sp_frame *out, double budget, bool fresh, struct srp_error *err)
 {
     enum srp_err r = fit(p, &out->picture, in, err);
     if (r == SRP_OK) {
-        r = srp_upscaler_process(p->upscaler, SRP_METHOD_SR, in, &out->picture, err);
+        r = has_routes(p)
+                ? run_routed(p, in, out, budget, fresh, err)
+                : srp_upscaler_process(p->upscaler, SRP_METHOD_SR, in, &out->picture, err);
     }
     if (r == SRP_OK) {
         struct srp_executor_info info;
@@ -273,20 +351,32 @@ static bool upscale(struct sp_pipeline *p, struct sp_frame *out, bool sr_on, boo
     double clock = sp_clock_read(p->params.clock, now, &running);
     double slack = running ? item->meta.pts - clock : no_deadline;
     out->meta = item->meta;
-    out->has_base = false;
+    out->has_base = out->routed = false;
     out->reason = !sr_on ? SP_NO_SR_USER : prepare_model(p, item, &fresh);
     bool has_model = out->reason == SP_SR_READY;
+    if (item->first || fresh) {
+        pthread_mutex_lock(&p->lock);
+        keep_previous(p, NULL);
+        pthread_mutex_unlock(&p->lock);
+    }
+    bool elastic =
+        has_model && has_routes(p) && sp_router_is_elastic(&p->router, item->routes);
+    double budget =
+        p->params.lossless ? INFINITY : sp_governor_budget(&p->governor, slack, p->ahead);
+    p->governor.least =
+        elastic ? sp_router_least(&p->router, (uint64_t)in.width * in.height) : 0;
     enum sp_action action = sp_governor_decide(&p->governor, now, slack, has_model);
     if (action == SP_ACTION_DROP) {
         sp_meter_dropped(p->params.meter, item->meta.duration);
         return false;
     }
+    double first_cost = p->governor.least > 0 ? budget : p->governor.sr_cost;
     if (item->first && action == SP_ACTION_SR && p->governor.may_degrade &&
-        p->governor.sr_cost > slow_first_frame) {
+        first_cost > slow_first_frame) {
         action = SP_ACTION_BASE;
     }
     enum srp_err r = SRP_OK;
-    if (action == SP_ACTION_SR && run_sr(p, &in, out, &err) != SRP_OK) {
+    if (action == SP_ACTION_SR && run_sr(p, &in, out, budget, fresh, &err) != SRP_OK) {
         out->reason = SP_NO_SR_FAILED;
         action = SP_ACTION_BASE;
         fresh = true;
@@ -351,7 +441,7 @@ static void *upscale_thread(void *opaque)
         if (made && serial == p->serial && !p->stop) {
             p->ready[p->ready_count++] = out;
         } else {
-            p->idle[p->idle_count++] = out;
+            give_back(p, out);
         }
         wake(p);
     }
@@ -379,7 +469,7 @@ static enum srp_err allocate(struct sp_pipeline *p, struct srp_error *err)
     uint64_t bytes = (uint64_t)p->info.out_width * p->info.out_height * 3 / 2 + 1;
     uint64_t fit_in = ready_bytes / bytes;
     p->ready_limit = fit_in > ready_capacity ? ready_capacity : fit_in < 2 ? 2 : (unsigned)fit_in;
-    for (unsigned i = 0; i < p->ready_limit + 3; i++) {
+    for (unsigned i = 0; i < p->ready_limit + in_use; i++) {
         struct sp_frame *f = &p->frames[i];
         f->source = av_frame_alloc();
         ok = ok && f->source;
@@ -413,14 +503,17 @@ enum srp_err sp_pipeline_create(struct sp_pipeline **out, const struct sp_pipeli
     pthread_condattr_destroy(&attr);
     double rate = p->info.frame_rate_den > 0
                       ? (double)p->info.frame_rate_num / p->info.frame_rate_den : 0;
-    sp_governor_init(&p->governor, rate > 0 ? 1 / rate : 0.04,
-                     !params->lossless && params->sr != SP_SR_ON, !params->lossless);
+    double frame_time = rate > 0 ? 1 / rate : 0.04;
+    sp_governor_init(&p->governor, frame_time, !params->lossless && params->sr != SP_SR_ON,
+                     !params->lossless);
+    p->router.mode = params->route;
     struct srp_upscaler_params up = {
         .scale = p->info.scale,
         .backend = params->backend,
         .threads = params->threads,
         .dtype = params->dtype};
     enum srp_err r = allocate(p, err);
+    p->ahead = frame_time * p->ready_limit / 2;
     if (r == SRP_OK) {
         r = srp_upscaler_create(&p->upscaler, &up, err);
     }
@@ -465,13 +558,16 @@ void sp_pipeline_destroy(struct sp_pipeline **out)
         pthread_join(p->upscale_thread, NULL);
     }
     srp_upscaler_destroy(&p->upscaler);
+    sp_router_free(&p->router);
     srp_model_unref(&p->model);
     srp_model_unref(&p->broken);
     srp_model_unref(&p->working.model);
+    srp_routes_unref(&p->working.routes);
     av_frame_free(&p->working.frame);
     av_frame_free(&p->incoming);
     for (int i = 0; i < lr_capacity; i++) {
         srp_model_unref(&p->lr[i].model);
+        srp_routes_unref(&p->lr[i].routes);
         av_frame_free(&p->lr[i].frame);
     }
     for (int i = 0; i < pool_size; i++) {
@@ -515,7 +611,7 @@ void sp_pipeline_release(struct sp_pipeline *p, struct sp_frame **frame)
         return;
     }
     pthread_mutex_lock(&p->lock);
-    p->idle[p->idle_count++] = *frame;
+    give_back(p, *frame);
     wake(p);
     pthread_mutex_unlock(&p->lock);
     *frame = NULL;

@@ -7,6 +7,7 @@
 #define SP_PIPELINE_H
 
 #include "audio.h"
+#include "route.h"
 #include "stats.h"
 #include "timing.h"
 
@@ -24,6 +25,7 @@ struct sp_pipeline_params { /* everything borrowed, for as long as the pipeline 
     enum srp_dtype dtype;
     uint32_t threads;
     enum sp_sr_mode sr;
+    enum sp_route_mode route;
     bool compare;        /* make the base picture of each frame too */
     bool lossless;       /* never degrade or drop */
     double start;        /* begin at this second of the medium */
@@ -36,8 +38,10 @@ struct sp_frame {
     struct srp_picture picture; /* YUV420 */
     struct srp_picture base;    /* by the base upscaler; valid when has_base */
     bool has_base;
-    struct sp_frame_meta meta;  /* without the model */
+    struct sp_frame_meta meta;  /* without the model and the routes */
     enum sp_no_sr reason;       /* SP_SR_READY: made by the model */
+    bool routed;                /* made by the model, each cell by its own path: */
+    struct sp_route_counts routes;
     double upscale_seconds;
     AVFrame *source;            /* the decoded frame */
 };

@@ -167,6 +167,9 @@ static void show(struct player *pl, struct sp_frame *f, double clock)
         pl->show_cost = pl->show_cost > 0 ? (pl->show_cost + cost) / 2 : cost;
     }
     sp_meter_shown(pl->meter, now, clock - f->meta.pts, f->reason, f->meta.duration);
+    if (f->reason == SP_SR_READY) {
+        sp_meter_route(pl->meter, f->routed ? &f->routes : NULL, f->meta.no_routes);
+    }
 }
 
 /* ---- one turn of the loop ---- */
@@ -442,6 +445,7 @@ static enum srp_err open_all(struct player *pl, struct srp_error *err)
     struct sp_media_params media = params->media;
     media.log = pl->log;
     media.exact_bytes = media.exact_bytes || pl->lossless;
+    media.no_routes = media.no_routes || params->route == SP_ROUTE_OFF;
     pl->meter = sp_meter_create();
     if (!pl->meter) {
         return sp_fail(err, SRP_ERR_NOMEM, "no memory");
@@ -469,6 +473,7 @@ static enum srp_err open_all(struct player *pl, struct srp_error *err)
         .dtype = params->dtype,
         .threads = params->threads,
         .sr = params->sr,
+        .route = params->route,
         .compare = params->compare != SP_COMPARE_OFF,
         .lossless = pl->lossless,
         .start = params->start,

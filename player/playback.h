@@ -18,6 +18,7 @@ struct sp_playback_params {
     enum srp_dtype dtype;
     uint32_t threads;          /* of the upscaler; 0: one per core */
     enum sp_sr_mode sr;
+    enum sp_route_mode route;  /* budget, unless set; without a limit where nothing is degraded */
     enum sp_compare compare;
     double start, length;      /* seconds; length 0: to the end */
     uint64_t frames;           /* 0: all */

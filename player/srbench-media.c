@@ -10,9 +10,12 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "package") == 0) {
         return sp_bench_package(argc - 1, argv + 1);
     }
+    if (argc > 1 && strcmp(argv[1], "gains") == 0) {
+        return sp_bench_gains(argc - 1, argv + 1);
+    }
     if (argc > 1 && strcmp(argv[1], "play") == 0) {
         return sp_bench_play(argc - 1, argv + 1);
     }
-    sp_tool_complain(SP_BENCH_PROGRAM, "srbench-media is run by srbench package and srbench play");
+    sp_tool_complain(SP_BENCH_PROGRAM, "srbench-media is run by srbench package, gains and play");
     return SP_EXIT_USAGE;
 }

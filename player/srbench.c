@@ -13,20 +13,32 @@
 #include "bench.h"
 #include "tool.h"
 
-/* Goes on as srbench-media; returns where that cannot be. */
-static int media(int argc, char **argv)
+/* Goes on as program `name` beside this one; returns where that cannot be. argv ends with NULL. */
+static int go_on_as(const char *name, char **argv)
 {
-    (void)argc;
-    static const char name[] = "srbench-media";
-    char own[PATH_MAX], program[PATH_MAX + sizeof name];
+    char own[PATH_MAX], program[PATH_MAX + 32];
     const ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
     if (length > 0) {
         own[length] = '\0';
         snprintf(program, sizeof program, "%s/%s", dirname(own), name);
-        execv(program, argv - 1); /* with argv[0] of this program before the command */
+        execv(program, argv);
     }
     sp_tool_complain(SP_BENCH_PROGRAM, "cannot run %s: %s", name, strerror(errno));
     return SP_EXIT_FAILED;
+}
+
+/* argv - 1 is this program's own name, and the command follows. */
+static int media(int argc, char **argv)
+{
+    (void)argc;
+    return go_on_as("srbench-media", argv - 1);
+}
+
+/* What is trained is the packer's. */
+static int paper(int argc, char **argv)
+{
+    (void)argc;
+    return go_on_as("srpack", argv - 1);
 }
 
 static const struct {
@@ -34,24 +46,31 @@ static const struct {
     int (*run)(int argc, char **argv);
 } command[] = {
     {"package", media},
+    {"gains", media},
     {"play", media},
     {"engine", sp_bench_engine},
     {"peak", sp_bench_peak},
+    {"paper", paper},
 };
 
 static const char usage[] =
     "srbench package M --reference ORIGINAL [--frames N] [--threads N] [--backend B] [--dtype D]\n"
-    "        [--json]\n"
+    "        [--route exact|off] [--save FILE] [--json]\n"
     "        quality of SR, bicubic and Lanczos against the original, and bytes by kind\n"
+    "srbench gains M --reference ORIGINAL -o FILE [--grid WxH] [--frames N] [--threads N]\n"
+    "        [--backend B] [--dtype D] [--json]\n"
+    "        error of each path of the model in each cell of each frame\n"
     "srbench play M [--frames N] [--no-audio] [--threads N] [--backend B] [--dtype D]\n"
-    "        [--model NAME] [--json]\n"
+    "        [--model NAME] [--route budget|exact|off] [--json]\n"
     "        the whole pipeline as fast as it goes\n"
     "srbench engine --graph G [--parameters P] --size WxH [--threads N] [--backend B] [--dtype D]\n"
     "        [--format F] [--runs N] [--seconds S] [--tensor] [--regions WxH]\n"
-    "        [--reserve WxH] [--json]\n"
+    "        [--reserve WxH] [--path I] [--json]\n"
     "        latency of one picture\n"
     "srbench peak [--threads N] [--json]\n"
     "        what this machine can do at best\n"
+    "srbench paper CLIP --method M ...\n"
+    "        the published methods, trained side by side (srpack paper --help)\n"
     "D: auto, f32, int8, bf16. F: yuv420, nv12, rgb, bgra.\n"
     "M: manifest.json of a package, or for play anything that srplay opens. ORIGINAL: a video "
     "file, or - for\n"

@@ -7,11 +7,12 @@
 #include "tool.h"
 
 static const char usage[] =
-    "srinfo show M|GRAPH|PARAMETERS [--json]\n"
-    "        what a manifest, a model graph or a safetensors file holds\n"
+    "srinfo show M|GRAPH|PARAMETERS|ROUTES [--json]\n"
+    "        what a manifest, a model graph, a safetensors file or routes hold\n"
     "srinfo verify M [--json]\n"
     "        checks the manifest, every object and segment, every model and every chunk's frames\n"
-    "srinfo plan --graph GRAPH [--size WxH] [--isa I] [--dtype T] [--threads N] [--json | --dot]\n"
+    "srinfo plan --graph GRAPH [--size WxH] [--isa I] [--dtype T] [--threads N] [--path I]\n"
+    "        [--json | --dot]\n"
     "        how the native backend will run a graph: fused steps, shapes, memory\n"
     "M: manifest.json of a package, local or http(s). Exit status: 0 sound, 1 usage, 2 failed, 5 "
     "faults found.\n";

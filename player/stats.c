@@ -2,7 +2,6 @@
 #include "stats.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +22,20 @@ const char *sp_no_sr_key(enum sp_no_sr reason)
         [SP_NO_SR_USER] = "user",      [SP_NO_SR_NOT_VERIFIED] = "not_verified",
         [SP_NO_SR_LATE] = "late",      [SP_NO_SR_NOT_ARRIVED] = "not_arrived",
         [SP_NO_SR_FAILED] = "failed",  [SP_NO_SR_SIZE] = "size",
+    };
+    return keys[reason];
+}
+
+const char *sp_no_routes_key(enum sp_no_routes reason)
+{
+    static const char *const keys[SP_NO_ROUTES_COUNT] = {
+        [SP_ROUTES_READY] = "ready",
+        [SP_NO_ROUTES_NONE] = "none",
+        [SP_NO_ROUTES_NOT_VERIFIED] = "not_verified",
+        [SP_NO_ROUTES_NOT_ARRIVED] = "not_arrived",
+        [SP_NO_ROUTES_MISMATCH] = "mismatch",
+        [SP_NO_ROUTES_FRAME] = "frame",
+        [SP_NO_ROUTES_USER] = "user",
     };
     return keys[reason];
 }
@@ -104,6 +117,20 @@ void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no
         m->first_shown = now;
     }
     m->last_shown = now;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void sp_meter_route(struct sp_meter *m, const struct sp_route_counts *counts,
+                    enum sp_no_routes reason)
+{
+    pthread_mutex_lock(&m->lock);
+    if (counts) {
+        m->s.routed++;
+        sp_route_counts_add(&m->s.route, counts);
+    } else {
+        m->s.by_default++;
+        m->s.by_default_by[reason]++;
+    }
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -247,6 +274,20 @@ void sp_stats_status(const struct sp_playback_stats *s, enum sp_no_sr reason, ui
              (unsigned long long)s->late, (unsigned long long)s->dropped, av_offset);
 }
 
+void sp_stats_routes(const struct sp_route_counts *counts, char *text, size_t size)
+{
+    int n = 0;
+    for (uint32_t p = 0; p < counts->paths && n >= 0 && (size_t)n < size; p++) {
+        int more = snprintf(text + n, size - (size_t)n, "%s%llu", p > 0 ? " " : "",
+                            (unsigned long long)counts->cells[p]);
+        n = more < 0 ? more : n + more;
+    }
+    if (n >= 0 && (size_t)n < size) {
+        snprintf(text + n, size - (size_t)n, " cells by path, %llu kept, %.1f%% MAC",
+                 (unsigned long long)counts->reused, sp_route_macs_share(counts) * 100);
+    }
+}
+
 /* ---- JSON ---- */
 
 static json_t *integer(uint64_t value)
@@ -273,6 +314,23 @@ static json_t *stages(const struct sp_playback_stats *s)
     return all;
 }
 
+json_t *sp_stats_routes_json(const struct sp_playback_stats *s)
+{
+    json_t *cells = json_array();
+    json_t *by_default = json_pack("{s:o}", "total", integer(s->by_default));
+    for (int i = SP_NO_ROUTES_NONE; i < SP_NO_ROUTES_COUNT; i++) {
+        json_object_set_new(by_default, sp_no_routes_key((enum sp_no_routes)i),
+                            integer(s->by_default_by[i]));
+    }
+    for (uint32_t p = 0; p < s->route.paths; p++) {
+        json_array_append_new(cells, integer(s->route.cells[p]));
+    }
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "frames", integer(s->routed), "default",
+                     by_default, "cells", cells, "reused", integer(s->route.reused), "macs_share",
+                     s->routed > 0 ? real(sp_route_macs_share(&s->route)) : json_null(),
+                     "missed_chunks", integer(s->media.missed_routes));
+}
+
 static json_t *to_json(const struct sp_playback_stats *s)
 {
     char verdict[512];
@@ -284,9 +342,10 @@ static json_t *to_json(const struct sp_playback_stats *s)
     }
     const struct sp_media_stats *m = &s->media;
     json_t *media = json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "bytes_received", integer(m->bytes_received),
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "bytes_received", integer(m->bytes_received),
         "bytes_video", integer(m->bytes_video), "bytes_audio", integer(m->bytes_audio),
-        "bytes_parameters", integer(m->bytes_parameters), "cache_hits", integer(m->cache_hits),
+        "bytes_parameters", integer(m->bytes_parameters), "bytes_routes", integer(m->bytes_routes),
+        "cache_hits", integer(m->cache_hits),
         "cache_misses", integer(m->cache_misses), "retries", integer(m->retries), "hash_failures",
         integer(m->hash_failures), "damaged_chunks", integer(m->damaged_chunks));
     json_t *sr = json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "model", s->model, "backend", s->backend,
@@ -315,6 +374,7 @@ static json_t *to_json(const struct sp_playback_stats *s)
     json_object_set_new(root, "output", json_pack("{s:o,s:o}", "width", integer(s->out_width),
                                                   "height", integer(s->out_height)));
     json_object_set_new(root, "sr", sr);
+    json_object_set_new(root, "routes", sp_stats_routes_json(s));
     json_object_set_new(root, "media", media);
     json_object_set_new(root, "verdict", json_string(verdict));
     json_object_set_new(root, "errors", errors);

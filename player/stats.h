@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
 #include <srp/limits.h>
 
 #include "media.h"
+#include "route.h"
 
 enum sp_stage { SP_STAGE_DECODE, SP_STAGE_UPSCALE, SP_STAGE_PRESENT, SP_STAGE_COUNT };
 const char *sp_stage_name(enum sp_stage stage);
@@ -19,6 +21,9 @@ const char *sp_stage_name(enum sp_stage stage);
 enum { SP_NO_SR_COUNT = SP_NO_SR_SIZE + 1 };
 /* The key of a reason in JSON, for example "not_verified". */
 const char *sp_no_sr_key(enum sp_no_sr reason);
+
+enum { SP_NO_ROUTES_COUNT = SP_NO_ROUTES_USER + 1 };
+const char *sp_no_routes_key(enum sp_no_routes reason);
 
 /* Distribution of times in fixed memory: logarithmic buckets of 1 %, 1 us .. 100 s. */
 enum { SP_HISTOGRAM_BUCKETS = 1860 };
@@ -41,6 +46,9 @@ struct sp_playback_stats {
     uint64_t upscaled;     /* shown, made by the model */
     uint64_t not_upscaled; /* shown, made by the base upscaler; by reason: */
     uint64_t not_upscaled_by[SP_NO_SR_COUNT];
+    /* upscaled = routed + by_default: each cell by its own path; the default path everywhere */
+    uint64_t routed, by_default, by_default_by[SP_NO_ROUTES_COUNT];
+    struct sp_route_counts route; /* of the routed frames */
     uint64_t late;         /* output was ready after its due time (shown or not) */
     uint64_t dropped;      /* never shown */
     uint64_t stalls;       /* playback waited for data */
@@ -73,6 +81,9 @@ void sp_meter_stage(struct sp_meter *m, enum sp_stage stage, double seconds);
 /* A frame was put on the screen at `now`; reason SP_SR_READY: upscaled. */
 void sp_meter_shown(struct sp_meter *m, double now, double av_offset, enum sp_no_sr reason,
                     double duration);
+/* An upscaled frame was shown; counts: of its cells, or NULL: the default path, for this reason. */
+void sp_meter_route(struct sp_meter *m, const struct sp_route_counts *counts,
+                    enum sp_no_routes reason);
 /* The clock begins to run. Time that the first picture stood before is not counted. */
 void sp_meter_go(struct sp_meter *m, double now);
 void sp_meter_dropped(struct sp_meter *m, double duration);
@@ -86,6 +97,10 @@ void sp_stats_verdict(const struct sp_playback_stats *s, char *text, size_t size
 /* Line 1 of the overlay: the truth about one frame. reason SP_SR_READY: it was upscaled. */
 void sp_stats_status(const struct sp_playback_stats *s, enum sp_no_sr reason, uint32_t chunk,
                      double upscale_seconds, double av_offset, char *text, size_t size);
+/* Cells by path so far, for the overlay and tables: "12 30 6 cells by path, 40 kept, 35.1% MAC". */
+void sp_stats_routes(const struct sp_route_counts *counts, char *text, size_t size);
+/* The same for JSON; docs/srbench.md has the keys. */
+json_t *sp_stats_routes_json(const struct sp_playback_stats *s);
 /* Writes the JSON object and a newline to path; "-" is stdout. */
 enum srp_err sp_stats_write(const struct sp_playback_stats *s, const char *path,
                             struct srp_error *err);

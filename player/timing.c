@@ -77,6 +77,7 @@ static const double hold_min = 2.0, hold_max = 30.0; /* seconds without SR after
 static const double smoothing = 0.125;
 static const unsigned strikes_allowed = 3;  /* per second, before SR is held back */
 static const unsigned drops_allowed = 7;    /* in a row: the picture must move now and then */
+static const double budget_share = 0.9;     /* of the frame time, while there is slack */
 
 void sp_governor_init(struct sp_governor *g, double frame_time, bool may_degrade, bool may_drop)
 {
@@ -90,6 +91,13 @@ void sp_governor_init(struct sp_governor *g, double frame_time, bool may_degrade
     };
 }
 
+/* Seconds to expect of SR. The estimate of the cheapest paths is not measured while SR is held
+ * back, either: what maybe_resume lowers holds for both. */
+static double expected(const struct sp_governor *g)
+{
+    return g->least > 0 ? fmin(g->least, g->sr_cost) : g->sr_cost;
+}
+
 /* SR would be ready too late. One hiccup costs one frame's SR; a real overload begins a hold, so
  * that the picture does not flicker between sharp and soft. */
 static void miss(struct sp_governor *g, double now)
@@ -99,7 +107,7 @@ static void miss(struct sp_governor *g, double now)
         g->strikes = 0;
     }
     g->strikes++;
-    if (g->strikes < strikes_allowed && g->sr_cost <= g->frame_time) {
+    if (g->strikes < strikes_allowed && expected(g) <= g->frame_time) {
         return;
     }
     bool failed_retry = now - g->resumed_at < 10.0;
@@ -115,7 +123,7 @@ static void maybe_resume(struct sp_governor *g, double now, double slack)
     if (!g->degraded || now < g->retry_at) {
         return;
     }
-    if (slack < g->sr_cost) {
+    if (slack < expected(g)) {
         g->sr_cost *= 0.7;
         g->retry_at = now + g->hold;
         return;
@@ -130,7 +138,7 @@ enum sp_action sp_governor_decide(struct sp_governor *g, double now, double slac
     enum sp_action action = has_model ? SP_ACTION_SR : SP_ACTION_BASE;
     if (has_model && g->may_degrade) {
         maybe_resume(g, now, slack);
-        if (!g->degraded && slack < g->sr_cost) {
+        if (!g->degraded && slack < expected(g)) {
             miss(g, now);
             action = SP_ACTION_BASE;
         }
@@ -138,7 +146,7 @@ enum sp_action sp_governor_decide(struct sp_governor *g, double now, double slac
             action = SP_ACTION_BASE;
         }
     }
-    double cost = action == SP_ACTION_SR ? g->sr_cost : g->base_cost;
+    double cost = action == SP_ACTION_SR ? expected(g) : g->base_cost;
     /* Worth its work only if it is ready before the next frame takes its place. */
     if (g->may_drop && slack + g->frame_time < cost && g->drops_in_row < drops_allowed) {
         g->drops_in_row++;
@@ -146,6 +154,14 @@ enum sp_action sp_governor_decide(struct sp_governor *g, double now, double slac
     }
     g->drops_in_row = 0;
     return action;
+}
+
+/* All of the share while enough pictures are in hand, then in proportion: less is spent before a
+ * frame is late, and what is saved fills the queue again. */
+double sp_governor_budget(const struct sp_governor *g, double slack, double ahead)
+{
+    double full = g->frame_time * budget_share;
+    return ahead > 0 ? full * fmin(fmax(slack / ahead, 0), 1) : full;
 }
 
 void sp_governor_record(struct sp_governor *g, enum sp_action action, double cost)

@@ -30,7 +30,7 @@ double sp_clock_read(struct sp_clock *clock, double now, bool *running);
  * once. Ignored while the clock stands. Returns heard minus clock as it was, 0 when ignored. */
 double sp_clock_sync(struct sp_clock *clock, double now, double heard);
 
-/* ---- governor: SR -> base upscaler -> drop; down at once, up slowly ---- */
+/* ---- governor: fewer dear cells -> base upscaler -> drop; down at once, up slowly ---- */
 
 enum sp_action {
     SP_ACTION_SR,   /* run the model */
@@ -45,6 +45,9 @@ struct sp_governor {
     bool may_drop;
     double sr_cost;       /* seconds, smoothed; 0: not known yet */
     double base_cost;
+    /* seconds that SR of the next frame takes at the least, where its paths can be chosen; 0: it
+     * costs what it costs. Set before each decision. */
+    double least;
     bool degraded;        /* SR is held back until retry_at */
     double retry_at;
     double hold;          /* seconds of the latest hold: doubles while retries fail */
@@ -58,6 +61,10 @@ void sp_governor_init(struct sp_governor *g, double frame_time, bool may_degrade
 /* slack: seconds until the frame is due (negative: overdue; a large value while the clock
  * stands). */
 enum sp_action sp_governor_decide(struct sp_governor *g, double now, double slack, bool has_model);
+/* Seconds that SR of a frame may take whose paths can be chosen. `ahead`: seconds of finished
+ * pictures that are to be kept in hand. Decoding and showing go on beside, on the same
+ * processors: what they take makes `slack` smaller, and so the budget. */
+double sp_governor_budget(const struct sp_governor *g, double slack, double ahead);
 /* What an action cost. Leave out runs that also set something up: they say nothing about the
  * next. */
 void sp_governor_record(struct sp_governor *g, enum sp_action action, double cost);

@@ -192,6 +192,18 @@ static void message(struct sp_ui *ui, const char *format, ...)
     ui->dirty = true;
 }
 
+/* About the very frame on the screen, as line 1 is. */
+static void fill_routes(const struct sp_frame *frame, char text[SP_OSD_TEXT])
+{
+    char counts[SP_OSD_TEXT - 16];
+    if (frame->routed) {
+        sp_stats_routes(&frame->routes, counts, sizeof counts);
+        snprintf(text, SP_OSD_TEXT, "routes: %s", counts);
+    } else {
+        snprintf(text, SP_OSD_TEXT, "default path: %s", sp_no_routes_text(frame->meta.no_routes));
+    }
+}
+
 static void fill_stats(struct sp_ui *ui, const struct sp_ui_status *status)
 {
     const struct sp_playback_stats *s = &status->stats;
@@ -226,6 +238,9 @@ static void fill_stats(struct sp_ui *ui, const struct sp_ui_status *status)
     snprintf(o->line[5], SP_OSD_TEXT, "%s %s %s  %u threads  arena %.1f MiB  RSS %.0f MiB",
              s->backend[0] ? s->backend : "no engine", s->dtype, s->isa, s->threads,
              (double)s->arena_bytes * mb, (double)s->peak_rss_bytes * mb);
+    if (ui->frame && ui->frame->reason == SP_SR_READY && s->routed > 0) {
+        fill_routes(ui->frame, o->line[o->line_count++]);
+    }
 }
 
 void sp_ui_refresh(struct sp_ui *ui, const struct sp_ui_status *status)

@@ -123,18 +123,15 @@ void srpi_loader_init(struct srpi_loader *loader, const struct srp_picture *pict
                    picture->chroma == SRP_CHROMA_TOPLEFT ? 1 : 2);
     loader->mean = mean;
     loader->components = 3;
-    loader->width = picture->width;
     loader->channels = colour == SRP_COLOUR_Y ? 1 : colour == SRP_COLOUR_RGB ? 3 : 6;
     for (uint32_t c = 0; c < 3; c++) {
         const bool half = yuv && c > 0;
         loader->source[c] = (struct srpi_source){.view = srpi_picture_view(picture, c),
                                                  .h = half ? &loader->chroma_x : &loader->one,
-                                                 .v = half ? &loader->chroma_y : &loader->one,
-                                                 .out_width = picture->width};
+                                                 .v = half ? &loader->chroma_y : &loader->one};
     }
     if (colour == SRP_COLOUR_YUV420) {
         loader->blocks = true;
-        loader->width = (picture->width + 1) / 2;
     } else if (colour == SRP_COLOUR_Y && yuv) {
         loader->components = 1;
     } else if (colour == SRP_COLOUR_Y) {
@@ -146,21 +143,30 @@ void srpi_loader_init(struct srpi_loader *loader, const struct srp_picture *pict
     }
 }
 
-/* Rows of the components in units of codes, each of the tensor's width. */
+/* Rows of the components in units of codes, from column scratch->columns.begin on. */
 static void plane_rows(const struct srpi_loader *loader, struct srpi_scratch *scratch, uint32_t y,
-                       const float **rows)
+                       struct srpi_span columns, const float **rows)
 {
+    /* Chroma is enlarged from whole samples on. */
+    columns.begin &= ~1u;
+    if (columns.begin != scratch->columns.begin || columns.end != scratch->columns.end) {
+        scratch->columns = columns;
+        for (uint32_t c = 0; c < loader->components; c++) {
+            srpi_ring_reset(&scratch->ring[c], columns.begin, columns.end);
+        }
+    }
+    const uint32_t count = columns.end - columns.begin;
     for (uint32_t c = 0; c < loader->components; c++) {
         rows[c] = srpi_source_row(&loader->source[c], &scratch->ring[c], y, scratch->row[c]);
         if (loader->convert != SRPI_KEEP && rows[c] != scratch->row[c]) {
-            memcpy(scratch->row[c], rows[c], loader->width * sizeof(float));
+            memcpy(scratch->row[c], rows[c], count * sizeof(float));
             rows[c] = scratch->row[c]; /* converted in place below; a ring's row is not ours */
         }
     }
     if (loader->convert == SRPI_TO_RGB) {
-        srpi_colour_to_rgb(&loader->colour, scratch->row, loader->width);
+        srpi_colour_to_rgb(&loader->colour, scratch->row, count);
     } else if (loader->convert == SRPI_TO_YUV) {
-        srpi_colour_to_yuv(&loader->colour, scratch->row, loader->width);
+        srpi_colour_to_yuv(&loader->colour, scratch->row, count);
     }
 }
 
@@ -209,7 +215,7 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
     const float *rows[3] = {NULL};
     char *to = row;
     if (!loader->blocks) {
-        plane_rows(loader, scratch, y, rows);
+        plane_rows(loader, scratch, y, columns, rows);
     }
     for (uint32_t begin = columns.begin; begin < columns.end; begin += CHUNK) {
         const uint32_t end = columns.end - begin > CHUNK ? begin + CHUNK : columns.end;
@@ -219,7 +225,7 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
         }
         for (uint32_t c = 0; !loader->blocks && c < channels; c++) {
             for (uint32_t x = begin; x < end; x++) {
-                values[(size_t)(x - begin) * channels + c] = rows[c][x];
+                values[(size_t)(x - begin) * channels + c] = rows[c][x - scratch->columns.begin];
             }
         }
         const uint32_t count = (end - begin) * channels;

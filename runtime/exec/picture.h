@@ -28,7 +28,7 @@ struct srpi_loader {
     enum srpi_convert convert;
     struct srpi_colour colour;
     bool blocks;              /* SRP_COLOUR_YUV420: 2x2 luma samples and chroma in a pixel */
-    uint32_t channels, width; /* of the tensor's rows */
+    uint32_t channels;        /* of the tensor */
     float mean;
 };
 

@@ -51,27 +51,49 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
 
 void srpi_scratch_reset(struct srpi_scratch *scratch)
 {
-    for (uint32_t i = 0; i < 4; i++) {
-        srpi_ring_reset(&scratch->ring[i]);
-    }
+    scratch->rows = scratch->columns = (struct srpi_span){0, 0}; /* no part is that */
 }
 
+/* Rows in work memory are columns begin..end of the picture; those of chroma planes are their half.
+ * Of these the first `margin` are there for their neighbours' sake alone. */
 struct job {
     const struct srpi_pipe *pipe;
     const struct srpi_rows *wanted;
     const struct srpi_resample_kernels *kernels;
+    uint32_t begin, end, margin;
 };
 
-static uint8_t *out_row(const struct srp_picture *picture, uint32_t plane, uint32_t y)
+/* Bytes of the part's first column in row y of a plane. */
+static uint8_t *out_row(const struct job *job, uint32_t plane, uint32_t y)
 {
-    return picture->data[plane] + (ptrdiff_t)y * picture->stride[plane];
+    const struct srp_picture *out = job->pipe->out;
+    const size_t x = job->begin + job->margin;
+    const size_t at = out->format == SRP_FORMAT_RGB    ? 3 * x
+                      : out->format == SRP_FORMAT_BGRA ? 4 * x
+                      : plane == 0                     ? x
+                      : out->format == SRP_FORMAT_NV12 ? x / 2 * 2
+                                                       : x / 2;
+    return out->data[plane] + (ptrdiff_t)y * out->stride[plane] + at;
+}
+
+/* Columns of the part, in luma and in chroma. */
+static uint32_t part_width(const struct job *job)
+{
+    return job->end - job->begin - job->margin;
+}
+
+static uint32_t half_width(const struct job *job)
+{
+    return (part_width(job) + 1) / 2;
 }
 
 /* The tail's part of row y of a channel: `block` values, and the next pixel's further on. */
 static const float *tail_pixel(const struct job *job, uint32_t channel, uint32_t y)
 {
     const uint32_t block = job->pipe->block;
+    const size_t pixel = job->begin / block - job->wanted->column;
     return (const float *)srpi_rows_at(job->wanted, y / block) +
+           pixel * job->pipe->tail_channels * block * block +
            (size_t)(channel * block + y % block) * block;
 }
 
@@ -81,7 +103,7 @@ static const float *tail_row(const struct job *job, uint32_t channel, uint32_t y
     const struct srpi_pipe *pipe = job->pipe;
     const uint32_t block = pipe->block;
     job->kernels->spread(tail_pixel(job, channel, y), work,
-                         (pipe->out->width + block - 1) / block, block,
+                         (job->end - job->begin + block - 1) / block, block,
                          pipe->tail_channels * block * block);
     return work;
 }
@@ -89,7 +111,7 @@ static const float *tail_row(const struct job *job, uint32_t channel, uint32_t y
 static void add_tail(const struct job *job, uint32_t channel, uint32_t y, float *row, float *work)
 {
     const float *tail = tail_row(job, channel, y, work);
-    for (uint32_t x = 0; x < job->pipe->out->width; x++) {
+    for (uint32_t x = 0; x < job->end - job->begin; x++) {
         row[x] = row[x] + 255.0f * tail[x];
     }
 }
@@ -111,12 +133,11 @@ static void store_row(const struct job *job, const float *row, uint8_t *out, uin
 static void store_chroma(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
                          const float *row, uint32_t y)
 {
-    const struct srp_picture *out = job->pipe->out;
-    const uint32_t count = (out->width + 1) / 2;
-    if (out->format == SRP_FORMAT_NV12) {
-        store_row(job, row, out_row(out, 1, y) + component, 2, count, scratch->bytes[0]);
+    if (job->pipe->out->format == SRP_FORMAT_NV12) {
+        store_row(job, row, out_row(job, 1, y) + component, 2, half_width(job),
+                  scratch->bytes[0]);
     } else {
-        store_row(job, row, out_row(out, 1 + component, y), 1, count, NULL);
+        store_row(job, row, out_row(job, 1 + component, y), 1, half_width(job), NULL);
     }
 }
 
@@ -129,15 +150,15 @@ static void fill_row(float *row, float value, uint32_t count)
 
 /* Row y in `row`, where it may be changed. */
 static void own_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
-                      float *row)
+                    float *row)
 {
     const float *made = srpi_source_row(source, ring, y, row);
     if (made != row) {
-        memcpy(row, made, source->out_width * sizeof(float));
+        memcpy(row, made, (ring->end - ring->begin) * sizeof(float));
     }
 }
 
-/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` becomes part of it. */
+/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it. */
 static struct srpi_blend plane_row(const struct job *job, struct srpi_scratch *scratch,
                                    uint32_t component, uint32_t y, const float **rows)
 {
@@ -168,24 +189,25 @@ static void store_plane_row(const struct job *job, struct srpi_scratch *scratch,
 }
 
 /* Rows begin..end of luma, at most SHUFFLE_ROWS, all of one row of the network: piece by piece,
- * since each reads a part of every pixel's values, which the nearest cache does not hold for a row. */
+ * since each reads a part of every pixel's values, and the nearest cache does not hold a row of
+ * these. */
 #define SHUFFLE_ROWS 4u
 #define PIECE 512u
 
 static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scratch,
                                 uint32_t begin, uint32_t end)
 {
-    const struct srp_picture *out = job->pipe->out;
+    const uint32_t width = part_width(job);
     const float *rows[SHUFFLE_ROWS][SRPI_MAX_TAPS] = {{NULL}};
     struct srpi_blend blend[SHUFFLE_ROWS];
     for (uint32_t y = begin; y < end; y++) {
         blend[y - begin] = plane_row(job, scratch, 0, y, rows[y - begin]);
     }
-    for (uint32_t x = 0; x < out->width; x += PIECE) {
-        const uint32_t count = out->width - x < PIECE ? out->width - x : PIECE;
+    for (uint32_t x = 0; x < width; x += PIECE) {
+        const uint32_t count = width - x < PIECE ? width - x : PIECE;
         for (uint32_t y = begin; y < end; y++) {
             struct srpi_blend *b = &blend[y - begin];
-            job->kernels->blend(b, out_row(out, 0, y) + x, count);
+            job->kernels->blend(b, out_row(job, 0, y) + x, count);
             b->tail += PIECE / b->block * (size_t)b->channels;
             for (uint32_t k = 0; k < b->taps; k++) {
                 rows[y - begin][k] += PIECE;
@@ -197,7 +219,6 @@ static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scra
 static void store_luma(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
                        uint32_t end)
 {
-    const struct srp_picture *out = job->pipe->out;
     const uint32_t block = job->pipe->has_tail ? job->pipe->block : 1;
     for (uint32_t y = begin; y < end;) {
         const uint32_t next = (y / block + 1) * block, stop = next < end ? next : end;
@@ -205,7 +226,7 @@ static void store_luma(const struct job *job, struct srpi_scratch *scratch, uint
             store_shuffled_rows(job, scratch, y, stop);
             y = stop;
         } else {
-            store_plane_row(job, scratch, 0, y, out_row(out, 0, y), out->width);
+            store_plane_row(job, scratch, 0, y, out_row(job, 0, y), part_width(job));
             y++;
         }
     }
@@ -215,18 +236,18 @@ static void planes_band(const struct job *job, struct srpi_scratch *scratch, uin
                         uint32_t end)
 {
     const struct srp_picture *out = job->pipe->out;
-    const uint32_t half = (out->width + 1) / 2;
+    const uint32_t half = half_width(job);
     store_luma(job, scratch, begin, end);
     for (uint32_t y = begin / 2; y < (end + 1) / 2; y++) {
         for (uint32_t c = 0; c < 2; c++) {
             if (out->format == SRP_FORMAT_NV12) {
                 store_plane_row(job, scratch, 1 + c, y, scratch->bytes[0], half);
-                uint8_t *to = out_row(out, 1, y) + c;
+                uint8_t *to = out_row(job, 1, y) + c;
                 for (uint32_t x = 0; x < half; x++) {
                     to[2 * (size_t)x] = scratch->bytes[0][x];
                 }
             } else {
-                store_plane_row(job, scratch, 1 + c, y, out_row(out, 1 + c, y), half);
+                store_plane_row(job, scratch, 1 + c, y, out_row(job, 1 + c, y), half);
             }
         }
     }
@@ -246,7 +267,7 @@ static void convert(enum srpi_convert what, const struct srpi_colour *colour, fl
 static void full_rows(const struct job *job, struct srpi_scratch *scratch, uint32_t y)
 {
     const struct srpi_pipe *pipe = job->pipe;
-    const uint32_t width = pipe->out->width;
+    const uint32_t width = job->end - job->begin;
     for (uint32_t c = 0; c < 3 && !(pipe->flat && pipe->tail_channels == 3); c++) {
         own_row(&pipe->source[c], &scratch->ring[c], y, scratch->row[c]);
     }
@@ -268,21 +289,21 @@ static void packed_band(const struct job *job, struct srpi_scratch *scratch, uin
 {
     static const uint8_t orders[2][3] = {{0, 1, 2}, {2, 1, 0}};
     const struct srpi_pipe *pipe = job->pipe;
-    const struct srp_picture *out = pipe->out;
-    const bool bgra = out->format == SRP_FORMAT_BGRA;
+    const bool bgra = pipe->out->format == SRP_FORMAT_BGRA;
+    const uint32_t width = part_width(job);
     /* Nothing but the tail: straight from the network to bytes. */
     const bool straight = pipe->flat && pipe->tail_channels == 3 && pipe->second == SRPI_KEEP;
     for (uint32_t y = begin; y < end; y++) {
-        uint8_t *to = out_row(out, 0, y);
+        uint8_t *to = out_row(job, 0, y);
         if (straight) {
             const uint32_t cell = pipe->block * pipe->block;
             job->kernels->interleave_shuffled(tail_pixel(job, 0, y), 3 * cell, cell, pipe->block,
                                               pipe->flat_value, 255.0f, orders[bgra],
-                                              bgra ? 4 : 3, to, out->width);
+                                              bgra ? 4 : 3, to, width);
         } else {
             full_rows(job, scratch, y);
             job->kernels->interleave((const float *const *)scratch->row, 0.0f, 1.0f, orders[bgra],
-                                     bgra ? 4 : 3, to, out->width);
+                                     bgra ? 4 : 3, to, width);
         }
     }
 }
@@ -294,14 +315,15 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
     const struct srp_picture *out = job->pipe->out;
     const bool sited_x = out->chroma != SRP_CHROMA_CENTER;
     const bool sited_y = out->chroma == SRP_CHROMA_TOPLEFT;
-    const uint32_t half = (out->width + 1) / 2;
+    const uint32_t margin = job->margin, odd = margin % 2, half = half_width(job);
     for (uint32_t y = sited_y && begin > 0 ? begin - 1 : begin; y < end; y++) {
         full_rows(job, scratch, y);
         if (y >= begin) {
-            store_row(job, scratch->row[0], out_row(out, 0, y), 1, out->width, NULL);
+            store_row(job, scratch->row[0] + margin, out_row(job, 0, y), 1, part_width(job), NULL);
         }
         for (uint32_t c = 0; c < 2; c++) {
-            srpi_chroma_half(scratch->row[1 + c], scratch->half[c][y % 4], out->width, sited_x);
+            srpi_chroma_half(scratch->row[1 + c] + odd, scratch->half[c][y % 4],
+                             job->end - job->begin - odd, sited_x); /* pairs begin evenly */
         }
         const bool last = y + 1 == out->height;
         if (y < begin || (y % 2 == 0 && !last)) {
@@ -310,7 +332,10 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
         const uint32_t row = y / 2, middle = row * 2;
         const uint32_t above = middle > 0 ? middle - 1 : 0;
         for (uint32_t c = 0; c < 2; c++) {
-            float *const *held = scratch->half[c];
+            const float *held[4];
+            for (uint32_t i = 0; i < 4; i++) {
+                held[i] = scratch->half[c][i] + margin / 2;
+            }
             float *made = scratch->row[3];
             if (sited_y) {
                 srpi_rows_121(held[above % 4], held[middle % 4], held[y % 4], made, half);
@@ -328,19 +353,51 @@ static void bind(const struct srpi_source *source, struct srpi_ring *ring,
     ring->bound = source->view.bound == SRPI_BOUND_INPUT ? input : wanted;
 }
 
-void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
-                    const struct srpi_rows *wanted, const struct srpi_rows *input, uint32_t begin,
-                    uint32_t end)
+static bool same_span(struct srpi_span a, struct srpi_span b)
 {
-    const struct job job = {.pipe = pipe, .wanted = wanted, .kernels = srpi_resample_kernels()};
+    return a.begin == b.begin && a.end == b.end;
+}
+
+/* Rings hold the rows of one part. */
+static void turn_to(const struct job *job, struct srpi_scratch *scratch,
+                    const struct srpi_part *part)
+{
+    if (same_span(scratch->rows, part->rows) && same_span(scratch->columns, part->columns)) {
+        return;
+    }
+    scratch->rows = part->rows;
+    scratch->columns = part->columns;
+    for (uint32_t i = 0; i < 4; i++) {
+        const bool half = !job->pipe->full && (i == 1 || i == 2);
+        srpi_ring_reset(&scratch->ring[i], half ? job->begin / 2 : job->begin,
+                        half ? (job->end + 1) / 2 : job->end);
+    }
+}
+
+void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
+                    const struct srpi_part *part, const struct srpi_rows *wanted,
+                    const struct srpi_rows *input, uint32_t begin, uint32_t end)
+{
+    struct job job = {.pipe = pipe,
+                      .wanted = wanted,
+                      .kernels = srpi_resample_kernels(),
+                      .begin = part->columns.begin,
+                      .end = part->columns.end};
     const enum srp_format format = pipe->out->format;
+    const bool packed = format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA;
+    /* Chroma that is halved sees the column on its left, which belongs to a pair. */
+    if (pipe->full && !packed && job.begin > 0) {
+        job.margin = srpi_pipe_margin(pipe->factor) * pipe->factor;
+        job.begin -= job.margin;
+    }
+    turn_to(&job, scratch, part);
     for (uint32_t c = 0; c < 3; c++) {
         bind(&pipe->source[c], &scratch->ring[c], wanted, input);
     }
     bind(&pipe->luma, &scratch->ring[3], wanted, input);
     if (!pipe->full) {
         planes_band(&job, scratch, begin, end);
-    } else if (format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA) {
+    } else if (packed) {
         packed_band(&job, scratch, begin, end);
     } else {
         halved_band(&job, scratch, begin, end);
@@ -350,20 +407,41 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
 struct bands {
     const struct srpi_pipe *pipe;
     struct srpi_scratch *scratch;
+    const struct srpi_part *parts;
+    uint32_t count;
 };
 
-static void band(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+static uint32_t bands_of(const struct srpi_part *part)
+{
+    return (part->rows.end - part->rows.begin + BAND - 1) / BAND;
+}
+
+/* Bands first..last of all parts', counted one after the other. */
+static void band(void *context, uint32_t first, uint32_t last, uint32_t worker)
 {
     const struct bands *bands = context;
-    srpi_pipe_rows(bands->pipe, &bands->scratch[worker], NULL, NULL, begin, end);
+    uint32_t skipped = 0, p = 0;
+    for (uint32_t i = first; i < last; i++) {
+        while (i - skipped >= bands_of(&bands->parts[p])) {
+            skipped += bands_of(&bands->parts[p++]);
+        }
+        const struct srpi_part *part = &bands->parts[p];
+        const uint32_t begin = part->rows.begin + (i - skipped) * BAND;
+        const uint32_t end = part->rows.end - begin < BAND ? part->rows.end : begin + BAND;
+        srpi_pipe_rows(bands->pipe, &bands->scratch[worker], part, NULL, NULL, begin, end);
+    }
 }
 
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch)
+                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
 {
-    struct bands bands = {.pipe = pipe, .scratch = scratch};
+    struct bands bands = {.pipe = pipe, .scratch = scratch, .parts = parts, .count = count};
+    uint32_t all = 0;
     for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
         srpi_scratch_reset(&scratch[i]);
     }
-    srpi_pool_for(pool, band, &bands, pipe->out->height, BAND);
+    for (uint32_t p = 0; p < count; p++) {
+        all += bands_of(&parts[p]);
+    }
+    srpi_pool_for(pool, band, &bands, all, 1);
 }

@@ -11,12 +11,14 @@
 #include "exec/pool.h"
 #include "kernels/colour.h"
 #include "kernels/resample.h"
+#include "plan/stream.h"
 
 enum srpi_convert { SRPI_KEEP = 0, SRPI_TO_RGB, SRPI_TO_YUV };
 
 #define SRPI_PIPE_AXES 6u
 
-/* One picture's recipe. All rows are f32 in units of 8-bit codes until the one rounding at the end.
+/* One picture's recipe; `factor` is the enlargement. All rows are f32 in units of 8-bit codes until
+ * the one rounding at the end.
  *
  * full: three rows of the output's width (RGB or YCbCr 4:4:4) are made from source[0..2], converted
  * by `first`; then row 0 is replaced by `luma` if has_luma, and the tail is added to the first
@@ -25,6 +27,7 @@ enum srpi_convert { SRPI_KEEP = 0, SRPI_TO_RGB, SRPI_TO_YUV };
  * planes. */
 struct srpi_pipe {
     const struct srp_picture *out;
+    uint32_t factor;
     bool full;
     struct srpi_source source[3];
     /* the rows that the tail is added to begin as flat_value, not as what the sources give */
@@ -40,8 +43,9 @@ struct srpi_pipe {
     struct srpi_axis axis[SRPI_PIPE_AXES]; /* what the sources point to */
 };
 
-/* Work memory of one worker. */
+/* Work memory of one worker, for the rows of one part of a picture at a time. */
 struct srpi_scratch {
+    struct srpi_span rows, columns; /* the part */
     struct srpi_ring ring[4];
     float *row[4];
     float *half[2][4];
@@ -53,16 +57,29 @@ size_t srpi_scratch_size(uint32_t source_width, uint32_t out_width);
 /* Lays it out; `memory` is 64-byte aligned. */
 void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t source_width,
                        uint32_t out_width);
+/* The pixels of all sources have changed. */
 void srpi_scratch_reset(struct srpi_scratch *scratch);
 
-/* Rows [begin, end) of the picture, begin even (for 4:2:0 outputs), end too or the last. `wanted`
- * and `input` are the rows that are there now, for what is bound to them. */
+/* A part of the output picture: its rows and columns begin at even multiples of the enlargement,
+ * and end there or with the picture. Of what is bound, srpi_pipe_margin pixels (of the input's) in
+ * front of its columns are there, as far as the picture goes, and what the filters read. */
+struct srpi_part {
+    struct srpi_span rows, columns;
+};
+/* Pixels of the input that make at least a pair of columns of the output. */
+static inline uint32_t srpi_pipe_margin(uint32_t factor)
+{
+    return factor == 1 ? 2 : 1;
+}
+/* Rows [begin, end) of a part, begin even (for 4:2:0 outputs), end too or the last. `wanted` and
+ * `input` are the rows that are there now, for what is bound to them. Nothing else of the picture
+ * is written: other parts may be made at the same time. */
 void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
-                    const struct srpi_rows *wanted, const struct srpi_rows *input, uint32_t begin,
-                    uint32_t end);
-/* Makes the whole picture, where nothing is bound. `scratch` has one entry per worker of the
- * pool. */
+                    const struct srpi_part *part, const struct srpi_rows *wanted,
+                    const struct srpi_rows *input, uint32_t begin, uint32_t end);
+/* Makes `count` parts of the picture, where nothing is bound. `scratch` has one entry per worker of
+ * the pool. */
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch);
+                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count);
 
 #endif

@@ -3,81 +3,74 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <srp/limits.h>
 
-#include "exec/executor.h"
-#include "exec/picture.h"
-#include "exec/pipe.h"
+#include "exec/branch.h"
+#include "exec/cells.h"
+#include "exec/recipe.h"
 #include "exec/upscaler.h"
 #include "model/error.h"
-#include "model/model.h"
+
+/* A cell that is copied from the picture before instead of being computed. */
+#define REUSED 255u
+
+/* What routings need from one call to the next. */
+struct routed {
+    bool valid;                /* the last call made a picture with what is here */
+    uint32_t cell_width, cell_height;
+    uint8_t *paths;            /* of each cell */
+    uint8_t *work;             /* the same, and REUSED */
+    struct srp_region *regions;
+    uint32_t room;             /* cells that fit */
+    struct srp_picture in;     /* a copy; in memory of its own, without gaps */
+    size_t in_size;
+    struct srp_picture out;    /* where it lies is not looked at */
+};
 
 struct srp_upscaler {
     uint32_t scale;
     enum srp_backend backend;
-    bool unfused; /* tests alone */
-    struct srpi_pool *pool;
-    struct srp_model *model; /* NULL: none */
-    struct srp_executor *executor;
-    struct srpi_tail tail;
-
     enum srp_dtype dtype;
-
-    /* Work memory, grown to the largest pictures seen. */
-    struct srpi_scratch *scratch; /* one per worker, for the output */
-    struct srpi_scratch *loading; /* one per worker, for the input */
-    void *memory;
-    size_t memory_size;
-    uint8_t *halved; /* an RGB input as 4:2:0, for networks that want that */
+    bool unfused; /* tests alone */
+    struct srp_model *model; /* NULL: none */
+    struct srpi_branch branches[SRP_MAX_PATHS]; /* of each path */
+    uint32_t branch_count;
+    struct srpi_work work;
+    struct srpi_pipe pipe; /* without a model */
+    uint8_t *halved;       /* an RGB input as 4:2:0, for networks that want that */
     size_t halved_size;
-
-    struct srpi_pipe pipe;
-    struct srpi_loader loader;
-    struct srpi_codec codec; /* of the network's input */
+    struct routed routed;
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Where the base is made of the network's own input. */
-static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph *graph)
+static void destroy_branches(struct srpi_branch *branches, uint32_t count)
 {
-    return tail->has_base &&
-           (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
-}
-
-/* With 4:2:0, rows of the output picture come in pairs, and chroma may need the row above a pair
- * (with SRP_COLOUR_YUV420, two chroma rows around). */
-struct srpi_sink srpi_upscaler_sink(const struct srpi_tail *tail, const struct srpi_graph *graph)
-{
-    struct srpi_sink sink = {.wanted_radius = 1, .align = 2};
-    if (tail->fused) {
-        sink.align = graph->scale % 2 == 0 ? 1 : 2;
-        sink.reads_input = base_of_input(tail, graph);
-        sink.input_radius = 3; /* of the taps, and the row above */
-    } else if (graph->colour == SRP_COLOUR_YUV420) {
-        sink.align = 1;
-        sink.wanted_radius = 3;
+    for (uint32_t i = 0; i < count; i++) {
+        srpi_branch_destroy(&branches[i]);
     }
-    return sink;
 }
 
-static enum srp_err make_executor(const struct srp_upscaler *up, struct srp_model *model,
-                                  struct srpi_tail *tail, struct srp_executor **out,
-                                  struct srp_error *err)
+static enum srp_err create_branches(struct srp_upscaler *up, struct srp_model *model,
+                                    struct srpi_branch *branches, struct srp_error *err)
 {
     const struct srpi_graph *graph = srpi_model_graph(model);
     if (graph->scale != up->scale) {
         return srpi_fail(err, SRP_ERR_USAGE, "model '%s' has scale %u, the upscaler %u",
                          graph->name, graph->scale, up->scale);
     }
-    srpi_tail_find(tail, graph);
-    if (up->unfused) {
-        *tail = (struct srpi_tail){.tensor = graph->output};
+    for (uint32_t i = 0; i < model->path_count; i++) {
+        struct srp_model *path = model->paths != NULL ? &model->paths[i] : model;
+        const enum srp_err code = srpi_branch_create(&branches[i], path, up->backend, up->dtype,
+                                                     up->work.pool, !up->unfused, err);
+        if (code != SRP_OK) {
+            destroy_branches(branches, i);
+            return code;
+        }
     }
-    const struct srpi_sink sink = srpi_upscaler_sink(tail, graph);
-    return srpi_executor_create(out, model, up->backend, up->dtype, up->pool, tail->tensor, &sink,
-                                err);
+    return SRP_OK;
 }
 
 enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *model,
@@ -86,23 +79,26 @@ enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *m
     if (up == NULL) {
         return srpi_fail(err, SRP_ERR_USAGE, "there is no upscaler");
     }
-    struct srp_executor *executor = NULL;
-    struct srpi_tail tail = {0};
+    struct srpi_branch branches[SRP_MAX_PATHS] = {{.model = NULL}};
+    const uint32_t count = model != NULL ? model->path_count : 0;
     if (model != NULL) {
-        const enum srp_err code = make_executor(up, model, &tail, &executor, err);
+        const enum srp_err code = create_branches(up, model, branches, err);
         if (code != SRP_OK) {
             return code;
         }
         srp_model_ref(model);
-        if (up->executor != NULL) {
-            srpi_executor_inherit(executor, up->executor);
+    }
+    for (uint32_t i = 0; i < count && i < up->branch_count; i++) {
+        if (branches[i].executor != NULL && up->branches[i].executor != NULL) {
+            srpi_executor_inherit(branches[i].executor, up->branches[i].executor);
         }
     }
-    srp_executor_destroy(&up->executor);
+    destroy_branches(up->branches, up->branch_count);
     srp_model_unref(&up->model);
-    up->executor = executor;
+    memcpy(up->branches, branches, sizeof(branches));
+    up->branch_count = count;
     up->model = model;
-    up->tail = tail;
+    up->routed.valid = false;
     return SRP_OK;
 }
 
@@ -137,25 +133,16 @@ enum srp_err srp_upscaler_create(struct srp_upscaler **out,
     up->scale = scale;
     up->backend = params->backend;
     up->dtype = params->dtype;
-    enum srp_err code = srpi_pool_create(&up->pool, params->threads, err);
-    if (code != SRP_OK) {
-        goto fail;
+    enum srp_err code = srpi_work_create(&up->work, params->threads, err);
+    if (code == SRP_OK) {
+        code = srp_upscaler_set_model(up, params->model, err);
     }
-    up->scratch = calloc(srpi_pool_threads(up->pool), sizeof(up->scratch[0]));
-    up->loading = calloc(srpi_pool_threads(up->pool), sizeof(up->loading[0]));
-    if (up->scratch == NULL || up->loading == NULL) {
-        code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an upscaler");
-        goto fail;
-    }
-    code = srp_upscaler_set_model(up, params->model, err);
     if (code != SRP_OK) {
-        goto fail;
+        srp_upscaler_destroy(&up);
+        return code;
     }
     *out = up;
     return SRP_OK;
-fail:
-    srp_upscaler_destroy(&up);
-    return code;
 }
 
 void srp_upscaler_destroy(struct srp_upscaler **pointer)
@@ -165,291 +152,28 @@ void srp_upscaler_destroy(struct srp_upscaler **pointer)
     }
     struct srp_upscaler *up = *pointer;
     *pointer = NULL;
-    srp_executor_destroy(&up->executor);
+    destroy_branches(up->branches, up->branch_count);
     srp_model_unref(&up->model);
-    srpi_pool_destroy(&up->pool);
-    free(up->scratch);
-    free(up->loading);
-    free(up->memory);
+    srpi_work_destroy(&up->work);
     free(up->halved);
+    free(up->routed.paths);
+    free(up->routed.work);
+    free(up->routed.regions);
+    free(up->routed.in.data[0]);
     free(up);
 }
 
 void srp_upscaler_get_info(const struct srp_upscaler *up, struct srp_executor_info *info)
 {
-    if (up->executor == NULL) {
-        *info = (struct srp_executor_info){.dtype = "", .isa = ""};
-    } else {
-        srp_executor_get_info(up->executor, info);
-    }
-}
-
-/* ---- work memory ----------------------------------------------------------------------------- */
-
-/* loading_width is that of the input's rows, or 0 where they are not loaded. */
-static enum srp_err reserve_scratch(struct srp_upscaler *up, uint32_t source_width,
-                                    uint32_t out_width, uint32_t loading_width,
-                                    struct srp_error *err)
-{
-    const uint32_t threads = srpi_pool_threads(up->pool);
-    const size_t store = (srpi_scratch_size(source_width, out_width) + 63) / 64 * 64;
-    const size_t load =
-        loading_width == 0
-            ? 0
-            : (srpi_scratch_size(loading_width, loading_width) + 63) / 64 * 64;
-    const size_t each = store + load;
-    if (each * threads > up->memory_size) {
-        free(up->memory);
-        up->memory_size = 0;
-        up->memory = aligned_alloc(64, each * threads);
-        if (up->memory == NULL) {
-            return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the work rows");
-        }
-        up->memory_size = each * threads;
-    }
-    for (uint32_t i = 0; i < threads; i++) {
-        char *memory = (char *)up->memory + i * each;
-        srpi_scratch_init(&up->scratch[i], memory, source_width, out_width);
-        srpi_scratch_reset(&up->scratch[i]);
-        if (loading_width != 0) {
-            srpi_scratch_init(&up->loading[i], memory + store, loading_width, loading_width);
-            srpi_scratch_reset(&up->loading[i]);
+    *info = (struct srp_executor_info){.dtype = "", .isa = ""};
+    uint64_t arena = 0;
+    for (uint32_t i = 0; i < up->branch_count; i++) {
+        if (up->branches[i].executor != NULL) {
+            srp_executor_get_info(up->branches[i].executor, info);
+            arena += info->arena_bytes;
         }
     }
-    return SRP_OK;
-}
-
-/* ---- the output recipe ----------------------------------------------------------------------- */
-
-enum {
-    AXIS_BASE = 0,
-    AXIS_BASE_CHROMA_X,
-    AXIS_BASE_CHROMA_Y,
-    AXIS_ONE,
-    AXIS_SPARE_X,
-    AXIS_SPARE_Y,
-};
-
-static struct srpi_source source(struct srpi_pipe *pipe, struct srpi_view view, int h, int v,
-                                 uint32_t out_width)
-{
-    return (struct srpi_source){.view = view,
-                                .h = &pipe->axis[h],
-                                .v = &pipe->axis[v],
-                                .out_width = out_width};
-}
-
-/* What is not YCbCr takes on the properties of the YCbCr at the other end. */
-static struct srp_picture yuv_like(const struct srp_picture *in, const struct srp_picture *out)
-{
-    struct srp_picture like = {
-        .matrix = SRP_MATRIX_BT709, .range = SRP_RANGE_FULL, .chroma = SRP_CHROMA_LEFT};
-    const struct srp_picture *yuv = srpi_picture_is_yuv(in) ? in : out;
-    if (srpi_picture_is_yuv(yuv)) {
-        like.matrix = yuv->matrix;
-        like.range = yuv->range;
-        like.chroma = yuv->chroma;
-    }
-    return like;
-}
-
-/* Quarters of the chroma offset: 1/4 sample when it sits on the first luma sample, else 1/2. */
-static uint32_t offset_x(enum srp_chroma chroma)
-{
-    return chroma == SRP_CHROMA_CENTER ? 2 : 1;
-}
-
-static uint32_t offset_y(enum srp_chroma chroma)
-{
-    return chroma == SRP_CHROMA_TOPLEFT ? 1 : 2;
-}
-
-/* Everything from the input picture by `filter`; `base` is the filter of the rows the tail is
- * added to. */
-static void recipe_from_picture(struct srpi_pipe *pipe, const struct srp_picture *in,
-                                const struct srp_picture *out, uint32_t scale,
-                                enum srpi_filter filter, enum srpi_filter base)
-{
-    const bool in_yuv = srpi_picture_is_yuv(in), out_yuv = srpi_picture_is_yuv(out);
-    const uint32_t ox = offset_x(in->chroma), oy = offset_y(in->chroma);
-    memset(pipe, 0, sizeof(*pipe));
-    pipe->out = out;
-    srpi_axis_init(&pipe->axis[AXIS_BASE], base, scale, 2, 2);
-    srpi_axis_init(&pipe->axis[AXIS_ONE], SRPI_FILTER_NEAREST, 1, 2, 2);
-    pipe->source[0] =
-        source(pipe, srpi_picture_view(in, 0), AXIS_BASE, AXIS_BASE, out->width);
-    if (in_yuv && out_yuv) {
-        srpi_axis_init(&pipe->axis[AXIS_BASE_CHROMA_X], filter, scale, ox, ox);
-        srpi_axis_init(&pipe->axis[AXIS_BASE_CHROMA_Y], filter, scale, oy, oy);
-    } else if (in_yuv) {
-        srpi_axis_init(&pipe->axis[AXIS_BASE_CHROMA_X], filter, 2 * scale, 2, ox);
-        srpi_axis_init(&pipe->axis[AXIS_BASE_CHROMA_Y], filter, 2 * scale, 2, oy);
-    }
-    for (uint32_t c = 1; c < 3; c++) {
-        const struct srpi_view view = srpi_picture_view(in, c);
-        if (in_yuv) {
-            pipe->source[c] = source(pipe, view, AXIS_BASE_CHROMA_X, AXIS_BASE_CHROMA_Y,
-                                     out_yuv ? (out->width + 1) / 2 : out->width);
-        } else {
-            pipe->source[c] = source(pipe, view, AXIS_BASE, AXIS_BASE, out->width);
-        }
-    }
-    pipe->full = !in_yuv || !out_yuv;
-    if (in_yuv && !out_yuv) {
-        pipe->second = SRPI_TO_RGB;
-        srpi_colour_init(&pipe->second_colour, in->matrix, in->range);
-    } else if (!in_yuv && out_yuv) {
-        pipe->second = SRPI_TO_YUV;
-        srpi_colour_init(&pipe->second_colour, out->matrix, out->range);
-    }
-}
-
-/* Channel `channel` of the wanted tensor (f32) as codes; `height` and `width` count samples of the
- * view. */
-static struct srpi_view wanted_view(uint32_t channel, uint32_t channels, uint32_t width,
-                                    uint32_t height, float mean)
-{
-    return (struct srpi_view){.bound = SRPI_BOUND_WANTED,
-                              .offset = channel * sizeof(float),
-                              .step = channels,
-                              .sample = SRPI_SAMPLE_F32,
-                              .multiply = 255.0f,
-                              .add = 255.0f * mean,
-                              .width = width,
-                              .height = height};
-}
-
-/* Channel `channel` of the input tensor as codes. */
-static struct srpi_view input_view(const struct srp_upscaler *up, uint32_t channel,
-                                   uint32_t channels, uint32_t width, uint32_t height, float mean)
-{
-    static const enum srpi_sample samples[] = {[SRPI_Q8_U8] = SRPI_SAMPLE_U8,
-                                               [SRPI_Q8_U16] = SRPI_SAMPLE_U16,
-                                               [SRPI_Q8_S8] = SRPI_SAMPLE_S8};
-    const struct srpi_codec *codec = &up->codec;
-    return (struct srpi_view){.bound = SRPI_BOUND_INPUT,
-                              .offset = (size_t)channel * codec->element,
-                              .step = channels,
-                              .sample = codec->dtype == SRPI_F32    ? SRPI_SAMPLE_F32
-                                        : codec->dtype == SRPI_BF16 ? SRPI_SAMPLE_BF16
-                                                                    : samples[codec->storage],
-                              .multiply = 255.0f,
-                              .add = 255.0f * mean,
-                              .width = width,
-                              .height = height};
-}
-
-static void use_tail(struct srp_upscaler *up, uint32_t channels, float mean)
-{
-    struct srpi_pipe *pipe = &up->pipe;
-    pipe->has_tail = true;
-    pipe->tail_channels = channels;
-    pipe->block = up->scale;
-    pipe->flat = !up->tail.has_base;
-    pipe->flat_value = 255.0f * mean;
-}
-
-static enum srpi_filter base_filter(const struct srpi_tail *tail)
-{
-    if (!tail->has_base || tail->mode == SRPI_RESIZE_BICUBIC) {
-        return SRPI_FILTER_CUBIC;
-    }
-    return tail->mode == SRPI_RESIZE_BILINEAR ? SRPI_FILTER_LINEAR : SRPI_FILTER_NEAREST;
-}
-
-static void recipe_y(struct srp_upscaler *up, const struct srp_picture *in,
-                     const struct srp_picture *out, float mean)
-{
-    struct srpi_pipe *pipe = &up->pipe;
-    const bool in_yuv = srpi_picture_is_yuv(in);
-    const enum srpi_filter base = base_filter(&up->tail);
-    recipe_from_picture(pipe, in, out, up->scale, SRPI_FILTER_CUBIC,
-                        in_yuv ? base : SRPI_FILTER_CUBIC);
-    if (!in_yuv) {
-        const struct srp_picture like = yuv_like(in, out);
-        pipe->first = SRPI_TO_YUV;
-        srpi_colour_init(&pipe->first_colour, like.matrix, like.range);
-        pipe->second = srpi_picture_is_yuv(out) ? SRPI_KEEP : SRPI_TO_RGB;
-        pipe->second_colour = pipe->first_colour;
-    }
-    if (up->tail.fused) {
-        use_tail(up, 1, mean);
-        if (!in_yuv && base != SRPI_FILTER_CUBIC) {
-            /* Chroma is cubic and comes from R, G and B; luma has its own filter. */
-            srpi_axis_init(&pipe->axis[AXIS_SPARE_X], base, up->scale, 2, 2);
-            pipe->has_luma = true;
-            pipe->luma = source(pipe,
-                                input_view(up, 0, 1, in->width, in->height, mean),
-                                AXIS_SPARE_X, AXIS_SPARE_X, out->width);
-        }
-        return;
-    }
-    const struct srpi_view view =
-        wanted_view(0, 1, in->width * up->scale, in->height * up->scale, mean);
-    if (in_yuv) {
-        pipe->source[0] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
-    } else {
-        pipe->has_luma = true;
-        pipe->luma = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
-    }
-}
-
-static void recipe_rgb(struct srp_upscaler *up, const struct srp_picture *in,
-                       const struct srp_picture *out, float mean)
-{
-    struct srpi_pipe *pipe = &up->pipe;
-    memset(pipe, 0, sizeof(*pipe));
-    pipe->out = out;
-    pipe->full = true;
-    srpi_axis_init(&pipe->axis[AXIS_BASE], base_filter(&up->tail), up->scale, 2, 2);
-    srpi_axis_init(&pipe->axis[AXIS_ONE], SRPI_FILTER_NEAREST, 1, 2, 2);
-    if (srpi_picture_is_yuv(out)) {
-        pipe->second = SRPI_TO_YUV;
-        srpi_colour_init(&pipe->second_colour, out->matrix, out->range);
-    }
-    if (up->tail.fused) {
-        use_tail(up, 3, mean);
-    }
-    for (uint32_t c = 0; c < 3; c++) {
-        if (up->tail.fused) {
-            const struct srpi_view view = input_view(up, c, 3, in->width, in->height, mean);
-            pipe->source[c] = source(pipe, view, AXIS_BASE, AXIS_BASE, out->width);
-        } else {
-            const struct srpi_view view =
-                wanted_view(c, 3, in->width * up->scale, in->height * up->scale, mean);
-            pipe->source[c] = source(pipe, view, AXIS_ONE, AXIS_ONE, out->width);
-        }
-    }
-}
-
-static void recipe_yuv420(struct srp_upscaler *up, const struct srp_picture *in,
-                          const struct srp_picture *out, float mean)
-{
-    struct srpi_pipe *pipe = &up->pipe;
-    const struct srp_picture like = yuv_like(in, out);
-    const uint32_t width = (in->width + 1) / 2 * up->scale;
-    const uint32_t height = (in->height + 1) / 2 * up->scale;
-    memset(pipe, 0, sizeof(*pipe));
-    pipe->out = out;
-    srpi_axis_init(&pipe->axis[AXIS_ONE], SRPI_FILTER_NEAREST, 1, 2, 2);
-    srpi_axis_init(&pipe->axis[AXIS_SPARE_X], SRPI_FILTER_CUBIC, 2, 2, offset_x(like.chroma));
-    srpi_axis_init(&pipe->axis[AXIS_SPARE_Y], SRPI_FILTER_CUBIC, 2, 2, offset_y(like.chroma));
-    struct srpi_view luma = wanted_view(0, 6, width, height, mean);
-    luma.paired = true;
-    luma.width *= 2;
-    luma.height *= 2;
-    pipe->source[0] = source(pipe, luma, AXIS_ONE, AXIS_ONE, out->width);
-    pipe->full = !srpi_picture_is_yuv(out);
-    for (uint32_t c = 1; c < 3; c++) {
-        const struct srpi_view view = wanted_view(3 + c, 6, width, height, mean);
-        pipe->source[c] = pipe->full
-                              ? source(pipe, view, AXIS_SPARE_X, AXIS_SPARE_Y, out->width)
-                              : source(pipe, view, AXIS_ONE, AXIS_ONE, (out->width + 1) / 2);
-    }
-    if (pipe->full) {
-        pipe->second = SRPI_TO_RGB;
-        srpi_colour_init(&pipe->second_colour, like.matrix, like.range);
-    }
+    info->arena_bytes = arena;
 }
 
 /* ---- processing ------------------------------------------------------------------------------ */
@@ -476,16 +200,17 @@ static enum srp_err check_pair(const struct srp_picture *in, const struct srp_pi
     return SRP_OK;
 }
 
-static enum srp_err run_base(struct srp_upscaler *up, const struct srp_picture *in,
-                             const struct srp_picture *out, uint32_t scale,
-                             enum srpi_filter filter, struct srp_error *err)
+static struct srp_region whole_of(const struct srp_picture *in)
 {
-    const enum srp_err code = reserve_scratch(up, in->width, out->width, 0, err);
-    if (code == SRP_OK) {
-        recipe_from_picture(&up->pipe, in, out, scale, filter, filter);
-        srpi_pipe_run(&up->pipe, up->pool, up->scratch);
-    }
-    return code;
+    return (struct srp_region){.width = in->width, .height = in->height};
+}
+
+static enum srp_err run_filter(struct srp_upscaler *up, const struct srp_picture *in,
+                               const struct srp_picture *out, uint32_t scale,
+                               enum srpi_filter filter, struct srp_error *err)
+{
+    const struct srp_region whole = whole_of(in);
+    return srpi_base_run(&up->pipe, &up->work, in, out, scale, filter, &whole, 1, err);
 }
 
 /* An RGB picture as 4:2:0 in memory of the upscaler. */
@@ -506,7 +231,7 @@ static enum srp_err halve_input(struct srp_upscaler *up, const struct srp_pictur
         }
         up->halved_size = size;
     }
-    *halved = yuv_like(in, out);
+    *halved = srpi_picture_like(in, out);
     halved->format = SRP_FORMAT_YUV420;
     halved->width = in->width;
     halved->height = in->height;
@@ -515,77 +240,29 @@ static enum srp_err halve_input(struct srp_upscaler *up, const struct srp_pictur
     halved->data[2] = halved->data[1] + half;
     halved->stride[0] = (ptrdiff_t)width;
     halved->stride[1] = halved->stride[2] = (ptrdiff_t)half_width;
-    return run_base(up, in, halved, 1, SRPI_FILTER_CUBIC, err);
+    return run_filter(up, in, halved, 1, SRPI_FILTER_CUBIC, err);
 }
 
-static void load_row(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
-                     void *row)
+/* The picture as the model's networks take it. */
+static enum srp_err network_input(struct srp_upscaler *up, const struct srp_picture *in,
+                                  const struct srp_picture *out, struct srp_picture *taken,
+                                  struct srp_error *err)
 {
-    const struct srp_upscaler *up = context;
-    srpi_loader_row(&up->loader, &up->loading[worker], y, columns, &up->codec, row);
-}
-
-static void store_rows(void *context, uint32_t worker, const struct srpi_region *region,
-                       struct srpi_span rows, const struct srpi_rows *wanted,
-                       const struct srpi_rows *input)
-{
-    (void)region; /* the whole picture */
-    const struct srp_upscaler *up = context;
-    const enum srp_colour_space colour = srpi_model_graph(up->model)->colour;
-    const uint32_t each = up->tail.fused                ? up->scale
-                          : colour == SRP_COLOUR_YUV420 ? 2
-                                                        : 1;
-    const uint32_t height = up->pipe.out->height;
-    const uint32_t end = rows.end * each < height ? rows.end * each : height;
-    if (rows.begin * each < end) {
-        srpi_pipe_rows(&up->pipe, &up->scratch[worker], wanted, input, rows.begin * each, end);
-    }
+    *taken = *in;
+    return srpi_model_graph(up->model)->colour == SRP_COLOUR_YUV420 && !srpi_picture_is_yuv(in)
+               ? halve_input(up, in, out, taken, err)
+               : SRP_OK;
 }
 
 static enum srp_err run_model(struct srp_upscaler *up, const struct srp_picture *in,
                               const struct srp_picture *out, struct srp_error *err)
 {
-    const struct srpi_graph *graph = srpi_model_graph(up->model);
-    const bool halves = graph->colour == SRP_COLOUR_YUV420;
-    struct srp_picture halved;
-    enum srp_err code = SRP_OK;
-    if (halves && !srpi_picture_is_yuv(in)) {
-        code = halve_input(up, in, out, &halved, err);
-        if (code != SRP_OK) {
-            return code;
-        }
-        in = &halved;
-    }
-    const uint32_t width = halves ? (in->width + 1) / 2 : in->width;
-    const uint32_t height = halves ? (in->height + 1) / 2 : in->height;
-    code = srp_executor_reserve(up->executor, width, height, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    code = reserve_scratch(up, in->width, out->width, in->width, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    const struct srp_picture like = yuv_like(in, out);
-    srpi_loader_init(&up->loader, in, &like, graph->colour, graph->mean);
-    up->codec = srpi_executor_input_codec(up->executor);
-    switch (graph->colour) {
-    case SRP_COLOUR_Y:
-        recipe_y(up, in, out, graph->mean);
-        break;
-    case SRP_COLOUR_RGB:
-        recipe_rgb(up, in, out, graph->mean);
-        break;
-    case SRP_COLOUR_YUV420:
-        recipe_yuv420(up, in, out, graph->mean);
-        break;
-    }
-    const struct srpi_region whole = {.x = {.begin = 0, .end = width},
-                                      .y = {.begin = 0, .end = height},
-                                      .picture_width = width,
-                                      .picture_height = height};
-    const struct srpi_stream_io io = {.load = load_row, .store = store_rows, .context = up};
-    return srpi_executor_process(up->executor, &whole, 1, &io, err);
+    const struct srp_region whole = whole_of(in);
+    struct srp_picture taken;
+    const enum srp_err code = network_input(up, in, out, &taken, err);
+    return code == SRP_OK ? srpi_branch_run(&up->branches[up->model->default_path], &up->work,
+                                            &taken, out, &whole, 1, err)
+                          : code;
 }
 
 enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method method,
@@ -606,11 +283,215 @@ enum srp_err srp_upscaler_process(struct srp_upscaler *up, enum srp_method metho
         }
         return run_model(up, in, out, err);
     case SRP_METHOD_BICUBIC:
-        return run_base(up, in, out, up->scale, SRPI_FILTER_CUBIC, err);
+        return run_filter(up, in, out, up->scale, SRPI_FILTER_CUBIC, err);
     case SRP_METHOD_LANCZOS:
-        return run_base(up, in, out, up->scale, SRPI_FILTER_LANCZOS, err);
+        return run_filter(up, in, out, up->scale, SRPI_FILTER_LANCZOS, err);
     }
     return srpi_fail(err, SRP_ERR_USAGE, "%d is not a method", (int)method);
+}
+
+/* ---- a path for each cell -------------------------------------------------------------------- */
+
+/* Room for the cells, and for a copy of the input; allocates when these are larger than before. */
+static enum srp_err reserve_routed(struct routed *routed, const struct srpi_cells *cells,
+                                   const struct srp_picture *in, struct srp_error *err)
+{
+    const uint32_t count = cells->columns * cells->rows;
+    if (count > routed->room) {
+        routed->valid = false;
+        routed->room = 0;
+        free(routed->paths);
+        free(routed->work);
+        free(routed->regions);
+        routed->paths = malloc(count);
+        routed->work = malloc(count);
+        routed->regions = malloc(count * sizeof(routed->regions[0]));
+        if (routed->paths == NULL || routed->work == NULL || routed->regions == NULL) {
+            return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for %u cells", count);
+        }
+        routed->room = count;
+    }
+    /* SRP_MAX_PICTURE_PIXELS bounds them. */
+    const size_t pixels = (size_t)in->width * in->height;
+    const size_t half = ((size_t)in->width + 1) / 2 * (((size_t)in->height + 1) / 2);
+    const bool yuv = srpi_picture_is_yuv(in);
+    const size_t step = in->format == SRP_FORMAT_RGB ? 3 : in->format == SRP_FORMAT_BGRA ? 4 : 1;
+    const size_t size = yuv ? pixels + 2 * half : step * pixels;
+    if (size > routed->in_size) {
+        routed->valid = false;
+        routed->in_size = 0;
+        free(routed->in.data[0]);
+        routed->in.data[0] = malloc(size);
+        if (routed->in.data[0] == NULL) {
+            return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a %ux%u picture", in->width,
+                             in->height);
+        }
+        routed->in_size = size;
+    }
+    return SRP_OK;
+}
+
+/* Keeps the input for the next call. */
+static void remember(struct routed *routed, const struct srpi_cells *cells,
+                     const struct srp_picture *in, const struct srp_picture *out,
+                     const uint8_t *paths)
+{
+    uint8_t *memory = routed->in.data[0];
+    const size_t pixels = (size_t)in->width * in->height, half = ((size_t)in->width + 1) / 2;
+    routed->in = *in;
+    routed->in.data[0] = memory;
+    routed->in.data[1] = memory + pixels;
+    routed->in.data[2] = memory + pixels + half * (((size_t)in->height + 1) / 2);
+    const size_t step = in->format == SRP_FORMAT_RGB ? 3 : in->format == SRP_FORMAT_BGRA ? 4 : 1;
+    routed->in.stride[0] = (ptrdiff_t)(in->width * step);
+    routed->in.stride[1] = (ptrdiff_t)(in->format == SRP_FORMAT_NV12 ? 2 * half : half);
+    routed->in.stride[2] = (ptrdiff_t)half;
+    const struct srp_region whole = whole_of(in);
+    srpi_picture_copy(in, &routed->in, &whole);
+    routed->out = *out;
+    routed->cell_width = cells->cell_width;
+    routed->cell_height = cells->cell_height;
+    memcpy(routed->paths, paths, (size_t)cells->columns * cells->rows);
+    routed->valid = true;
+}
+
+static bool same_kind(const struct srp_picture *a, const struct srp_picture *b)
+{
+    return a->format == b->format && a->width == b->width && a->height == b->height &&
+           a->matrix == b->matrix && a->range == b->range && a->chroma == b->chroma;
+}
+
+/* How far around a cell its pixels see in the input picture: the network, and in front of it or
+ * instead of it chroma that is enlarged, which takes two samples of it. */
+static uint32_t sight(const struct srpi_branch *branch)
+{
+    const struct srpi_graph *graph = srpi_model_graph(branch->model);
+    const uint32_t by = graph->colour == SRP_COLOUR_YUV420 ? 2 : 1;
+    return graph->halo * by + 6;
+}
+
+/* Marks and copies the cells that are those of the picture before; returns their number. */
+static uint32_t reuse(struct srp_upscaler *up, const struct srpi_cells *cells,
+                      const struct srp_picture *in, const struct srp_picture *out,
+                      const struct srp_routing *routing)
+{
+    const struct routed *routed = &up->routed;
+    const struct srp_picture *previous = routing->previous;
+    if (previous == NULL || !routed->valid || routed->cell_width != cells->cell_width ||
+        routed->cell_height != cells->cell_height || !same_kind(&routed->in, in) ||
+        !same_kind(&routed->out, out) || !same_kind(previous, out)) {
+        return 0;
+    }
+    uint32_t count = 0;
+    for (uint32_t y = 0; y < cells->rows; y++) {
+        for (uint32_t x = 0; x < cells->columns; x++) {
+            const uint32_t i = y * cells->columns + x;
+            const struct srp_region region = srpi_cell_region(cells, x, y);
+            if (routing->paths[i] == routed->paths[i] &&
+                srpi_pictures_equal(&routed->in, in, &region,
+                                    sight(&up->branches[routing->paths[i]]))) {
+                routed->work[i] = REUSED;
+                count++;
+            }
+        }
+    }
+    const uint32_t regions = srpi_cells_merge(cells, routed->work, REUSED, routed->regions);
+    for (uint32_t r = 0; r < regions; r++) {
+        const struct srp_region *from = &routed->regions[r];
+        const uint32_t right = (from->x + from->width) * up->scale;
+        const uint32_t bottom = (from->y + from->height) * up->scale;
+        struct srp_region to = {.x = from->x * up->scale, .y = from->y * up->scale};
+        if (to.x < out->width && to.y < out->height) {
+            to.width = (right < out->width ? right : out->width) - to.x;
+            to.height = (bottom < out->height ? bottom : out->height) - to.y;
+            srpi_picture_copy(previous, out, &to);
+        }
+    }
+    return count;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static enum srp_err check_routing(const struct srp_upscaler *up, const struct srp_picture *in,
+                                  const struct srp_routing *routing, struct srpi_cells *cells,
+                                  struct srp_error *err)
+{
+    if (routing == NULL || routing->paths == NULL || up->model == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "a routing needs a model and paths");
+    }
+    enum srp_err code =
+        srpi_cells_init(cells, in, routing->cell_width, routing->cell_height, err);
+    for (uint32_t i = 0; code == SRP_OK && i < cells->columns * cells->rows; i++) {
+        if (routing->paths[i] >= up->branch_count) {
+            code = srpi_fail(err, SRP_ERR_USAGE, "cell %u takes path %u of %u", i,
+                             routing->paths[i], up->branch_count);
+        }
+    }
+    if (code == SRP_OK && routing->previous != NULL) {
+        code = srpi_picture_check(routing->previous, "previous", err);
+    }
+    return code;
+}
+
+enum srp_err srp_upscaler_process_routed(struct srp_upscaler *up, const struct srp_picture *in,
+                                         const struct srp_picture *out,
+                                         const struct srp_routing *routing,
+                                         struct srp_routing_stats *stats, struct srp_error *err)
+{
+    if (up == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "there is no upscaler");
+    }
+    struct srp_routing_stats unused;
+    stats = stats != NULL ? stats : &unused;
+    memset(stats, 0, sizeof(*stats));
+    struct srpi_cells cells;
+    struct routed *routed = &up->routed;
+    struct srp_picture taken;
+    enum srp_err code = check_pair(in, out, up->scale, err);
+    if (code == SRP_OK) {
+        code = check_routing(up, in, routing, &cells, err);
+    }
+    if (code == SRP_OK) {
+        code = reserve_routed(routed, &cells, in, err);
+    }
+    if (code == SRP_OK) {
+        code = network_input(up, in, out, &taken, err);
+    }
+    if (code != SRP_OK) {
+        return code;
+    }
+    const uint32_t count = cells.columns * cells.rows;
+    memcpy(routed->work, routing->paths, count);
+    stats->reused = reuse(up, &cells, in, out, routing);
+    routed->valid = false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (routed->work[i] != REUSED) {
+            stats->cells[routed->work[i]]++;
+        }
+    }
+    for (uint32_t p = 0; code == SRP_OK && p < up->branch_count; p++) {
+        if (stats->cells[p] == 0) {
+            continue;
+        }
+        const double begin = now();
+        const uint32_t regions =
+            srpi_cells_merge(&cells, routed->work, (uint8_t)p, routed->regions);
+        for (uint32_t r = 0; r < regions; r++) {
+            stats->pixels[p] += (uint64_t)routed->regions[r].width * routed->regions[r].height;
+        }
+        code = srpi_branch_run(&up->branches[p], &up->work, &taken, out, routed->regions, regions,
+                               err);
+        stats->seconds[p] = now() - begin;
+    }
+    if (code == SRP_OK) {
+        remember(routed, &cells, in, out, routing->paths);
+    }
+    return code;
 }
 
 enum srp_err srp_picture_convert(const struct srp_picture *in, const struct srp_picture *out,
@@ -627,7 +508,7 @@ enum srp_err srp_picture_convert(const struct srp_picture *in, const struct srp_
         code = srp_upscaler_create(&up, &params, err);
     }
     if (code == SRP_OK) {
-        code = run_base(up, in, out, 1, SRPI_FILTER_CUBIC, err);
+        code = run_filter(up, in, out, 1, SRPI_FILTER_CUBIC, err);
     }
     srp_upscaler_destroy(&up);
     return code;

@@ -107,8 +107,10 @@ void srpi_axis_init(struct srpi_axis *axis, enum srpi_filter filter, uint32_t fa
     }
 }
 
-void srpi_ring_reset(struct srpi_ring *ring)
+void srpi_ring_reset(struct srpi_ring *ring, uint32_t begin, uint32_t end)
 {
+    ring->begin = begin;
+    ring->end = end;
     for (uint32_t i = 0; i < SRPI_RING_ROWS; i++) {
         ring->held[i] = -1;
     }
@@ -129,59 +131,79 @@ static float sample_at(const struct srpi_view *view, const void *row, size_t at)
     return value * view->multiply + view->add;
 }
 
-/* Row y of the view as floats. */
+/* Samples first..first + count of row y of the view as floats. */
 static void load_row(const struct srpi_view *view, const struct srpi_rows *bound, uint32_t y,
-                     uint32_t count, float *out)
+                     uint32_t first, uint32_t count, float *out)
 {
     const uint32_t line = view->paired ? y / 2 : y;
+    const bool is_bound = view->bound != SRPI_BOUND_NONE;
     const unsigned char *row =
-        view->bound != SRPI_BOUND_NONE
-            ? (const unsigned char *)srpi_rows_at(bound, line) + view->offset
-            : (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
+        is_bound ? (const unsigned char *)srpi_rows_at(bound, line) + view->offset
+                 : (const unsigned char *)view->data + (ptrdiff_t)line * view->stride;
     const size_t step = view->step;
     if (view->paired) {
         const float *in = (const float *)(const void *)row + y % 2 * 2;
         for (uint32_t x = 0; x < count; x++) {
-            out[x] = in[x / 2 * step + x % 2] * view->multiply + view->add;
+            const uint32_t at = first + x;
+            out[x] = in[(at / 2 - bound->column) * step + at % 2] * view->multiply + view->add;
         }
-    } else if (view->sample == SRPI_SAMPLE_U8 && step == 1) {
-        srpi_resample_kernels()->widen(row, out, count);
+        return;
+    }
+    const size_t skipped = (size_t)(first - (is_bound ? bound->column : 0)) * step;
+    if (view->sample == SRPI_SAMPLE_U8 && step == 1) {
+        srpi_resample_kernels()->widen(row + skipped, out, count);
     } else if (view->sample == SRPI_SAMPLE_U8) {
         for (uint32_t x = 0; x < count; x++) {
-            out[x] = (float)row[x * step];
+            out[x] = (float)row[skipped + x * step];
         }
     } else if (view->sample == SRPI_SAMPLE_F32) {
-        const float *in = (const float *)(const void *)row;
+        const float *in = (const float *)(const void *)row + skipped;
         for (uint32_t x = 0; x < count; x++) {
             out[x] = in[x * step] * view->multiply + view->add;
         }
     } else {
         for (uint32_t x = 0; x < count; x++) {
-            out[x] = sample_at(view, row, x * step);
+            out[x] = sample_at(view, row, skipped + x * step);
         }
     }
+}
+
+/* Row y of the view enlarged horizontally: the ring's columns. */
+static void enlarge_row(const struct srpi_source *source, const struct srpi_ring *ring, uint32_t y,
+                        float *row)
+{
+    const struct srpi_view *view = &source->view;
+    const uint32_t factor = source->h->factor, reach = (source->h->taps + 1) / 2;
+    const uint32_t begin = ring->begin / factor, end = (ring->end + factor - 1) / factor;
+    const uint32_t first = begin > reach ? begin - reach : 0;
+    const uint32_t last = view->width - end > reach ? end + reach : view->width;
+    float *samples = ring->padded + SRPI_SAMPLE_SLACK; /* that of column begin */
+    float *from = samples - (begin - first), *to = samples + (last - begin);
+    load_row(view, ring->bound, y, first, last - first, from);
+    /* The picture's edge is continued by its last sample; elsewhere nobody's sample depends on
+     * these. */
+    const float left = from[0], right = to[-1];
+    for (float *at = ring->padded; at < from; at++) {
+        *at = left;
+    }
+    for (float *at = to; at < samples + (end - begin) + SRPI_SAMPLE_SLACK; at++) {
+        *at = right;
+    }
+    srpi_resample_kernels()->horizontal(source->h, samples, row, ring->end - ring->begin);
 }
 
 static const float *ring_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y)
 {
     const uint32_t slot = y % SRPI_RING_ROWS;
     float *row = ring->rows + slot * ring->pitch;
-    if (ring->held[slot] == (int64_t)y) {
-        return row;
-    }
-    const struct srpi_view *view = &source->view;
-    if (source->h->identity) {
-        load_row(view, ring->bound, y, source->out_width, row);
-    } else {
-        float *samples = ring->padded + SRPI_SAMPLE_SLACK;
-        load_row(view, ring->bound, y, view->width, samples);
-        for (uint32_t i = 0; i < SRPI_SAMPLE_SLACK; i++) {
-            ring->padded[i] = samples[0];
-            samples[view->width + i] = samples[view->width - 1];
+    if (ring->held[slot] != (int64_t)y) {
+        if (source->h->identity) {
+            load_row(&source->view, ring->bound, y, ring->begin, ring->end - ring->begin, row);
+        } else {
+            enlarge_row(source, ring, y, row);
         }
-        srpi_resample_kernels()->horizontal(source->h, samples, row, source->out_width);
+        ring->held[slot] = (int64_t)y;
     }
-    ring->held[slot] = (int64_t)y;
     return row;
 }
 
@@ -215,7 +237,7 @@ const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring 
     if (source->v->identity) {
         return rows[0];
     }
-    srpi_resample_kernels()->vertical(rows, taps, count, out, source->out_width);
+    srpi_resample_kernels()->vertical(rows, taps, count, out, ring->end - ring->begin);
     return out;
 }
 

@@ -95,29 +95,30 @@ struct srpi_view {
     uint32_t width, height; /* not 0 */
 };
 
-/* A view to be enlarged to rows of `out_width` samples (at most view.width * h->factor). */
+/* A view to be enlarged. */
 struct srpi_source {
     struct srpi_view view;
     const struct srpi_axis *h, *v;
-    uint32_t out_width;
 };
 
-/* Work memory of one thread for one source: the last rows after the horizontal pass. */
+/* Work memory of one thread for one source: the last rows after the horizontal pass, of columns
+ * begin..end of the output. */
 #define SRPI_RING_ROWS 8u
 #define SRPI_SAMPLE_SLACK 48u /* floats that a row buffer is longer than its row */
 struct srpi_ring {
     float *rows;   /* SRPI_RING_ROWS of `pitch` floats */
-    size_t pitch;  /* at least out_width + SRPI_SAMPLE_SLACK */
-    float *padded; /* view.width + 2 * SRPI_SAMPLE_SLACK floats */
+    size_t pitch;  /* at least end - begin + SRPI_SAMPLE_SLACK */
+    float *padded; /* as many floats as are read of the view + 2 * SRPI_SAMPLE_SLACK */
     const struct srpi_rows *bound; /* of a view that is bound */
+    uint32_t begin, end;
     int64_t held[SRPI_RING_ROWS];
 };
-/* Forgets all rows: to be called when the source's pixels change. */
-void srpi_ring_reset(struct srpi_ring *ring);
+/* Forgets all rows: to be called when the source's pixels change. From now on rows are columns
+ * begin..end of the output, at most view.width * h->factor; begin is a multiple of h->factor. */
+void srpi_ring_reset(struct srpi_ring *ring, uint32_t begin, uint32_t end);
 
-/* Output row y. Returns `out` (out_width + SRPI_SAMPLE_SLACK floats), or a row inside the ring that
- * stays
- * valid until the next call for it. */
+/* Output row y, its columns as the ring has them: `out` (with SRPI_SAMPLE_SLACK floats more), or a
+ * row inside the ring that stays valid until the next call for it. */
 const float *srpi_source_row(const struct srpi_source *source, struct srpi_ring *ring, uint32_t y,
                              float *out);
 

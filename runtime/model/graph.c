@@ -598,7 +598,8 @@ static enum srp_err check_route(const struct srpi_graph *g, const char *file, st
         }
         if (node->output != g->output || i + 1 != g->node_count) {
             return srpi_fail(err, SRP_ERR_GRAPH,
-                             "%s: node '%s': a route makes the graph's output, and nothing reads it",
+                             "%s: node '%s': a route makes the graph's output, and nobody "
+                             "reads it",
                              file, node->name);
         }
         if (node->default_path >= node->input_count) {

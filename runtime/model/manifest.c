@@ -386,6 +386,26 @@ static enum srp_err read_models(struct reader *r, const struct srpi_at *root)
     return rc;
 }
 
+/* Routes choose between the paths of a model, so there are none without one. */
+static enum srp_err read_routes(struct reader *r, const struct srpi_at *at, struct srp_chunk *chunk)
+{
+    static const char *const extensions[] = {".routes", NULL};
+    struct srpi_at routes;
+
+    if (!srpi_at_has(at, "routes")) {
+        return SRP_OK;
+    }
+    enum srp_err rc = srpi_get_object(at, "routes", &routes, r->err);
+    if (rc == SRP_OK && chunk->model < 0) {
+        rc = srpi_at_fail(&routes, r->err, SRP_ERR_FORMAT, "routes of a chunk without a model");
+    }
+    if (rc == SRP_OK) {
+        rc = read_object(r, &routes, extensions, &chunk->routes);
+    }
+    chunk->has_routes = rc == SRP_OK;
+    return rc;
+}
+
 static enum srp_err read_chunk(struct reader *r, const struct srpi_at *at, struct srp_chunk *chunk)
 {
     uint32_t models = r->pkg->info.model_count;
@@ -418,7 +438,7 @@ static enum srp_err read_chunk(struct reader *r, const struct srpi_at *at, struc
             chunk->model = (int32_t)index;
         }
     }
-    return rc;
+    return rc == SRP_OK ? read_routes(r, at, chunk) : rc;
 }
 
 static enum srp_err read_chunks(struct reader *r, const struct srpi_at *root)

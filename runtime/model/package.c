@@ -90,9 +90,8 @@ uint32_t srp_package_chunk_at(const struct srp_package *pkg, double seconds)
     return low;
 }
 
-/* As srp_object_verify, with a name for messages. */
-static enum srp_err verify(const struct srp_object *object, const char *name, const void *data,
-                           size_t size, struct srp_error *err)
+enum srp_err srpi_object_verify(const struct srp_object *object, const char *name, const void *data,
+                                size_t size, struct srp_error *err)
 {
     static const uint8_t nothing[1] = {0};
     uint8_t hash[crypto_hash_sha256_BYTES];
@@ -118,12 +117,12 @@ enum srp_err srp_object_verify(const struct srp_object *object, const void *data
     if (object == NULL || (data == NULL && size > 0)) {
         return srpi_fail(err, SRP_ERR_USAGE, "srp_object_verify: NULL");
     }
-    return verify(object, object->uri != NULL ? object->uri : "object", data, size, err);
+    return srpi_object_verify(object, object->uri != NULL ? object->uri : "object", data, size,
+                              err);
 }
 
-/* One zstd frame that declares its size, and nothing behind it. The caller frees *out. */
-static enum srp_err decompress(const char *name, const struct srp_blob *in, void **out,
-                               size_t *out_size, struct srp_error *err)
+enum srp_err srpi_decompress(const struct srp_blob *in, const char *name, size_t expected,
+                             void **out, size_t *out_size, struct srp_error *err)
 {
     static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
 
@@ -142,6 +141,10 @@ static enum srp_err decompress(const char *name, const struct srp_blob *in, void
     if (declared > SRP_MAX_OBJECT_BYTES) {
         return srpi_fail(err, SRP_ERR_LIMIT, "%s: %llu bytes once decompressed, more than %llu",
                          name, declared, SRP_MAX_OBJECT_BYTES);
+    }
+    if (expected != 0 && declared != expected) {
+        return srpi_fail(err, SRP_ERR_FORMAT, "%s: the zstd frame declares %llu bytes where %zu "
+                         "are wanted", name, declared, expected);
     }
     size_t frame = ZSTD_findFrameCompressedSize(in->data, in->size);
     if (ZSTD_isError(frame)) {
@@ -216,13 +219,14 @@ enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t inde
                        srpi_blob_name(parameters, promised->parameters.uri)},
     };
     enum srp_err rc =
-        verify(&promised->graph, params.graph.name, graph->data, graph->size, err);
+        srpi_object_verify(&promised->graph, params.graph.name, graph->data, graph->size, err);
     if (rc == SRP_OK) {
-        rc = verify(&promised->parameters, params.parameters.name, parameters->data,
-                    parameters->size, err);
+        rc = srpi_object_verify(&promised->parameters, params.parameters.name, parameters->data,
+                                parameters->size, err);
     }
     if (rc == SRP_OK && ends_in(promised->parameters.uri, ".zst")) {
-        rc = decompress(params.parameters.name, parameters, &plain, &params.parameters.size, err);
+        rc = srpi_decompress(parameters, params.parameters.name, 0, &plain, &params.parameters.size,
+                             err);
         params.parameters.data = plain;
     }
     if (rc == SRP_OK) {

@@ -15,9 +15,9 @@ def _date(seconds):
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def media_playlist(init, segments, chunk_hashes=None) -> str:
-    """`segments`: (uri, seconds). `chunk_hashes`: per segment the parameter hash or None; None: no
-    side data."""
+def media_playlist(init, segments, side=None) -> str:
+    """`segments`: (uri, seconds). `side`: per segment the hashes of its side data by name
+    (PARAMETERS, ROUTES), None for what it lacks; None: no side data."""
     target = max(1, max(math.ceil(seconds - 1e-9) for _, seconds in segments))
     lines = [
         "#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{target}", "#EXT-X-MEDIA-SEQUENCE:0",
@@ -25,10 +25,11 @@ def media_playlist(init, segments, chunk_hashes=None) -> str:
     ]
     at = 0.0
     for index, (uri, seconds) in enumerate(segments):
-        if index == 0 or chunk_hashes is not None:
+        if index == 0 or side is not None:
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{_date(at)}")
-        if chunk_hashes is not None:
-            extra = f',X-SRPLAY-PARAMETERS="{chunk_hashes[index]}"' if chunk_hashes[index] else ""
+        if side is not None:
+            extra = "".join(f',X-SRPLAY-{name}="{value}"' for name, value in side[index].items()
+                            if value)
             lines.append(f'#EXT-X-DATERANGE:ID="chunk-{index}",CLASS="org.srplay.chunk",'
                          f'START-DATE="{_date(at)}",DURATION={seconds:.6f}{extra}')
         lines += [f"#EXTINF:{seconds:.6f},", uri]

@@ -65,6 +65,12 @@ def _crf(text):
     return float(text) if "." in text else int(text)
 
 
+def _decibel(text):
+    if not re.fullmatch(r"\d{1,2}(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dB from 0 to 99")
+    return float(text)
+
+
 def cell_size(text: str) -> tuple[int, int]:
     """48x54: even, 8 to 1024"""
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
@@ -152,6 +158,27 @@ def parse(argv) -> argparse.Namespace:
         type=_integer(1, 10**9),
         metavar="N",
         help="training steps instead of a time: the same package each time on a CPU")
+    parser.add_argument("--route-loss",
+                        type=_decibel,
+                        default=0.04,
+                        metavar="DB",
+                        help="what routes may lose against the dearest path of a dynamic model "
+                        "everywhere (default: 0.04)")
+    parser.add_argument("--grid",
+                        type=cell_size,
+                        metavar="WxH",
+                        help="low-resolution pixels of a cell of routes (default: 48x54; 64x60 at "
+                        "scale 3)")
+    parser.add_argument("--dtype",
+                        choices=("auto", "f32"),
+                        default="auto",
+                        help="auto: int8 where it loses little; f32: no activation ranges "
+                        "(default: auto)")
+    parser.add_argument("--quant-loss",
+                        type=_decibel,
+                        default=0.1,
+                        metavar="DB",
+                        help="what int8 may lose against f32 (default: 0.1)")
     parser.add_argument("--threads",
                         type=_integer(0, 64),
                         default=0,

@@ -7,19 +7,17 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import sys
 from fractions import Fraction
 
-from . import media, models, mp4, report, tools, verify
+from . import media, models, mp4, report, tools
+from .deliver import finish
 from .errors import Interrupted, PackError, UsageError, one_line
 from .models import MODELS_DIR
 from .options import chunk_frames
-from .package import Writer, check_target, put_in_place
+from .package import check_target
 from .probe import probe
 from .work import Work, job_id
-
-GENERATOR = "srpack 0.1.0"
 
 
 @dataclasses.dataclass
@@ -187,144 +185,25 @@ def train(job: Job, work: Work, out: report.Report, stop):
     return parameters if result.better else None
 
 
-def _chunks(track, group):
-    """Fragments of a video track by chunk; every chunk begins with a key frame at a multiple of
-    `group`."""
-    chunks, count = [], 0
-    for fragment in track.fragments:
-        if count % group == 0:
-            if not fragment.key:
-                raise PackError(f"video frame {count}: a chunk begins without a key frame")
-            chunks.append([])
-        chunks[-1].append(fragment)
-        before, count = count, count + fragment.samples
-        if count % group and before // group != count // group:
-            raise PackError(f"video frame {before}: no key frame at the beginning of a chunk")
-    return chunks
-
-
-def _spans(track, seconds):
-    """Fragments of an audio track by chunk time."""
-    groups = {}
-    for fragment in track.fragments:
-        middle = (fragment.start + fragment.duration / 2) / track.timescale
-        groups.setdefault(int(middle // seconds), []).append(fragment)
-    return [groups[key] for key in sorted(groups)]
-
-
-def write(job: Job, work: Work, frames: int, parameters: pathlib.Path | None,
-          folder: pathlib.Path) -> Writer:
-    """Step 5: every file of the package."""
-    source, geo, writer = job.source, job.geo, Writer(folder)
-    video = mp4.read(work.path("video.mp4"))
-    if (video.width, video.height) != (geo.lr_width, geo.lr_height):
-        raise PackError(f"{work.path('video.mp4')}: {video.width}x{video.height} coded, "
-                        f"{geo.lr_width}x{geo.lr_height} expected")
-    groups = _chunks(video, job.group)
-    init, segments = writer.track("video", video, groups)
-    tracks = [(video, init, segments), None]
-    length = float(frames / source.rate)
-    key = f"{source.sha256} {job.span.start:.6f} {length:.6f}"
-    writer.manifest = {
-        "format": "srplay-package",
-        "version": 1,
-        "content_id": hashlib.sha256(key.encode()).hexdigest()[:32],
-        "generator": GENERATOR,
-        "scale": geo.scale,
-        "source": {
-            "width": geo.width,
-            "height": geo.height,
-            "start": round(max(0.0, job.span.start), 6)
-        },
-        "output": {
-            "width": geo.width,
-            "height": geo.height
-        },
-        "frame_rate": [source.rate.numerator, source.rate.denominator],
-        "frame_count": frames,
-        "colour": source.colour,
-        "video": {
-            "codec": video.codec,
-            "timescale": video.timescale,
-            "width": geo.lr_width,
-            "height": geo.lr_height,
-            "init": init
-        }
-    }
-    if work.done("audio")["present"]:
-        audio = mp4.read(work.path("audio.mp4"))
-        init, sound = writer.track("audio", audio, _spans(audio, float(job.group / source.rate)))
-        tracks[1] = (audio, init, sound)
-        writer.manifest["audio"] = {"codec": audio.codec, "timescale": audio.timescale,
-                                    "sample_rate": audio.sample_rate, "channels": audio.channels,
-                                    "init": init, "segments": sound}
-    models = []
-    if parameters is not None:
-        models.append({"name": job.model, "graph": writer.object(job.graph, "json"),
-                       "parameters": writer.parameters(parameters.read_bytes())})
-    writer.manifest["models"] = models
-    writer.manifest["chunks"] = [{
-        "segment": segment,
-        "frames": sum(f.samples for f in group),
-        "model": 0 if models else None
-    } for segment, group in zip(segments, groups)]
-    hashes = [models[0]["parameters"]["sha256"] if models else None] * len(segments)
-    writer.playlists(tracks[0], tracks[1], source.rate, hashes)
-    writer.write_manifest()
-    return writer
-
-
-def _clean_stale(out: pathlib.Path):
-    """Removes staging directories of srpack processes that were killed."""
-    for path in out.absolute().parent.glob(out.name + ".tmp-*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdigit() and not pathlib.Path(f"/proc/{number}").exists() and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def finish(job: Job, work: Work, frames: int, parameters, out: report.Report, stop) -> dict:
-    """Steps 5 to 7: write beside the target, verify, measure, put in place."""
-    target = job.options.output
-    staged = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    _clean_stale(target)
-    try:
-        with out.clock.step("write"):
-            writer = write(job, work, frames, parameters, staged)
-        with out.clock.step("verify"):
-            verify.check(staged, stop)
-        with out.clock.step("measure"):
-            figures = verify.measure(staged, job, stop)
-        better = figures["psnr_y"]["sr"] > figures["psnr_y"][
-            "bicubic"] if parameters is not None else False
-        if parameters is not None and not better:
-            # What is worse than the base picture is never shipped: the same package, without the
-            # model.
-            out.note(
-                f"{job.model} does not beat bicubic on the delivered frames "
-                f"({figures['psnr_y']['sr']:.2f} dB "
-                f"against {figures['psnr_y']['bicubic']:.2f} dB): packed without super-resolution")
-            shutil.rmtree(staged)
-            writer = write(job, work, frames, None, staged)
-            figures = verify.measure(staged, job, stop)
-        size = (staged / "manifest.json").stat().st_size
-        writer.manifest["quality"] = {
-            key: figures[key]
-            for key in ("frames", "psnr_y", "psnr_rgb", "ssim_y")
-        }
-        writer.write_manifest()
-        grown = (staged / "manifest.json").stat().st_size - size
-        figures["bytes"]["manifest"] += grown
-        figures["bytes"]["total"] += grown
-        with out.clock.step("verify"):
-            verify.check(staged, stop)
-        stop.check()
-        put_in_place(staged, target)
-    except OSError as error:
-        raise PackError(f"{error.filename or staged}: {error.strerror}") from error
-    finally:
-        if staged.exists():
-            shutil.rmtree(staged, ignore_errors=True)
-    return {**figures, "model": job.model if parameters is not None and better else None}
+def activation_ranges(job: Job, work: Work, parameters, out: report.Report, stop):
+    """Step 5: the parameters with activation ranges, for int8. None where there is nothing to
+    run."""
+    if parameters is None or job.options.dtype == "f32":
+        return None
+    ranged = work.path("ranged.safetensors")
+    if work.done("ranges") is None:
+        from . import colour, graph, ranges
+        with out.clock.step("ranges"):
+            module = graph.load_module(json.loads(job.graph))
+            graph.load_parameters(module, parameters)
+            frames = colour.frames_from_raw(work.path("lr.yuv"), job.geo.lr_width,
+                                            job.geo.lr_height)
+            found = ranges.collect(module, frames, colour.Colour(**job.source.colour),
+                                   lambda: stop.requested)
+            stop.check()
+            ranges.add_to(parameters, found, ranged)
+        work.finish("ranges")
+    return ranged
 
 
 def pack(options, stop, out: report.Report) -> dict:
@@ -348,7 +227,8 @@ def pack(options, stop, out: report.Report) -> dict:
         if job.model is not None and parameters is None:
             out.note(
                 f"{job.model} does not beat bicubic on this video: packed without super-resolution")
-        result = finish(job, work, frames, parameters, out, stop)
+        ranged = activation_ranges(job, work, parameters, out, stop)
+        result = finish(job, work, frames, parameters, ranged, out, stop)
         has_audio = work.done("audio")["present"]
         if job.source.audio is not None and not has_audio:
             out.note("the source has no sound in this part")

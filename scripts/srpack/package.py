@@ -8,9 +8,8 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 
-from . import hls
+from . import hls, tools
 from .errors import PackError
 from .mp4 import join
 
@@ -44,6 +43,8 @@ class Writer:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.manifest = {}
+        self.tracks = (None, None)  # (Track, init, segments) of video and of audio, if any
+        self.rate = None            # frames per second
         folder.mkdir(parents=True)
         (folder / "objects").mkdir()
 
@@ -56,17 +57,7 @@ class Writer:
 
     def parameters(self, data: bytes) -> dict:
         """The safetensors file, as one zstd frame where that saves more than 2 %."""
-        try:
-            # A seekable input makes zstd declare the content size, which readers demand; stdin
-            # would not.
-            plain = self.folder / ".parameters"
-            _write(plain, data)
-            command = ["zstd", "-q", "-19", "--content-size", "-c", str(plain)]
-            packed = subprocess.run(command, capture_output=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            packed = data
-        finally:
-            plain.unlink(missing_ok=True)
+        packed = tools.zstd(data)
         if len(packed) < 0.98 * len(data):
             return self.object(packed, "safetensors.zst")
         return self.object(data, "safetensors")
@@ -85,12 +76,25 @@ class Writer:
             segments.append({**entry, "start": whole.start, "duration": whole.duration})
         return init, segments
 
-    def playlists(self, video, audio, rate, hashes):
-        """`video`, `audio`: (Track, init, segments) or None for audio."""
+    def add_routes(self, objects: list):
+        """Gives each chunk its routes (bytes or None)."""
+        for chunk, data in zip(self.manifest["chunks"], objects, strict=True):
+            if data is not None:
+                chunk["routes"] = self.object(data, "routes")
+        self.playlists()
+        self.write_manifest()
+
+    def playlists(self):
+        """From `tracks` and the manifest: each chunk's parameters and routes are announced."""
+        video, audio = self.tracks
+        models, chunks = self.manifest["models"], self.manifest["chunks"]
+        side = [{"PARAMETERS": models[c["model"]]["parameters"]["sha256"]
+                 if c["model"] is not None else None,
+                 "ROUTES": c["routes"]["sha256"] if "routes" in c else None} for c in chunks]
         tracks = [t for t in (video, audio) if t is not None]
         for kind, (track, init, segments) in zip(("video", "audio"), tracks):
             listed = [(s["uri"], s["duration"] / track.timescale) for s in segments]
-            text = hls.media_playlist(init["uri"], listed, hashes if kind == "video" else None)
+            text = hls.media_playlist(init["uri"], listed, side if kind == "video" else None)
             _write(self.folder / f"{kind}.m3u8", text.encode())
         peak = average = 0
         for track, _, segments in tracks:
@@ -101,7 +105,7 @@ class Writer:
         text = hls.master_playlist(codecs=[t[0].codec for t in tracks],
                                    width=video[0].width,
                                    height=video[0].height,
-                                   rate=float(rate),
+                                   rate=float(self.rate),
                                    peak=peak,
                                    average=average,
                                    audio=audio[0].channels if audio else None)

@@ -19,6 +19,7 @@ CHROMA = {"left": "left", "center": "center", "topleft": "topleft"}
 HDR_TRANSFERS = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 PIXEL_FORMAT = re.compile(
     r"(yuvj?4(20|22|44|40)p|nv12|nv16|p010|p210|p012)((9|10|12|14|16)?(le|be))?$")
+RGB = re.compile(r"(rgb|bgr|gbr|argb|abgr|0rgb|0bgr|x2)")
 NATIVE = ("yuv420p", "yuvj420p")
 
 
@@ -29,6 +30,7 @@ class Audio:
     sample_rate: int
     channels: int
     start: float        # seconds, on the clock of Source.times
+    tracks: int         # in the source; the default one is taken, else the first
 
 
 @dataclasses.dataclass
@@ -63,9 +65,16 @@ class Source:
             notes.append(f"variable frame rate, made constant at {float(self.rate):.3f} frames/s")
         if self.pixel_format not in NATIVE:
             notes.append(f"{self.pixel_format} converted to 8-bit 4:2:0")
+        if self.audio and self.audio.tracks > 1:
+            notes.append(f"{self.audio.tracks} audio tracks: stream {self.audio.index} taken")
         if self.rotation:
             notes.append(f"turned by {self.rotation} degrees, as its metadata say")
         return notes
+
+
+INTERLACED = ("interlaced video ({}); deinterlace it first, for example with "
+              "ffmpeg -vf bwdif=mode=send_frame")
+LOOK_AT = 12  # frames, whether they are interlaced where the container does not say so
 
 
 def _sha256(path, stop):
@@ -130,6 +139,20 @@ def _times(path, index, start, stop):
     return sorted(times)
 
 
+def _check_fields(path, video, stop):
+    """Refuses interlaced video, whether the container says so or the frames do."""
+    order = video.get("field_order", "progressive")
+    if order not in ("progressive", "unknown"):
+        raise PackError(f"{path}: " + INTERLACED.format(f"field order {order}"))
+    text = tools.run(["ffprobe", "-v", "error", "-select_streams", video["index"],
+                      "-read_intervals", f"%+#{LOOK_AT}", "-show_entries",
+                      "frame=interlaced_frame", "-of", "csv=p=0", f"file:{path}"],
+                     stop=stop, subject=str(path))
+    marks = [line.strip(",")[:1] for line in text.split()]
+    if marks.count("1") > len(marks) / 2:
+        raise PackError(f"{path}: " + INTERLACED.format("its frames say so"))
+
+
 def _colour(path, video, width, height):
     transfer = video.get("color_transfer", "unknown")
     if transfer in HDR_TRANSFERS:
@@ -167,7 +190,8 @@ def _audio(streams, start):
         begin = stream.get("start_time")
         return Audio(stream["index"], stream["codec_name"], int(stream["sample_rate"]),
                      int(stream["channels"]),
-                     (float(begin) if begin not in (None, "N/A") else start) - start)
+                     (float(begin) if begin not in (None, "N/A") else start) - start,
+                     len(candidates))
     return None
 
 
@@ -193,6 +217,8 @@ def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
     except ValueError as error:
         raise PackError(f"{path}: ffprobe: {one_line(error)}") from error
     streams = info.get("streams", [])
+    if re.search(r"_pipe$|image2", info.get("format", {}).get("format_name", "")):
+        raise PackError(f"{path}: a still picture, not a video")
     videos = [s for s in streams if s.get("codec_type") == "video"
               and not s.get("disposition", {}).get("attached_pic", 0)]
     if not videos:
@@ -202,11 +228,9 @@ def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
     if pixel_format is None:
         raise PackError(f"{path}: the video stream cannot be decoded")
     if not PIXEL_FORMAT.match(pixel_format):
-        raise PackError(f"{path}: pixel format {pixel_format} is not supported")
-    order = video.get("field_order", "progressive")
-    if order not in ("progressive", "unknown"):
-        raise PackError(f"{path}: interlaced video (field order {order}); deinterlace it first, "
-                        "for example with ffmpeg -vf bwdif")
+        kind = "RGB video (pixel format {})" if RGB.match(pixel_format) else "pixel format {}"
+        raise PackError(f"{path}: {kind.format(pixel_format)} is not supported; convert it first, "
+                        "for example with ffmpeg -pix_fmt yuv420p")
     rotation = _rotation(video)
     width, height = int(video["width"]), int(video["height"])
     aspect = video.get("sample_aspect_ratio", "1:1")
@@ -233,6 +257,7 @@ def probe(path: pathlib.Path, stop, with_audio: bool = True) -> Source:
         times, constant = [float(i / rate) for i in range(count)], True
     else:
         rate, constant = frame_rate(times, nominal, average)
+    _check_fields(path, video, stop)
     colour, guessed = _colour(path, video, width, height)
     tags = {key: video[key] for key in ("color_primaries", "color_transfer", "color_space")
             if video.get(key) not in (None, "unknown", "reserved", "unspecified")}

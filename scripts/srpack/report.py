@@ -96,4 +96,29 @@ def table(result) -> str:
         lines.append(
             f"{title:<12}{result['psnr_y'][key]:>9.2f} dB{result['psnr_rgb'][key]:>7.2f} dB"
             f"{result['ssim_y'][key]:>10.4f}")
+    if result["arithmetic"] is not None:
+        found = result["arithmetic"]
+        against = f" (f32 {found['f32']:.2f} dB)" if found["chosen"] == "int8" else (
+            f" (int8 {found['int8']:.2f} dB)" if "int8" in found else "")
+        lines += ["", f"{'arithmetic':<12}{found['chosen']}{against}"]
+    if result["routing"] is not None:
+        lines += ["", *_routing_table(result["routing"])]
     return "\n".join(lines)
+
+
+def _routing_table(found) -> list[str]:
+    """What each path does everywhere, how many cells take it, and what the routes make of it."""
+    columns, rows = found["grid"]
+    dearest, everywhere = max(found["macs_per_pixel"]), found.get("psnr_y_paths")
+
+    def line(title, share, psnr, cells):
+        quality = f"{psnr:.2f} dB" if psnr is not None else ""
+        return f"{title:<12}{100 * share:>10.1f} %{quality:>12}{cells:>10}".rstrip()
+    lines = [f"{'paths':<12}{'MAC':>12}{'PSNR Y':>12}{'cells':>10}"]
+    for path, macs in enumerate(found["macs_per_pixel"]):
+        lines.append(line(str(path), macs / dearest, everywhere and everywhere[path],
+                          f"{100 * found['cells'][path]:.1f} %"))
+    lines.append(line("routed", found["mac_share"], found.get("psnr_y"), ""))
+    lines.append(f"{columns}x{rows} cells of {'x'.join(map(str, found['cell']))}; routes take "
+                 f"{100 * found['share_of_video']:.2f} % of the video's bytes")
+    return lines

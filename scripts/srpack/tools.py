@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs ffmpeg, ffprobe, srinfo and srbench: one place for time, interruption and error text."""
+"""Runs ffmpeg, ffprobe, srinfo, srbench and zstd: one place for time, interruption and errors."""
 
 import os
 import pathlib
@@ -100,6 +100,26 @@ def run(command, *, stop: Stop, subject: str, on_line=None) -> str:
             return output.read().decode("utf-8", "replace")
     except FileNotFoundError as error:
         raise PackError(f"{command[0]}: program not found") from error
+
+
+def zstd(data: bytes) -> bytes:
+    """One zstd frame (level 19) that declares its content size, as readers demand. `data` is not
+    empty."""
+    return _filter(["zstd", "-q", "-19", f"--stream-size={len(data)}", "-c"], data)
+
+
+def unzstd(data: bytes) -> bytes:
+    return _filter(["zstd", "-q", "-d", "-c"], data)
+
+
+def _filter(command, data):
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise PackError(f"{command[0]}: program not found") from error
+    if done.returncode != 0:
+        raise PackError(f"{command[0]}: {one_line(done.stderr.decode('utf-8', 'replace'))}")
+    return done.stdout
 
 
 class Clock:

@@ -15,10 +15,13 @@ def check(folder: pathlib.Path, stop):
               subject=str(folder))
 
 
-def measure(folder: pathlib.Path, job, stop) -> dict:
-    """The JSON of srbench package, checked for the keys that srpack needs."""
+def measure(folder: pathlib.Path, job, stop, dtype: str | None = None) -> dict:
+    """The JSON of srbench package, checked for the keys that srpack needs. `dtype`: not what the
+    player would take."""
     command = [tools.find("srbench"), "package", folder / "manifest.json",
                "--reference", job.source.path.absolute(), "--json"]
+    if dtype:
+        command += ["--dtype", dtype]
     if job.options.threads:
         command += ["--threads", job.options.threads]
     if job.options.measure_frames:

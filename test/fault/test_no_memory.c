@@ -48,13 +48,15 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #include "model/model.c"
 #include "model/package.c"
 #include "model/safetensors.c"
+#include "route/routes.c"
 #undef malloc
 #undef calloc
 #undef aligned_alloc
 
 #include "model_data.h"
+#include "route_data.h"
 
-static struct text parameters, zst, manifest;
+static struct text parameters, zst, manifest, routes, routed;
 
 static enum srp_err open_and_load(struct srp_error *err)
 {
@@ -85,6 +87,22 @@ static enum srp_err create_random(struct srp_error *err)
     return rc;
 }
 
+static enum srp_err open_and_load_routes(struct srp_error *err)
+{
+    struct srp_package *pkg = NULL;
+    struct srp_routes *r = NULL;
+    const struct srp_blob m = text_blob(&routed, NULL), b = text_blob(&routes, NULL);
+
+    enum srp_err rc = srp_package_create(&pkg, &m, err);
+    if (rc == SRP_OK) {
+        rc = srp_package_load_routes(pkg, 0, &b, &r, err);
+        assert_true((rc == SRP_OK) == (r != NULL));
+    }
+    srp_routes_unref(&r);
+    srp_package_destroy(&pkg);
+    return rc;
+}
+
 /* Returns how many allocations there are. */
 static unsigned starve(enum srp_err (*run)(struct srp_error *))
 {
@@ -110,6 +128,8 @@ static void every_allocation_may_fail(void **state)
      * values */
     assert_int_equal(starve(open_and_load), 15);
     assert_int_equal(starve(create_random), 7);
+    /* the package's 5; routes, levels */
+    assert_int_equal(starve(open_and_load_routes), 7);
 }
 
 int main(void)
@@ -124,8 +144,15 @@ int main(void)
     zst.data = frame;
     zst.size = ZSTD_compress(frame, sizeof(frame), parameters.data, parameters.size, 1);
     manifest = make_manifest(&graph, &zst, "small-x2", ".safetensors.zst");
+    static const uint8_t levels[100 * 4];
+    const struct route_spec spec = {.paths = 2, .threshold = 9, .cell_width = 32, .cell_height = 32,
+                                    .columns = 2, .rows = 2, .frames = 100, .levels = levels};
+    routes = make_routes(&spec);
+    routed = routed_manifest(&manifest, &routes);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     text_free(&parameters);
     text_free(&manifest);
+    text_free(&routes);
+    text_free(&routed);
     return rc;
 }

@@ -29,11 +29,11 @@ struct bench {
     struct srpi_ring ring;
 };
 
-static void bench_init(struct bench *b)
+static void bench_init(struct bench *b, uint32_t width)
 {
     memset(b, 0, sizeof(*b));
     b->ring = (struct srpi_ring){.rows = b->rows, .pitch = 1024, .padded = b->padded};
-    srpi_ring_reset(&b->ring);
+    srpi_ring_reset(&b->ring, 0, width);
 }
 
 /* A plane of width x height whose value grows along x or along y is enlarged along that axis. */
@@ -54,9 +54,8 @@ static void check_ramp(const uint32_t *definition, enum srpi_filter filter, bool
                                                 .width = count,
                                                 .height = count},
                                        .h = vertical ? &one : &axis,
-                                       .v = vertical ? &axis : &one,
-                                       .out_width = vertical ? count : count * factor};
-    bench_init(&b);
+                                       .v = vertical ? &axis : &one};
+    bench_init(&b, vertical ? count : count * factor);
     for (uint32_t j = 0; j < count * factor; j++) {
         const double position = (j + definition[1] / 4.0) / factor - definition[2] / 4.0;
         if (position < 4.0 || position > count - 5.0) {
@@ -128,13 +127,50 @@ static void test_constant(void **state)
             const struct srpi_source source = {
                 .view = {.data = plane, .stride = 5, .step = 1, .width = 5, .height = 3},
                 .h = &axis,
-                .v = &axis,
-                .out_width = 5 * axes[i][0]};
-            bench_init(&b);
+                .v = &axis};
+            bench_init(&b, 5 * axes[i][0]);
             for (uint32_t y = 0; y < 3 * axes[i][0]; y++) {
                 const float *row = srpi_source_row(&source, &b.ring, y, b.out);
-                for (uint32_t x = 0; x < source.out_width; x++) {
+                for (uint32_t x = 0; x < 5 * axes[i][0]; x++) {
                     assert_true(fabsf(row[x] - 200.0f) < 0.001f);
+                }
+            }
+        }
+    }
+}
+
+/* Some columns of a row are those of the whole row, bit for bit, and need no other samples. */
+static void test_columns(void **state)
+{
+    (void)state;
+    static struct bench whole, part;
+    enum { WIDTH = 40, HEIGHT = 9 };
+    uint8_t plane[WIDTH * HEIGHT];
+    uint32_t seed = 1;
+    for (size_t i = 0; i < sizeof(plane); i++) {
+        seed = seed * 1664525u + 1013904223u;
+        plane[i] = (uint8_t)(seed >> 24);
+    }
+    for (size_t i = 0; i < AXES; i++) {
+        for (enum srpi_filter f = SRPI_FILTER_NEAREST; f <= SRPI_FILTER_LANCZOS; f++) {
+            const uint32_t factor = axes[i][0];
+            struct srpi_axis axis;
+            srpi_axis_init(&axis, f, factor, axes[i][1], axes[i][2]);
+            const struct srpi_source source = {
+                .view = {.data = plane, .stride = WIDTH, .step = 1, .width = WIDTH, .height = HEIGHT},
+                .h = &axis,
+                .v = &axis};
+            bench_init(&whole, WIDTH * factor);
+            for (uint32_t begin = 0; begin < WIDTH; begin += 7) {
+                for (uint32_t end = begin + 1; end <= WIDTH; end += 11) {
+                    bench_init(&part, 0);
+                    srpi_ring_reset(&part.ring, begin * factor, end * factor);
+                    for (uint32_t y = 0; y < HEIGHT * factor; y += 5) {
+                        const float *a = srpi_source_row(&source, &whole.ring, y, whole.out);
+                        const float *b = srpi_source_row(&source, &part.ring, y, part.out);
+                        assert_memory_equal(a + begin * factor, b,
+                                            (end - begin) * factor * sizeof(float));
+                    }
                 }
             }
         }
@@ -337,7 +373,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ramp),     cmocka_unit_test(test_mean_position),
-        cmocka_unit_test(test_constant), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_columns), cmocka_unit_test(test_variants),
         cmocka_unit_test(test_interleaving),
         cmocka_unit_test(test_swscale),
     };

@@ -21,6 +21,7 @@ def check_objects(package):
     objects = [manifest["video"]["init"]] + [c["segment"] for c in manifest["chunks"]]
     for model in manifest["models"]:
         objects += [model["graph"], model["parameters"]]
+    objects += [c["routes"] for c in manifest["chunks"] if "routes" in c]
     if "audio" in manifest:
         objects += [manifest["audio"]["init"]] + manifest["audio"]["segments"]
     for item in objects:
@@ -514,6 +515,12 @@ BAD_OPTIONS = [
     (["--duration", "1:99"], "--duration"),
     (["--bitrate", "fast"], "--bitrate"),
     (["--crf", 70], "--crf"),
+    (["--route-loss", "-1"], "--route-loss"),
+    (["--grid", "48"], "--grid"),
+    (["--grid", "47x54"], "--grid"),
+    (["--grid", "48x2000"], "--grid"),
+    (["--quant-loss", "x"], "--quant-loss"),
+    (["--dtype", "int4"], "--dtype"),
     (["--crf", 60], "--crf"),
     (["--crf", 20, "--bitrate", "1M"], "not allowed with"),
     (["--steps", 0], "--steps"),

@@ -20,6 +20,11 @@ def test_times(text, value):
     assert options.seconds(text) == value
 
 
+@pytest.mark.parametrize("text, value", [("48x54", (48, 54)), ("8x1024", (8, 1024))])
+def test_cell_sizes(text, value):
+    assert options.cell_size(text) == value
+
+
 @pytest.mark.parametrize("text", ["", "x", "-1", "1:60", "1:2:3:4", "1m30s", "1e3", "inf", "nan"])
 def test_bad_times(text):
     with pytest.raises(argparse.ArgumentTypeError):
@@ -190,9 +195,11 @@ def test_parameters_are_compressed_only_where_it_pays(tmp_path):
 
 
 def test_playlists():
-    text = hls.media_playlist("i.mp4", [("a", 4.0), ("b", 1.5)], ["ff", None])
+    text = hls.media_playlist("i.mp4", [("a", 4.0), ("b", 1.5)], [
+        {"PARAMETERS": "ff", "ROUTES": "ee"}, {"PARAMETERS": None, "ROUTES": None}])
     assert "#EXT-X-TARGETDURATION:4\n" in text and text.endswith("#EXT-X-ENDLIST\n")
     assert 'ID="chunk-0"' in text and text.count("X-SRPLAY-PARAMETERS") == 1
+    assert 'DURATION=4.000000,X-SRPLAY-PARAMETERS="ff",X-SRPLAY-ROUTES="ee"\n' in text
     assert "1970-01-01T00:00:04.000Z" in text
     assert hls.peak_rate([1000, 500, 900], [4.0, 4.0, 0.1]) == 2000
 

@@ -136,10 +136,11 @@ static int read_video(struct sp_media *m, const struct options *o)
         }
         sp_picture_from_frame(&picture, frame, (uint32_t)frame->height);
         printf("frame pts=%.5f index=%" PRIu64 " chunk=%u sum=%08" PRIx32 " size=%dx%d format=%s "
-               "matrix=%d range=%d chroma=%d key=%d model=%s no_sr=%d\n",
+               "matrix=%d range=%d chroma=%d key=%d model=%s no_sr=%d place=%u no_routes=%d\n",
                meta.pts, meta.index, meta.chunk, checksum(frame), frame->width, frame->height,
                av_get_pix_fmt_name((enum AVPixelFormat)frame->format), picture.matrix,
-               picture.range, picture.chroma, meta.key, model_name(meta.model), meta.no_sr);
+               picture.range, picture.chroma, meta.key, model_name(meta.model), meta.no_sr,
+               meta.routes_frame, meta.no_routes);
         if (o->pace > 0) {
             fflush(stdout);
             sleep_ms(o->pace);

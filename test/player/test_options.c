@@ -49,6 +49,7 @@ static void defaults(void **state)
     assert_true(o.playback.display && o.playback.sound);
     assert_int_equal(o.playback.volume, 100);
     assert_int_equal(o.playback.sr, SP_SR_AUTO);
+    assert_int_equal(o.playback.route, SP_ROUTE_BUDGET);
     assert_int_equal(o.playback.compare, SP_COMPARE_OFF);
     assert_int_equal(o.playback.frames, 0);
     assert_null(o.stats);
@@ -66,6 +67,10 @@ static void values(void **state)
     assert_int_equal(parse(&o, "--sr=on", "--compare=side", "x"), SRP_OK);
     assert_int_equal(o.playback.sr, SP_SR_ON);
     assert_int_equal(o.playback.compare, SP_COMPARE_SIDE);
+    assert_int_equal(parse(&o, "--route=exact", "x", NULL), SRP_OK);
+    assert_int_equal(o.playback.route, SP_ROUTE_EXACT);
+    assert_int_equal(parse(&o, "--route=off", "x", NULL), SRP_OK);
+    assert_int_equal(o.playback.route, SP_ROUTE_OFF);
     assert_int_equal(parse(&o, "--no-cache", "-q", "x"), SRP_OK);
     assert_string_equal(o.playback.media.cache_dir, "");
     assert_int_equal(o.level, SP_LOG_ERROR);
@@ -100,6 +105,7 @@ static void refusals(void **state)
     refuse("--length=0", "x", NULL, "--length");
     refuse("--sr=maybe", "x", NULL, "--sr");
     refuse("--compare=left", "x", NULL, "--compare");
+    refuse("--route=cheap", "x", NULL, "--route");
     refuse("--backend=magic", "x", NULL, "--backend");
     refuse("--threads=0", "x", NULL, "--threads");
     refuse("--threads=65", "x", NULL, "--threads");

@@ -431,6 +431,81 @@ static char *chain(unsigned count, unsigned channels, unsigned kernel, bool back
     return text;
 }
 
+/* Three paths: one that only enlarges, two that share a layer. 3 x 3 x 4 x 1 + 4 weights and biases
+ * in the head, 148 in each tail. */
+static const char routed_graph[] =
+    "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"n\",\"scale\":2,\"colour\":\"y\","
+    "\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+    "{\"op\":\"resize\",\"name\":\"r\",\"inputs\":[\"x\"],\"output\":\"p0\",\"scale\":2,"
+    "\"mode\":\"bicubic\"},"
+    "{\"op\":\"conv2d\",\"name\":\"h\",\"inputs\":[\"x\"],\"output\":\"c\",\"channels\":4,"
+    "\"kernel\":[3,3]},"
+    "{\"op\":\"conv2d\",\"name\":\"a\",\"inputs\":[\"c\"],\"output\":\"d\",\"channels\":4,"
+    "\"kernel\":[3,3]},"
+    "{\"op\":\"depth_to_space\",\"name\":\"s\",\"inputs\":[\"d\"],\"output\":\"p1\",\"block\":2},"
+    "{\"op\":\"conv2d\",\"name\":\"b\",\"inputs\":[\"d\"],\"output\":\"e\",\"channels\":4,"
+    "\"kernel\":[3,3]},"
+    "{\"op\":\"depth_to_space\",\"name\":\"u\",\"inputs\":[\"e\"],\"output\":\"p2\",\"block\":2},"
+    "{\"op\":\"route\",\"name\":\"way\",\"inputs\":[\"p0\",\"p1\",\"p2\"],\"output\":\"y\","
+    "\"default\":1}]}";
+
+static void paths_are_graphs(void **state)
+{
+    (void)state;
+    struct srpi_graph g = {0};
+    struct srp_error err = {0};
+    check_read(&g, routed_graph);
+    const struct srpi_node *route = srpi_graph_route(&g);
+    assert_non_null(route);
+    assert_int_equal(route->input_count, 3);
+    assert_int_equal(route->default_path, 1);
+    static const uint32_t nodes[] = {1, 3, 4}, macs[] = {0, 36 + 144, 36 + 144 + 144},
+                          halo[] = {2, 2, 3};
+    for (uint32_t p = 0; p < 3; p++) {
+        struct srpi_graph path = {0};
+        assert_int_equal(srpi_graph_path(&path, &g, p, &err), SRP_OK);
+        check_invariants(&path);
+        assert_int_equal(path.node_count, nodes[p]);
+        assert_int_equal(path.macs_per_pixel, macs[p]);
+        assert_int_equal(path.halo, halo[p]);
+        assert_null(srpi_graph_route(&path));
+        assert_string_equal(path.tensors[path.output].name, p == 0   ? "p0"
+                                                            : p == 1 ? "p1"
+                                                                     : "p2");
+        srpi_graph_free(&path);
+    }
+    srpi_graph_free(&g);
+}
+
+static void refuses_bad_routes(void **state)
+{
+    (void)state;
+    static const struct bad cases[] = {
+        {"[\"p0\",\"p1\",\"p2\"]", "[\"p2\"]", SRP_ERR_FORMAT, "nodes[6].inputs: 1 items, fewer"},
+        {"[\"p0\",\"p1\",\"p2\"]", "[\"p0\",\"p1\",\"p2\",\"p2\",\"p2\",\"p2\",\"p2\",\"p2\",\"p2\"]",
+         SRP_ERR_LIMIT, "nodes[6].inputs: 9 items"},
+        {"[\"p0\",\"p1\",\"p2\"]", "[\"p0\",\"p1\",\"p2\",\"p1\"]", SRP_ERR_GRAPH,
+         "node 'way': 'p1' is two of its paths"},
+        {"[\"p0\",\"p1\",\"p2\"]", "[\"x\",\"p1\",\"p2\"]", SRP_ERR_GRAPH, "node 'way'"},
+        {"[\"p0\",\"p1\",\"p2\"]", "[\"d\",\"p0\",\"p1\",\"p2\"]", SRP_ERR_GRAPH, "node 'way'"},
+        {"\"default\":1", "\"default\":3", SRP_ERR_GRAPH, "node 'way': no path 3"},
+        {"\"default\":1", "\"default\":8", SRP_ERR_LIMIT, "nodes[6].default: 8"},
+        {",\"default\":1", "", SRP_ERR_FORMAT, "nodes[6].default: missing"},
+        {"\"output\":\"y\",\"default\":1}",
+         "\"output\":\"z\",\"default\":1},{\"op\":\"conv2d\",\"name\":\"last\",\"inputs\":[\"z\"],"
+         "\"output\":\"y\",\"channels\":1,\"kernel\":[1,1]}",
+         SRP_ERR_GRAPH, "node 'way': a route makes the graph's output"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct srp_error err = {0};
+        struct srpi_graph g = {0};
+        struct text t = text_replace(routed_graph, cases[i].from, cases[i].to);
+        check_failure(read_graph(&g, &t, &err), cases[i].code, &err, cases[i].needle, cases[i].to);
+        assert_null(g.memory);
+        text_free(&t);
+    }
+}
+
 static void holds_the_limits(void **state)
 {
     (void)state;
@@ -751,6 +826,8 @@ int main(void)
         cmocka_unit_test(refuses_bad_headers),
         cmocka_unit_test(refuses_bad_nodes),
         cmocka_unit_test(refuses_impossible_graphs),
+        cmocka_unit_test(paths_are_graphs),
+        cmocka_unit_test(refuses_bad_routes),
         cmocka_unit_test(holds_the_limits),
         cmocka_unit_test(factor_counts_in_cost),
         cmocka_unit_test(binds_parameters_in_order),

@@ -18,7 +18,7 @@
 #define SRP_MAX_HALO 512u                 /* receptive field radius, input pixels */
 #define SRP_MAX_ARENA_BYTES (4ull << 30)
 #define SRP_MAX_THREADS 64u
-#define SRP_MAX_REGIONS (1u << 16)      /* rectangles in one run */
+#define SRP_MAX_REGIONS (1u << 16)      /* rectangles in one run, cells of a frame */
 
 #define SRP_MAX_JSON_BYTES (8u << 20)     /* a manifest or a graph */
 #define SRP_MAX_JSON_DEPTH 16u

@@ -27,12 +27,13 @@ struct srp_routes_info {
     uint32_t threshold;               /* gains: the level at which the packer takes a path */
 };
 
-/* Decodes and validates. Errors: PARSE (truncated, not zstd), FORMAT, LIMIT, UNSUPPORTED (version),
- * NOMEM. */
+/* Decodes and validates. Errors: PARSE (truncated, not zstd), FORMAT, LIMIT, SIZE (bytes behind the
+ * end), UNSUPPORTED (version), NOMEM. */
 SRP_API enum srp_err srp_routes_create(struct srp_routes **out, const struct srp_blob *bytes,
                                        struct srp_error *err);
-/* Verifies the bytes against chunk `chunk` of the manifest, decodes, and checks that grid and frames
- * are the chunk's. Errors: USAGE (no such chunk, or it has no routes), SIZE, HASH, and as above. */
+/* Verifies the bytes against chunk `chunk` of the manifest, decodes, and checks that grid and
+ * frames are the chunk's. Errors: USAGE (no such chunk, or it has no routes), SIZE, HASH, and as
+ * above. */
 SRP_API enum srp_err srp_package_load_routes(const struct srp_package *pkg, uint32_t chunk,
                                              const struct srp_blob *bytes, struct srp_routes **out,
                                              struct srp_error *err);
@@ -51,12 +52,13 @@ struct srp_path_cost {
     uint64_t macs_per_pixel; /* of the model, as srp_model_get_info() of the path says */
     double cost;             /* of one input pixel on this device */
 };
-/* Spends `budget` (in the unit of cost, for the whole frame) where it gains most for its cost: path 0
- * everywhere, then dearer paths by falling gain per cost, as long as all cells of equal gain per cost
- * still fit. Never takes a path whose gain is 0. Choices (SRP_ROUTES_CHOICE) are taken as they
- * are. *spent (may be NULL): what that costs.
+/* Spends `budget` (in the unit of cost, for the whole frame) where it gains most for its cost:
+ * path 0 everywhere, then dearer paths by falling gain per cost, as long as all cells of equal gain
+ * per cost still fit. Never takes a path whose gain is 0. Choices (SRP_ROUTES_CHOICE) are taken as
+ * they are. *spent (may be NULL): what that costs.
  * `width`, `height`: the input picture, which gives the cells at the edge their size.
- * Errors: USAGE (frame out of range, a cost that is no number). */
+ * Errors: USAGE (frame out of range, a picture of another grid, a cost or budget that is no
+ * number). */
 SRP_API enum srp_err srp_routes_budget(const struct srp_routes *routes, uint32_t frame,
                                        uint32_t width, uint32_t height,
                                        const struct srp_path_cost *costs, double budget,

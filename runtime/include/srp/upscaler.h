@@ -103,7 +103,7 @@ struct srp_routing_stats {
 
 /* As srp_upscaler_process with SRP_METHOD_SR, but each cell by its own path. Paths see beyond their
  * cells: where the path is the same, a pixel is that of the whole picture by that path (in int8 and
- * bicubic bit for bit, in f32 within the tolerance of docs/arithmetic.md), and so there are no seams.
+ * bicubic bit for bit, in f32 within the tolerance of docs/arithmetic.md): there are no seams.
  * SRP_METHOD_SR without a routing takes the default path. `stats` may be NULL.
  * Errors: as above, and USAGE for a cell size or path out of range. */
 SRP_API enum srp_err srp_upscaler_process_routed(struct srp_upscaler *up,
