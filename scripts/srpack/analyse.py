@@ -46,7 +46,7 @@ def parse(argv):
     parser.add_argument("--groups", type=_integer(1, 64), default=4, metavar="N",
                         help="groups of equal number, by PSNR (default: 4)")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="codec",
-                        help="frames as viewers decode them, or clean reduced ones as in the papers "
+                        help="frames as viewers decode them, or clean reduced ones as in papers "
                         "(default: codec)")
     parser.add_argument("--store", type=pathlib.Path, metavar="FILE.npz",
                         help="keep the statistics (docs/training.md says what is in it)")

@@ -41,8 +41,8 @@ KEYS = ("patch_y", "patch_rgb", "frame_y", "frame_rgb")
 def parse(argv):
     parser = Parser(
         prog="srpack paper",
-        description="Trains the methods of the papers on one clip, with equal steps and equal bytes "
-        "of parameters, and compares them.",
+        description="Trains the methods of the papers on one clip, with equal steps and equal "
+        "bytes of parameters, and compares them.",
         epilog="\n".join(f"  {name:<12} {what}" for name, what in {**METHODS, **BASELINES}.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False)
@@ -229,10 +229,10 @@ def _dynamic(bench, seed):
                                   deep * bench.options.mac_share / 100)
     of_frame = dict(zip(bench.numbers, choice))
     figures = bench.score(lambda i: judge.made(module, i, of_frame[i]))
-    every = {
-        str(path): bench.score(lambda i, p=path: judge.made(module, i, np.full(choice.shape[1:], p)))
-        for path in range(1, module.paths)
-    }
+    every = {}
+    for path in range(1, module.paths):
+        alone = np.full(choice.shape[1:], path)
+        every[str(path)] = bench.score(lambda i, alone=alone: judge.made(module, i, alone))
     return {**figures, "bytes": parameter_bytes(graph), "macs": spent / int(pixels.sum()),
             "mac_share": spent / deep, "everywhere": every}
 
