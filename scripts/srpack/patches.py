@@ -182,6 +182,7 @@ def general_model(scale, folder=models.MODELS_DIR):
         return None, ""
     module = graphs.load_module(graph)
     graphs.load_parameters(module, weights)
+    module = module.to(memory_format=torch.channels_last)  # half as long on a CPU
     return module, hashlib.sha256(weights.read_bytes()).hexdigest()
 
 

@@ -55,7 +55,7 @@ class Options:
     groups: int = 4  # by difficulty, of joint, group and subset
     group: int = 0  # which one, of group
     hold_out: bool = True  # the frames that judge the result are not trained on
-    cheaper: float = 1.0  # of a dynamic network: weight of the cheaper paths' losses
+    cheaper: float = 0.5  # of a dynamic network: weight of the cheaper paths' losses
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
@@ -178,7 +178,9 @@ class Trainer:
         graphs.initialise(self.module, seed)
         if init is not None:
             graphs.load_parameters(self.module, init)
-        self.module.to(device)
+        # On a CPU 1.2 to 1.5 times as fast; the values are the same functions of their places.
+        self.layout = torch.channels_last if device == "cpu" else torch.contiguous_format
+        self.module.to(device, memory_format=self.layout)
         self.sources = sources
         self.trained = [p for p in range(self.module.paths) if self.module.macs_of_path[p]]
         self.trained.sort(key=lambda path: self.module.macs_of_path[path])
@@ -216,7 +218,8 @@ class Trainer:
         if count == 0:
             return 0.0
         x, t, edges = self.sampler.draw(self.rngs[number], count)
-        x, t = x.to(self.device, non_blocking=True), t.to(self.device, non_blocking=True)
+        x = x.to(self.device, non_blocking=True, memory_format=self.layout)
+        t = t.to(self.device, non_blocking=True)
         outputs = self.replicas[number].forward_paths(x, self.trained)
         m, weight = o.margin * s, count / o.batch
         if m and min(t.shape[2:]) > 4 * m:

@@ -12,7 +12,7 @@ import torch
 from . import clip, general, graph, media, patches, stdo, train
 from .errors import Interrupted, PackError, one_line
 
-JUDGED = 32  # frames whose patches are judged, where no frame needs a label of its own
+JUDGED = 24  # frames whose patches are judged, where no frame needs a label of its own
 
 
 def start_weights(job, work) -> pathlib.Path | None:
