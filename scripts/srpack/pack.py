@@ -122,6 +122,7 @@ def identity(job: Job) -> str:
             "init": weights,
             "protocol": o.protocol,
             "groups": o.groups,
+            "grid": o.grid,
             "budget": o.budget,
             "steps": o.steps,
             "seed": o.seed,

@@ -15,7 +15,7 @@ from .colour import to_tensor
 HEAD_ROOM = 1.0625
 FRAMES = 16          # looked at, at most
 MIN_FRAMES = 4
-WORK = 4e11          # multiply-accumulates to spend
+WORK = 1.5e11         # multiply-accumulates to spend
 
 
 def tensors(module, x):

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import packed, srpack
+from conftest import environment, packed, srpack
 from test_pack import check_hls, verified
 
 from srpack import routes
@@ -101,3 +101,50 @@ def test_chunks_without_room_play_by_default(plain, tmp_path, build):
     manifest = check_hls(tmp_path / "p", 50, audio=False)
     assert not any("routes" in c for c in manifest["chunks"])
     verified(tmp_path / "p", build)
+
+
+def wrapped(folder, build, condition):
+    """A folder of programs whose srbench fails where the shell condition holds."""
+    folder.mkdir()
+    (folder / "srinfo").symlink_to(build / "srinfo")
+    (folder / "srbench").write_text(
+        f"#!/bin/sh\nif {condition}; then echo 'srbench: broken on purpose' >&2; exit 2; fi\n"
+        f"exec {build}/srbench \"$@\"\n")
+    (folder / "srbench").chmod(0o755)
+    return environment(SRP_BINDIR=str(folder))
+
+
+def test_goes_on_behind_the_training(plain, tmp_path, build):
+    command = [plain, "-o", tmp_path / "p", *OPTIONS, "--duration", "0.4"]
+    env = wrapped(tmp_path / "bin", build, '[ "$1" = gains ]')
+    failed = srpack(*command, env=env)
+    assert failed.returncode == 2 and "broken on purpose" in failed.stderr
+    assert not (tmp_path / "p").exists() and not list(tmp_path.glob("p.tmp-*"))
+    result = packed(*command)
+    assert not {"encode", "train", "ranges"} & result["seconds"].keys()
+    assert "gains" in result["seconds"] and result["routing"]["kind"] == "gains"
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_what_int8_cannot_hold_is_packed_in_f32(plain, tmp_path, build):
+    env = wrapped(tmp_path / "bin", build, f'[ "$1" = package ] && mkdir {tmp_path}/once')
+    result = packed(plain, "-o", tmp_path / "p", *OPTIONS, "--duration", "0.4", env=env)
+    assert result["arithmetic"]["chosen"] == "f32"
+    assert "broken on purpose" in result["arithmetic"]["refused"]
+    assert result["routing"]["kind"] == "gains" and result["psnr_y"]["sr"] > 0
+
+
+def test_a_copy_for_each_group_is_chosen_by_labels(plain, tmp_path, build):
+    options = [o if o != "edge-dyn" else "edge8" for o in OPTIONS]
+    result = packed(plain, "-o", tmp_path / "p", *options, "--chunks", 3)
+    if result["model"] is None:
+        pytest.skip("the networks do not beat bicubic")
+    found = result["routing"]
+    assert found["kind"] == "choice" and len(found["macs_per_pixel"]) == 4
+    manifest = check_hls(tmp_path / "p", 50, audio=False)
+    verified(tmp_path / "p", build)
+    kinds = [routes.decode((tmp_path / "p" / c["routes"]["uri"]).read_bytes())
+             for c in manifest["chunks"] if "routes" in c]
+    assert kinds and all(r.kind == routes.CHOICE and r.paths == 4 for r in kinds)
+    play = tool(build, "srbench", "play", tmp_path / "p/manifest.json", "--json")
+    assert play["routes"]["missed_chunks"] == 0

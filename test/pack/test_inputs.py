@@ -50,7 +50,7 @@ PACKED = {
               [], 10, (160, 120), None),
     "odd-size": ("mkv", [*scene("200x100", more=",format=yuv444p,crop=153:79:0:0,format=yuv420p"),
                          *FFV1], [], 10, (153, 79), None),
-    "variable-rate": ("mkv", [*scene(seconds=1, more=",select='not(eq(mod(n,7),2))'"), "-vsync",
+    "variable-rate": ("mkv", [*scene(seconds=1, more=",select='not(eq(mod(n,9),4))'"), "-vsync",
                               "vfr", "-pix_fmt", "yuv420p", *FFV1], [], 25, (160, 120),
                       "variable frame rate"),
     "10-bit": ("mkv", [*scene(), "-pix_fmt", "yuv420p10le", *FFV1], [], 10, (160, 120),

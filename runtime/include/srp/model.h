@@ -54,7 +54,7 @@ SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
 SRP_API void srp_model_unref(struct srp_model **model);
 SRP_API void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info);
 /* Path `index` of a model with a route, as a model of its own that shares the parameters; of a
- * model without one, path 0 is the model itself. A new reference; NULL when the index is out of range. */
+ * model without one, path 0 is the model itself. A new reference; NULL: there is no such path. */
 SRP_API struct srp_model *srp_model_path(struct srp_model *model, uint32_t index);
 
 /* ---- execution on tensors ------------------------------------------------------------------- */
