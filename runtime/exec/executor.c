@@ -351,6 +351,20 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
     return reserve(ex, width, height, width, err);
 }
 
+void srpi_executor_set_sink(struct srp_executor *ex, const struct srpi_sink *sink)
+{
+    struct srpi_sink *planned = &ex->stream.params.sink;
+    if (!ex->streams || (planned->wanted_radius == sink->wanted_radius &&
+                         planned->reads_input == sink->reads_input &&
+                         planned->input_radius == sink->input_radius &&
+                         planned->align == sink->align)) {
+        return; /* the others have whole tensors */
+    }
+    *planned = *sink;
+    ex->stream.arena = NULL;
+    ex->width = ex->height = 0;
+}
+
 struct srpi_codec srpi_executor_input_codec(const struct srp_executor *ex)
 {
     return ex->streams ? srpi_layers_codec(&ex->layers, ex->graph->input)

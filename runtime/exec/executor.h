@@ -18,6 +18,8 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
                                   struct srpi_pool *pool, uint32_t wanted,
                                   const struct srpi_sink *sink, struct srp_error *err);
 
+/* Other needs of the picture's writer than at creation: planned anew where they differ. */
+void srpi_executor_set_sink(struct srp_executor *ex, const struct srpi_sink *sink);
 /* What the kernels compute with. False: there is no such dtype. */
 bool srpi_executor_dtype(enum srpi_dtype *out, enum srp_dtype dtype);
 /* How the input's values are to be written. */
