@@ -10,7 +10,7 @@ from fractions import Fraction
 from .errors import UsageError
 
 EPILOG = """examples:
-  srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 3 minutes of training
+  srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 5 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
   srpack movie.mp4 -o out --start 1:30 --duration 20 --model wdsr2
   srpack movie.mp4 -o out --chunks 4           a small network for each of four groups of patches
@@ -152,7 +152,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--budget",
                         type=_positive,
                         metavar="TIME",
-                        help="training time (default: 3m)")
+                        help="training time (default: 5m)")
     parser.add_argument(
         "--steps",
         type=_integer(1, 10**9),
@@ -222,7 +222,7 @@ def parse(argv) -> argparse.Namespace:
     if options.model is None:
         options.model = "edge16" if options.chunks else "edge-dyn"
     if options.budget is None and options.steps is None:
-        options.budget = 180.0
+        options.budget = 300.0
     if options.crf is None and options.bitrate is None:
         options.crf = 20
     if options.crf is not None and options.codec != "av1" and options.crf > 51:
