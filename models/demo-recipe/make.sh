@@ -12,7 +12,7 @@ mkdir -p "$work"
     -chroma_sample_location left "$work/scene.mkv"
 rm -rf "$work/package"
 "$build/srpack" "$work/scene.mkv" -o "$work/package" --scale 4 --crf 22 --chunk 2s \
-    --model edge16-x4 --steps "${DEMO_STEPS:-6000}" --seed 1
+    --model edge-dyn --steps "${DEMO_STEPS:-8000}" --seed 1
 bytes=$(du -sb "$work/package" | cut -f1)
 if [ "$bytes" -gt 2000000 ]; then
     echo "make.sh: the package has $bytes bytes, too many for the repository (2000000)" >&2

@@ -160,10 +160,10 @@ def parse(argv) -> argparse.Namespace:
         help="training steps instead of a time: the same package each time on a CPU")
     parser.add_argument("--route-loss",
                         type=_decibel,
-                        default=0.04,
+                        default=0.05,
                         metavar="DB",
                         help="what routes may lose against the dearest path of a dynamic model "
-                        "everywhere (default: 0.04)")
+                        "everywhere (default: 0.05)")
     parser.add_argument("--grid",
                         type=cell_size,
                         metavar="WxH",
