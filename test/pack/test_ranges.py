@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import ROOT, packed
-from test_routes import route_graph
+from routed import route_graph
 
 from srpack import colour, graph, models, native, ranges
 
