@@ -13,7 +13,7 @@ from srpack import models, patches
 @pytest.fixture(scope="module")
 def small(clips):
     """Twelve frames of 160x120 with detail."""
-    return clips("small.mkv", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=12:d=1", "-pix_fmt",
+    return clips("analysed.mkv", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=12:d=1", "-pix_fmt",
                  "yuv420p", "-c:v", "ffv1")
 
 

@@ -428,6 +428,19 @@ def plan(build, path, *arguments):
     return aid.json_of(build / "srinfo", "plan", "--graph", path, *arguments, "--json")
 
 
+def paths_of(graph):
+    """The graph of each path: of one without a route itself."""
+    route = next((n for n in graph["nodes"] if n["op"] == "route"), None)
+    for end in route["inputs"] if route else [graph["output"]]:
+        writers, wanted, todo = {n["output"]: n for n in graph["nodes"]}, [], [end]
+        while todo:
+            node = writers.get(todo.pop())
+            if node is not None and node not in wanted:
+                wanted.append(node)
+                todo += node["inputs"]
+        yield {**graph, "nodes": wanted, "output": end}
+
+
 def number(text, height, width):
     """The value of "4H", "W" or "16"."""
     symbols = {"H": height, "W": width}
@@ -473,14 +486,15 @@ def check_plan(found, graph, width, height):
 @pytest.mark.parametrize("path", [*MODELS, None], ids=lambda p: p.stem if p else "odd")
 def test_plan(build, odd, path, dtype):
     path = path or odd
-    graph = json.loads(path.read_bytes())
-    found = plan(build, path, "--size", "427x241", "--dtype", dtype, "--threads", "3")
-    check_plan(found, graph, 427, 241)
-    assert (found["picture"], found["threads"], found["dtype"]) == ([427, 241], 3, dtype)
-    assert found == plan(build, path, "--size", "427x241", "--dtype", dtype, "--threads", "3")
-    text = aid.run(build / "srinfo", "plan", "--graph", path, "--size", "427x241").stdout
-    for word in (graph["name"], "writer", "lower bound", *(n["name"] for n in graph["nodes"])):
-        assert word in text
+    for number, graph in enumerate(paths_of(json.loads(path.read_bytes()))):
+        which = ["--path", str(number), "--size", "427x241"]
+        found = plan(build, path, *which, "--dtype", dtype, "--threads", "3")
+        check_plan(found, graph, 427, 241)
+        assert (found["picture"], found["threads"], found["dtype"]) == ([427, 241], 3, dtype)
+        assert found == plan(build, path, *which, "--dtype", dtype, "--threads", "3")
+        text = aid.run(build / "srinfo", "plan", "--graph", path, *which).stdout
+        for word in (graph["name"], "writer", "lower bound", *(n["name"] for n in graph["nodes"])):
+            assert word in text
 
 
 def test_plan_at_chroma_resolution(build, tmp_path):
@@ -511,15 +525,17 @@ def test_plan_of_what_is_too_large_in_whole(build):
 
 
 def test_plan_as_graphviz(build, odd):
-    for path in [*MODELS, odd]:
-        graph = json.loads(path.read_bytes())
-        text = aid.run(build / "srinfo", "plan", "--graph", path, "--dot").stdout
+    pictures = [(path, number, graph) for path in [*MODELS, odd]
+                for number, graph in enumerate(paths_of(json.loads(path.read_bytes())))]
+    for path, number, graph in pictures:
+        text = aid.run(build / "srinfo", "plan", "--graph", path, "--path", str(number), "--dot").stdout
         assert text.startswith(f'digraph "{graph["name"]}" {{\n') and text.endswith("}\n")
         assert text.count("{") == text.count("}") and text.count('"') % 2 == 0
         for node in graph["nodes"]:
             assert text.count(f'label="{node["name"]}\\n{node["op"]}') == 1
         assert text.count(" -> ") == sum(len(n["inputs"]) for n in graph["nodes"]) + 1
-        assert text.count("subgraph") == len(plan(build, path)["steps"]) + 1
+        steps = plan(build, path, "--path", str(number))["steps"]
+        assert text.count("subgraph") == len(steps) + 1
 
 
 @pytest.mark.parametrize("arguments", [
