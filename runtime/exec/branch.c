@@ -75,9 +75,9 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
            (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
 }
 
-/* With 4:2:0, rows of the output picture come in pairs. Where chroma is halved on the way out, a pair
- * may need the row above it and the column on its left; where it is enlarged (SRP_COLOUR_YUV420),
- * the filter's taps. */
+/* With 4:2:0, rows of the output picture come in pairs. Where chroma is halved on the way out, a
+ * pair may need the row above it and the column on its left; where it is enlarged
+ * (SRP_COLOUR_YUV420), the filter's taps. */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph,
                                   bool yuv_in, bool yuv_out)
 {
