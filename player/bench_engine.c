@@ -19,9 +19,8 @@ static const uint64_t warm_ns = 300000000;
 
 struct engine_options {
     const char *graph, *parameters;
-    uint32_t width, height, threads;
-    enum srp_backend backend;
-    enum srp_dtype dtype;
+    uint32_t width, height;
+    struct sp_bench_way way;
     enum srp_format format; /* 0: RGB for RGB networks, else YUV420 */
     uint64_t runs; /* 0: as many as fit into `seconds` */
     double seconds;
@@ -78,9 +77,15 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
-    uint64_t threads = 0, path = 0;
+    uint64_t path = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         const char *why = NULL;
+        if (sp_bench_option(&o->way, NULL, c, optarg, &why)) {
+            if (why) {
+                return sp_bench_usage("engine", why, optarg);
+            }
+            continue;
+        }
         switch (c) {
         case 'g':
             o->graph = optarg;
@@ -115,10 +120,6 @@ static int parse(struct engine_options *o, int argc, char **argv)
                                                                     : "--path takes 0..7, not";
             o->path = (uint32_t)path;
             break;
-        case 't':
-            why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
-                                                                     : "--threads takes 1..64, not";
-            break;
         case 'r':
             why =
                 sp_tool_uint(optarg, 1, MOST_RUNS, &o->runs) ? NULL : "--runs takes 1..100000, not";
@@ -127,14 +128,6 @@ static int parse(struct engine_options *o, int argc, char **argv)
             why = sp_tool_number(optarg, 0.01, 3600.0, &o->seconds)
                       ? NULL
                       : "--seconds takes 0.01..3600, not";
-            break;
-        case 'b':
-            why = srp_backend_from_name(&o->backend, optarg) == SRP_OK
-                      ? NULL
-                      : "no such backend in this build:";
-            break;
-        case 'd':
-            why = srp_dtype_from_name(&o->dtype, optarg) == SRP_OK ? NULL : "no such dtype:";
             break;
         case 'f':
             why = format_from_name(&o->format, optarg) ? NULL : "no such format:";
@@ -153,7 +146,6 @@ static int parse(struct engine_options *o, int argc, char **argv)
         return sp_bench_usage("engine",
                               "required option missing:", o->graph ? "--size" : "--graph");
     }
-    o->threads = (uint32_t)threads;
     return SP_EXIT_OK;
 }
 
@@ -278,7 +270,10 @@ static int prepare(struct engine *e, const struct engine_options *o)
     }
     if (o->tensor) {
         struct srp_executor_params params = {
-            .model = e->model, .backend = o->backend, .threads = o->threads, .dtype = o->dtype};
+            .model = e->model,
+            .backend = o->way.backend,
+            .threads = o->way.threads,
+            .dtype = o->way.dtype};
         size_t n = (size_t)e->tensor_width * e->tensor_height * e->model_info.channels;
         e->tensor_in = malloc(n * sizeof(float));
         e->tensor_out = malloc(n * scale * scale * sizeof(float));
@@ -298,7 +293,10 @@ static int prepare(struct engine *e, const struct engine_options *o)
         return o->region_width ? make_regions(e, o) : SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
-        .model = e->model, .backend = o->backend, .threads = o->threads, .dtype = o->dtype};
+        .model = e->model,
+        .backend = o->way.backend,
+        .threads = o->way.threads,
+        .dtype = o->way.dtype};
     const enum srp_format format = o->format != 0 ? o->format
                                    : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
                                                                             : SRP_FORMAT_YUV420;

@@ -24,9 +24,7 @@ struct gains_options {
     struct sp_pair_params pair;
     const char *out;
     uint32_t cell_width, cell_height; /* 0: by scale */
-    uint32_t threads;
-    enum srp_backend backend;
-    enum srp_dtype dtype;
+    struct sp_bench_way way;
     bool json;
 };
 
@@ -114,9 +112,9 @@ static enum srp_err set_model(struct job *j, struct srp_model *model, struct srp
     for (uint32_t p = 0; p < info.path_count && code == SRP_OK; p++) {
         struct srp_model *path = srp_model_path(model, p);
         struct srp_upscaler_params params = {.model = path,
-                                             .backend = j->options.backend,
-                                             .threads = j->options.threads,
-                                             .dtype = j->options.dtype};
+                                             .backend = j->options.way.backend,
+                                             .threads = j->options.way.threads,
+                                             .dtype = j->options.way.dtype};
         code = j->upscaler[p] ? srp_upscaler_set_model(j->upscaler[p], path, err)
                               : srp_upscaler_create(&j->upscaler[p], &params, err);
         srp_model_unref(&path);
@@ -211,9 +209,14 @@ static int parse(struct gains_options *o, int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
-    uint64_t threads = 0;
     while ((c = getopt_long(argc, argv, ":o:", options, NULL)) != -1) {
         const char *why = NULL;
+        if (sp_bench_option(&o->way, &o->pair.frames, c, optarg, &why)) {
+            if (why) {
+                return sp_bench_usage("gains", why, optarg);
+            }
+            continue;
+        }
         switch (c) {
         case 'r':
             o->pair.reference = optarg;
@@ -232,22 +235,6 @@ static int parse(struct gains_options *o, int argc, char **argv)
                       ? NULL
                       : "--grid takes WIDTHxHEIGHT, both even and 8..1024, not";
             break;
-        case 'n':
-            why = sp_tool_uint(optarg, 1, UINT32_MAX, &o->pair.frames)
-                      ? NULL
-                      : "--frames takes 1 or more, not";
-            break;
-        case 't':
-            why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
-                                                                     : "--threads takes 1..64, not";
-            break;
-        case 'b':
-            why = srp_backend_from_name(&o->backend, optarg) ? "no such backend in this build:"
-                                                             : NULL;
-            break;
-        case 'd':
-            why = srp_dtype_from_name(&o->dtype, optarg) ? "no such dtype:" : NULL;
-            break;
         default:
             return sp_bench_usage("gains", NULL, argv[optind - 1]);
         }
@@ -265,7 +252,6 @@ static int parse(struct gains_options *o, int argc, char **argv)
     }
     o->pair.manifest = argv[optind];
     o->pair.no_routes = true; /* they are about to be made */
-    o->threads = (uint32_t)threads;
     return SP_EXIT_OK;
 }
 

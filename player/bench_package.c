@@ -30,9 +30,7 @@ struct package_options {
     struct sp_pair_params pair;
     const char *save; /* SR frames go there; NULL: nowhere */
     enum sp_route_mode route;
-    uint32_t threads;
-    enum srp_backend backend;
-    enum srp_dtype dtype;
+    struct sp_bench_way way;
     bool json;
 };
 
@@ -473,30 +471,20 @@ static int parse(struct package_options *o, int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int c = 0;
-    uint64_t threads = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         const char *why = NULL;
+        if (sp_bench_option(&o->way, &o->pair.frames, c, optarg, &why)) {
+            if (why) {
+                return sp_bench_usage("package", why, optarg);
+            }
+            continue;
+        }
         switch (c) {
         case 'r':
             o->pair.reference = optarg;
             break;
         case 'j':
             o->json = true;
-            break;
-        case 'n':
-            why = sp_tool_uint(optarg, 1, UINT32_MAX, &o->pair.frames) ? NULL
-                                                                  : "--frames takes 1 or more, not";
-            break;
-        case 't':
-            why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
-                                                                     : "--threads takes 1..64, not";
-            break;
-        case 'b':
-            why = srp_backend_from_name(&o->backend, optarg) ? "no such backend in this build:"
-                                                             : NULL;
-            break;
-        case 'd':
-            why = srp_dtype_from_name(&o->dtype, optarg) ? "no such dtype:" : NULL;
             break;
         case 'R':
             why = sp_route_from_name(&o->route, optarg) && o->route != SP_ROUTE_BUDGET
@@ -523,7 +511,6 @@ static int parse(struct package_options *o, int argc, char **argv)
     }
     o->pair.manifest = argv[optind];
     o->pair.no_routes = o->route == SP_ROUTE_OFF;
-    o->threads = (uint32_t)threads;
     return SP_EXIT_OK;
 }
 
@@ -549,14 +536,14 @@ static enum srp_err prepare(struct job *j, struct srp_error *err)
     }
     struct srp_upscaler_params upscaler = {
         .scale = info->scale,
-        .backend = j->options.backend,
-        .threads = j->options.threads,
-        .dtype = j->options.dtype};
+        .backend = j->options.way.backend,
+        .threads = j->options.way.threads,
+        .dtype = j->options.way.dtype};
     if ((code = srp_upscaler_create(&j->upscaler, &upscaler, err)) != SRP_OK) {
         return code;
     }
     j->router.mode = SP_ROUTE_EXACT;
-    j->scorers = j->options.threads ? j->options.threads : cores < 1 ? 1 : (uint32_t)cores;
+    j->scorers = j->options.way.threads ? j->options.way.threads : cores < 1 ? 1 : (uint32_t)cores;
     j->scorers = j->scorers > MOST_SCORERS ? MOST_SCORERS : j->scorers;
     return start_scorers(j, err);
 }

@@ -13,6 +13,7 @@
 
 struct play_options {
     struct sp_playback_params playback;
+    struct sp_bench_way way;
     bool json;
 };
 
@@ -26,26 +27,16 @@ static int parse(struct play_options *o, int argc, char **argv)
         {"no-audio", no_argument, NULL, 'A'},      {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0}};
     struct sp_playback_params *p = &o->playback;
-    uint64_t threads = 0;
     int c = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         const char *why = NULL;
+        if (sp_bench_option(&o->way, &p->frames, c, optarg, &why)) {
+            if (why) {
+                return sp_bench_usage("play", why, optarg);
+            }
+            continue;
+        }
         switch (c) {
-        case 'n':
-            why = sp_tool_uint(optarg, 1, UINT32_MAX, &p->frames) ? NULL
-                                                                  : "--frames takes 1 or more, not";
-            break;
-        case 't':
-            why = sp_tool_uint(optarg, 1, SRP_MAX_THREADS, &threads) ? NULL
-                                                                     : "--threads takes 1..64, not";
-            break;
-        case 'b':
-            why = srp_backend_from_name(&p->backend, optarg) ? "no such backend in this build:"
-                                                             : NULL;
-            break;
-        case 'd':
-            why = srp_dtype_from_name(&p->dtype, optarg) ? "no such dtype:" : NULL;
-            break;
         case 'R':
             why = sp_route_from_name(&p->route, optarg) ? NULL
                                                         : "--route takes budget, exact or off, not";
@@ -73,7 +64,9 @@ static int parse(struct play_options *o, int argc, char **argv)
         return sp_bench_usage("play", "takes one manifest, playlist or video, not", what);
     }
     p->media.url = argv[optind];
-    p->threads = (uint32_t)threads;
+    p->threads = o->way.threads;
+    p->backend = o->way.backend;
+    p->dtype = o->way.dtype;
     return SP_EXIT_OK;
 }
 
