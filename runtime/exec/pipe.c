@@ -408,7 +408,6 @@ struct bands {
     const struct srpi_pipe *pipe;
     struct srpi_scratch *scratch;
     const struct srpi_part *parts;
-    uint32_t count;
 };
 
 static uint32_t bands_of(const struct srpi_part *part)
@@ -435,7 +434,7 @@ static void band(void *context, uint32_t first, uint32_t last, uint32_t worker)
 void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
                    struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
 {
-    struct bands bands = {.pipe = pipe, .scratch = scratch, .parts = parts, .count = count};
+    struct bands bands = {.pipe = pipe, .scratch = scratch, .parts = parts};
     uint32_t all = 0;
     for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
         srpi_scratch_reset(&scratch[i]);

@@ -196,14 +196,6 @@ def best_threshold(total: Account, loss_db: float) -> int:
     return max(fit, default=1)
 
 
-def threshold_for(errors, levels_, macs, pixels, loss_db: float, samples: int):
-    """(threshold, PSNR, share of the MACs of the dearest path everywhere) of a clip. `samples`:
-    output samples of all its frames."""
-    total = account(errors, levels_, macs, pixels)
-    t = best_threshold(total, loss_db)
-    return t, psnr(total.error[t], samples), float(total.macs[t] / total.path_macs[-1])
-
-
 # ---- over time ---------------------------------------------------------------------------------
 
 def _window_mean(errors, length: int) -> np.ndarray:

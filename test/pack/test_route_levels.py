@@ -15,6 +15,14 @@ from srpack.errors import PackError
 MACS = [0.0, 2000.0, 9000.0, 40000.0]
 
 
+def threshold_for(errors, levels_, macs, pixels, loss_db: float, samples: int):
+    """(threshold, PSNR, share of the MACs of the dearest path everywhere) of a clip. `samples`:
+    output samples of all its frames."""
+    total = routes.account(errors, levels_, macs, pixels)
+    t = routes.best_threshold(total, loss_db)
+    return t, routes.psnr(total.error[t], samples), float(total.macs[t] / total.path_macs[-1])
+
+
 def clip(frames=6, size=(100, 70), cell=(32, 24), paths=3, seed=1, noise=1.0):
     """(errors, macs, grid): cells of very different worth; dearer paths mostly leave less."""
     grid, rng = routes.Grid(*size, *cell), np.random.default_rng(seed)
@@ -100,7 +108,7 @@ def test_threshold_is_the_greatest_that_loses_no_more(loss):
     errors, macs, grid = clip(frames=20, paths=3)
     levels = routes.levels(errors, macs, grid.pixels)
     samples = 20 * 200 * 140
-    t, psnr, share = routes.threshold_for(errors, levels, macs, grid.pixels, loss, samples)
+    t, psnr, share = threshold_for(errors, levels, macs, grid.pixels, loss, samples)
     dearest = 10 * np.log10(255**2 * samples / errors[:, -1].sum())
 
     def at(t):
@@ -115,7 +123,7 @@ def test_routes_can_beat_the_dearest_path():
     errors, macs, grid = clip(frames=5, paths=3)
     errors[:, 2, ::2] = 2 * errors[:, 1, ::2]  # there the dearest path hurts
     levels = routes.levels(errors, macs, grid.pixels)
-    t, psnr, share = routes.threshold_for(errors, levels, macs, grid.pixels, 0.0, 5 * 28000)
+    t, psnr, share = threshold_for(errors, levels, macs, grid.pixels, 0.0, 5 * 28000)
     assert psnr > routes.psnr(errors[:, 2].sum(), 5 * 28000) and share < 0.9
     assert not (routes.choose(levels, t)[:, ::2] == 2).any()
 
@@ -165,7 +173,7 @@ def test_decisions_do_not_flicker():
                  (routes.levels, lambda *a: routes.coarse_levels(*a, 1)))
     changes, loss = [], []
     for levels in (raw, held):
-        t, psnr, share = routes.threshold_for(errors, levels, macs, grid.pixels, 0.04, 96 * 2073600)
+        t, psnr, share = threshold_for(errors, levels, macs, grid.pixels, 0.04, 96 * 2073600)
         chosen = routes.choose(levels, t).astype(int)
         changes.append((np.diff(chosen, axis=0) != 0).mean())
         loss.append((psnr, share))
