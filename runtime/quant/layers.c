@@ -308,7 +308,7 @@ static enum srp_err make_sum(const struct srpi_quant_work *work, const struct sr
         sum += weights[i];
         absolute += abs(weights[i]);
     }
-    const double zero = in->exact_zero + (in->fine ? 0.5 : 0.0);
+    const double zero = in->exact_zero + (reads_fractions(work, step) ? 0.5 : 0.0);
     const double exact = -zero * (double)sum, whole = rint(exact);
     const double most = fabs(whole) + 256.0 * (double)absolute;
     if (most > (double)INT32_MAX) {
