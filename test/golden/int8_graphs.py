@@ -167,9 +167,10 @@ class Drawn:
     """A random valid graph of every operator: odd channel counts, sums that convolutions take over and such that they
     do not, groups of movers, tensors at several factors. Nodes stand in random order."""
 
-    def __init__(self, seed, nodes=9):
+    def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
-        self.scale = int(self.rng.integers(1, 5))
+        nodes = self.rng.integers(2, 11)
+        self.scale = int(self.rng.choice([1, 1, 1, 2, 3, 4]))
         colour = str(self.rng.choice(list(INPUTS)))
         self.shapes = {"x": (INPUTS[colour], 1)}  # channels, factor
         self.nodes, self.unread = [], {"x"}
@@ -202,9 +203,10 @@ class Drawn:
             return {"activation": kind, "alpha": float(self.rng.choice([0.1, 0.2, -0.5, 1.5]))}
         return {} if kind == "none" else {"activation": kind}
 
-    def convolve(self, a, channels, output=None):
+    def convolve(self, a, channels, output=None, plain=False):
+        """plain: a sum may take it over."""
         kernel = [int(k) for k in self.rng.choice([[3, 3], [3, 3], [5, 5], [1, 1], [1, 3], [3, 1], [5, 3]])]
-        kinds = ["none", "none", "relu", "relu", "prelu", "leaky_relu", "clip", "tanh", "sigmoid"]
+        kinds = ["none", "none", "relu", "relu", "prelu", "leaky_relu", *([] if plain else ["clip", "tanh", "sigmoid"])]
         return self.put("conv2d", [a], (channels, self.shapes[a][1]), output, channels=channels, kernel=kernel,
                         **self.activation(kinds))
 
@@ -214,19 +216,19 @@ class Drawn:
             return self.put(op, inputs, (sum(self.shapes[t][0] for t in inputs), self.shapes[a][1]), output)
         if self.rng.random() < 0.2:
             inputs.append(a)
-        kinds = ["none", "none", "none", "relu", "clip", "leaky_relu", "tanh", "sigmoid"]
+        kinds = ["none", "none", "none", "none", "relu", "clip", "leaky_relu", "tanh", "sigmoid"]
         return self.put(op, inputs, self.shapes[a], output, **self.activation(kinds))
 
     def step(self):
-        op = str(self.rng.choice(["conv", "conv", "conv", "sum", "sum", "mul", "concat", "slice", "shuffle", "resize"]))
+        op = str(self.rng.choice(["conv", "conv", "sum", "sum", "sum", "mul", "concat", "slice", "shuffle", "resize"]))
         a = self.pick()
         channels, factor = self.shapes[a]
         room = [b for b in range(1, 5) if self.scale % (factor * b) == 0]
         if op == "conv":
-            self.convolve(a, int(self.rng.choice([1, 2, 3, 4, 5, 7, 8, 12, 16, 19])))
+            self.convolve(a, int(self.rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 19])))
         elif op in ("sum", "mul"):
             b = self.pick(lambda *shape: shape == (channels, factor))
-            other = self.convolve(b, channels) if op == "sum" or b == a else b
+            other = self.convolve(b, channels, plain=True) if op == "sum" or b == a else b
             self.join("add" if op == "sum" else "mul", a, other)
         elif op == "concat":
             b = self.pick(lambda c, f: f == factor and c + channels <= 40)
@@ -251,18 +253,19 @@ class Drawn:
         for t in sorted(self.unread):
             c, factor = self.shapes[t]
             block = self.scale // factor
-            if self.rng.random() < 0.5:
+            if block > 1 and self.rng.random() < 0.5:
                 t = self.convolve(t, channels * block**2)
                 t = self.put("depth_to_space", [t], (channels, self.scale), block=block)
             else:
                 t = self.convolve(t, channels) if c != channels else t
-                t = self.put("resize", [t], (channels, self.scale), scale=block, mode="bicubic")
+                if block > 1:
+                    t = self.put("resize", [t], (channels, self.scale), scale=block, mode="bicubic")
             ends.append(t)
-        if len(ends) == 1:
-            ends.append(self.convolve(ends[0], channels))
+        if len(ends) == 1 or self.rng.random() < 0.5:
+            ends.insert(int(self.rng.integers(0, 2)), self.convolve(ends[0], channels, plain=True))
         while len(ends) > 2:
-            ends.append(self.put("add", [ends.pop(0), ends.pop(0)], (channels, self.scale)))
-        self.put("add", ends, (channels, self.scale), "y")
+            ends.append(self.join(str(self.rng.choice(["add", "add", "mul"])), ends.pop(0), ends.pop(0)))
+        self.join(str(self.rng.choice(["add", "add", "mul"])), *ends, output="y")
 
 
 def drawn(seed):
@@ -271,8 +274,8 @@ def drawn(seed):
     parameters = parameters_of(graph, seed)
     if seed % 2:
         to_codes(graph, parameters, seed)
-    if seed % 3:
-        state_ranges(graph, parameters, seed, wide=[0.0, 0.0, 0.6][seed % 3])
+    if seed % 6 > 0:
+        state_ranges(graph, parameters, seed, wide=0.8 if seed % 6 > 1 else 0.0)
     return graph, parameters
 
 

@@ -75,9 +75,14 @@ def fma(a, b, c):
     return (bits + np.where((lost != 0) & (bits & 1 == 0), towards, 0)).view(D).astype(F)
 
 
-def saturate(v):
-    """sat(RNE(v)): rint rounds ties to even."""
-    return np.clip(np.rint(v), 0, 255).astype(np.uint8)
+def saturate(v, most=255):
+    """sat(RNE(v)), or as far as 65535: rint rounds ties to even."""
+    return np.clip(np.rint(v), 0, most).astype(np.uint8 if most == 255 else np.uint16)
+
+
+def code(held):
+    """The codes of a Q8 tensor: the upper byte of 16 bits."""
+    return held if held.dtype == np.uint8 else (held >> 8).astype(np.uint8)
 
 
 def exponential(a):
@@ -248,13 +253,21 @@ class Step:
 
 
 class Tensor:
-    """A Q8 tensor's scale and zero point; wide: it has 16 bits."""
+    """A Q8 tensor's numbers; wide: it has 16 bits.
+
+    scale, zero: of its codes. unit, origin: of what it holds, codes or 16-bit numbers, whose greatest is `most`; s, z and i
+    are those in single precision."""
 
     def __init__(self, scale, zero, wide):
         self.scale, self.zero, self.wide = D(scale), D(zero), wide
         self.exact = (self.scale, self.zero)
-        self.s, self.z, self.i, self.h = F(scale), F(zero), F(1 / self.scale), F(self.zero + D(0.5))
+        self.unit, self.origin, self.most = self.scale, self.zero, 255
+        self.s, self.i = F(scale), F(1 / self.scale)
         self.padding = np.uint8(np.rint(zero))
+        if wide:
+            self.unit, self.origin, self.most = self.scale / 256, 256 * self.zero + 128, 65535
+            self.s, self.i = self.s * F(1 / 256), self.i * F(256)
+        self.z = F(self.origin)
 
 
 def execution_order(graph, nodes):
@@ -383,28 +396,27 @@ class Network:
         scale = D(max(F((high - low) / 255), F(2.0**-100)))
         return Tensor(scale, np.rint(-low / scale), f"{name}.range16" in self.parameters)
 
-    # -- running: an F32 tensor is an array of float32, a Q8 tensor is its codes, or (codes, fractions) --
+    # -- running: an F32 tensor is held as float32, a Q8 tensor as uint8, one of 16 bits as uint16 --
 
-    def codes(self, name, v=None, u=None):
-        """Of real values v, or of values u in codes."""
+    def hold(self, name, v):
+        """What a tensor holds of real values."""
+        if name not in self.q8:
+            return v
         t = self.tensors[name]
-        u = fma(v, t.i, t.z) if u is None else u
-        q = saturate(u)
-        return (q, saturate(fma(np.clip(u, F(0), F(255)) - q.astype(F), F(256), F(128)))) if t.wide else q
+        return saturate(fma(v, t.i, t.z), t.most)
 
-    def fine(self, held):
-        """(x, whether it is of 16 bits): the value in codes."""
-        if isinstance(held, tuple):
-            return fma(held[1].astype(F), F(1 / 256), held[0].astype(F)), True
-        return held.astype(F), False
-
-    def real(self, name, held, coarse=False):
-        """Real values; coarse: by the codes alone."""
+    def real(self, name, held):
         if name not in self.q8:
             return held
         t = self.tensors[name]
-        x, wide = self.fine(held[0] if coarse and isinstance(held, tuple) else held)
-        return (x - (t.h if wide else t.z)) * t.s
+        return (held.astype(F) - t.z) * t.s
+
+    def real_of_code(self, name, held):
+        """By the code alone, also of a tensor of 16 bits."""
+        if name not in self.q8:
+            return held
+        t = self.tensors[name]
+        return (code(held).astype(F) - F(t.zero)) * F(t.scale)
 
     def weights(self, name, si):
         """Codes [out][in][h][w] and scales [out][groups], both double."""
@@ -431,19 +443,15 @@ class Network:
 
     def convolve(self, step, held):
         a = self.tensors[step.inputs[0]]
-        x = held[step.inputs[0]]
         wq, sw = self.weights(step.node["name"], a.scale)
-        wide = a.wide and step.output not in self.q8
-        if wide or sw.shape[1] > 1:
-            v = self.split_sums(step, x if isinstance(x, tuple) else (x,), wide, wq, sw)
-            v = self.finish(step, held, v, self.slope(step))
+        fractions = a.wide and step.output not in self.q8
+        if fractions or sw.shape[1] > 1:
+            v = self.finish(step, held, self.split_sums(step, held[step.inputs[0]], fractions, wq, sw))
         else:
-            v = self.one_sum(step, held, x[0] if isinstance(x, tuple) else x, wq, sw[:, 0])
+            v = self.one_sum(step, held, wq, sw[:, 0])
             if step.output in self.q8 and not step.curve:
-                return self.codes(step.output, u=v)
-        if step.curve:
-            v = activate(v, step.last)
-        return self.codes(step.output, v) if step.output in self.q8 else v
+                return saturate(v, self.tensors[step.output].most)
+        return self.hold(step.output, activate(v, step.last) if step.curve else v)
 
     def slope(self, step):
         kind = step.node.get("activation", "none")
@@ -452,25 +460,24 @@ class Network:
         return {"prelu": self.parameters.get(f"{step.node['name']}.slope"),
                 "leaky_relu": F(step.node.get("alpha", 0))}.get(kind)
 
-    def one_sum(self, step, held, codes, wq, sw):
-        """To Q8: the value in codes; to F32: the real value."""
-        a, slope = self.tensors[step.inputs[0]], self.slope(step)
+    def one_sum(self, step, held, wq, sw):
+        """To Q8: the value in units of what the output holds; to F32, and in front of tanh and sigmoid: the real value."""
+        a = self.tensors[step.inputs[0]]
         st = a.scale * sw
         e = self.parameters[f"{step.node['name']}.bias"].astype(D) / st - a.zero * wq.sum((1, 2, 3))
         bq = np.rint(e)
-        s = self.sums(codes, a.padding, wq, bq).astype(F)
+        s = self.sums(code(held[step.inputs[0]]), a.padding, wq, bq).astype(F)
         if step.output not in self.q8 or step.curve:
-            return self.finish(step, held, fma(s, st.astype(F), ((e - bq) * st).astype(F)), slope)
+            return self.finish(step, held, fma(s, st.astype(F), ((e - bq) * st).astype(F)))
 
-        out, last = self.tensors[step.output], step.last
-        m, offset = (st / out.scale).astype(F), F(out.zero)
+        out, last, slope = self.tensors[step.output], step.last, self.slope(step)
+        m, offset = (st / out.unit).astype(F), F(out.origin)
         if step.residual in self.q8:
             given = self.tensors[step.residual]
-            r, fine = self.fine(held[step.residual])
-            ratio = given.scale / out.scale
-            mr, offset = F(ratio), F(out.zero - (given.zero + D(0.5) if fine else given.zero) * ratio)
+            ratio = given.unit / out.unit
+            r, mr, offset = held[step.residual].astype(F), F(ratio), F(out.origin - given.origin * ratio)
         elif step.residual:
-            r, mr = held[step.residual], F(1 / out.scale)
+            r, mr = held[step.residual], F(1 / out.unit)
         if slope is None:
             v = fma(s, m, offset)
         else:
@@ -479,15 +486,15 @@ class Network:
         if step.residual:
             v = fma(r, mr, v)
         if last.get("activation") == "relu":
-            v = clamp(v, F(out.zero), None)
+            v = clamp(v, F(out.origin), None)
         elif last.get("activation") == "clip":
-            v = clamp(v, *(F(D(F(last[key])) / out.scale + out.zero) for key in ("min", "max")))
+            v = clamp(v, *(F(D(F(last[key])) / out.unit + out.origin) for key in ("min", "max")))
         return v
 
-    def split_sums(self, step, parts, wide, wq, sw):
-        """parts: codes, and perhaps fractions. Real values before slope and residual."""
+    def split_sums(self, step, x, fractions, wq, sw):
+        """x: what the input holds. Real values before slope and residual."""
         a, groups = self.tensors[step.inputs[0]], sw.shape[1]
-        zero, each = a.zero + D(0.5) if wide else a.zero, wq.shape[1] // groups
+        zero, each = a.zero + D(0.5) if fractions else a.zero, wq.shape[1] // groups
         bias = self.parameters[f"{step.node['name']}.bias"].astype(D)
         st, values = a.scale * sw, []
         m = st.astype(F)
@@ -496,19 +503,20 @@ class Network:
             e = -zero * wq[:, some].sum((1, 2, 3))
             bq = np.rint(e)
             shift = (e - bq) * st[:, g] + (bias if g == 0 else 0)
-            s = self.sums(parts[0][..., some], a.padding, wq[:, some], bq)
+            s = self.sums(code(x)[..., some], a.padding, wq[:, some], bq)
             values.append(fma(s.astype(F), m[:, g], shift.astype(F)))
-        for g in range(groups if wide else 0):
+        for g in range(groups if fractions else 0):
             some = slice(g * each, (g + 1) * each)
-            s = self.sums(parts[1][..., some], np.uint8(128), wq[:, some], np.zeros(len(wq)))
+            s = self.sums((x % 256).astype(np.uint8)[..., some], 128, wq[:, some], np.zeros(len(wq)))
             values.append(fma(s.astype(F), m[:, g] * F(1 / 256), F(0)))
         total = values[0]
         for v in values[1:]:
             total = total + v
         return total
 
-    def finish(self, step, held, v, slope):
+    def finish(self, step, held, v):
         """What follows a sum in real values, but tanh and sigmoid."""
+        slope = self.slope(step)
         if slope is not None:
             v = np.where(v < 0, v * slope, v)
         if step.residual:
@@ -522,10 +530,8 @@ class Network:
         """A mover with Q8 output: codes where operand and output have one scale and zero, else converted."""
         codes = []
         for t in step.inputs:
-            if self.tensors[t].exact == self.tensors[step.output].exact:
-                codes.append(held[t][0] if isinstance(held[t], tuple) else held[t])
-            else:
-                codes.append(self.codes(step.output, self.real(t, held[t], coarse=True)))
+            same = self.tensors[t].exact == self.tensors[step.output].exact
+            codes.append(code(held[t]) if same else self.hold(step.output, self.real_of_code(t, held[t])))
         return operate(step.node, codes)
 
     def run(self, codes):
@@ -536,9 +542,8 @@ class Network:
             elif step.moves and step.output in self.q8:
                 held[step.output] = self.move(step, held)
             else:
-                coarse = step.node["op"] not in ("add", "mul")
-                y = operate(step.node, [self.real(t, held[t], coarse) for t in step.inputs])
-                held[step.output] = self.codes(step.output, y) if step.output in self.q8 else y
+                real = self.real if step.node["op"] in ("add", "mul") else self.real_of_code
+                held[step.output] = self.hold(step.output, operate(step.node, [real(t, held[t]) for t in step.inputs]))
         return held[self.wanted]
 
 

@@ -20,7 +20,7 @@ import int8_reference as reference  # noqa: E402
 
 F = np.float32
 GENERAL = sorted((ROOT / "models" / "general").glob("*.safetensors"))
-SEEDS = range(36)
+SEEDS = range(48)
 
 
 @pytest.fixture
@@ -63,11 +63,12 @@ def test_fma_is_that_of_the_c_library():
     fmaf.argtypes, fmaf.restype = [ctypes.c_float] * 3, ctypes.c_float
     rng = np.random.default_rng(5)
     a, b, c = (rng.normal(0, 1, 40000).astype(F) * F(2) ** rng.integers(-9, 9, 40000).astype(F) for _ in range(3))
-    # Sums that in double lie half-way between two floats, but for a last bit below the product's.
-    a[:8000] = 1 + rng.integers(0, 2**12, 8000).astype(F) * F(2.0**-12)
-    b[:8000] = F(2.0**-24)
-    c[:8000] = rng.choice([-1, 1], 8000) * (1 + rng.integers(0, 2**23, 8000).astype(F) * F(2.0**-23))
-    b[:4000] *= F(1 + 2.0**-23)
+    # c + 2^-24 is a tie in single precision. The product is 2^-24 -+ 2^-54, for which the sum in double has no room.
+    c[:8000] = 1 + rng.integers(0, 2**23, 8000).astype(F) * F(2.0**-23)
+    a[:4000], b[:4000] = F(1 + 2.0**-15), F(2.0**-24) * F(1 - 2.0**-15)
+    a[4000:8000], b[4000:8000] = F(13325), F(80581) * F(2.0**-54)  # 13325 * 80581 = 2^30 + 1
+    a[:8000:2] *= -1
+    c[2000:6000] *= -1
     c[8000:12000] = -(a * b)[8000:12000]        # nearly nothing is left
     a[12000:16000] *= F(2.0**-70)               # subnormal results
     b[12000:16000] *= F(2.0**-70)
@@ -88,13 +89,13 @@ def test_bits(aid, name, form, seed):
         graphs.to_codes(graph, parameters, seed)
     if "wide" in form or form == "stated":  # ranges that saturate, and that activations would not allow
         graphs.state_ranges(graph, parameters, seed, wide=0.7 if "wide" in form else 0.0)
-    check(aid, graph, graphs.packed(parameters), [(13, 22), (1, 1)], seed)
+    check(aid, graph, graphs.packed(parameters), [(13, 22)] if seed == 1 else [(12, 5), (1, 1)], seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_graphs(aid, seed):
     graph, parameters = graphs.drawn(seed)
-    check(aid, graph, graphs.packed(parameters), [(11, 9), (1, 2)], seed)
+    check(aid, graph, graphs.packed(parameters), [(11, 9), (1, 2)][:1 + seed % 2], seed)
 
 
 def test_random_graphs_have_everything():
@@ -102,6 +103,8 @@ def test_random_graphs_have_everything():
     seen = set()
     for seed in SEEDS:
         graph, parameters = graphs.drawn(seed)
+        if not any(".range" in name for name in parameters):  # the steps are the same, and measuring takes long
+            graphs.state_ranges(graph, parameters, seed)
         network = reference.Network(graph, parameters)
         seen |= {f"{s.node['op']} {s.last.get('activation', 'none')}" for s in network.steps}
         seen |= {f"{s.node['op']} {s.node.get('mode', s.node.get('order', ''))}" for s in network.steps}
@@ -120,7 +123,7 @@ def test_random_graphs_have_everything():
                 seen |= {f"moved {network.tensors[t].exact == network.tensors[s.output].exact}" for t in s.inputs}
         seen |= {f"wide {s.node['op']}" for s in network.steps if s.output in network.q8 and network.tensors[s.output].wide}
     activations = ("none", "relu", "leaky_relu", "clip", "tanh", "sigmoid")
-    assert seen >= {
+    wanted = {
         *(f"{op} {a}" for op in ("conv2d", "add", "mul") for a in activations), "conv2d prelu", "concat none", "slice none",
         "resize nearest", "resize bilinear", "resize bicubic", "depth_to_space dcr", "depth_to_space ", "conv to q8", "conv to f32",
         "groups to q8", "groups to f32", "groups True", "groups False", "moved True", "moved False", "wide conv2d", "wide add",
@@ -128,6 +131,7 @@ def test_random_graphs_have_everything():
         *(f"{op} reads 16 bits to {o}" for op in ("conv2d", "add", "mul") for o in ("q8", "f32")),
         "slice reads 16 bits to q8", "resize reads 16 bits to q8", "depth_to_space reads 16 bits to q8",
     }
+    assert wanted - seen == set()
 
 
 @pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.stem)
