@@ -141,8 +141,9 @@ static void finish_residual(const struct tile *t)
         fputs("            if (t->residual_fraction != 0) {\n"
               "                const uint8_t *rest = r + t->residual_fraction;\n", t->to);
         snprintf(one, sizeof(one),
-                 "                f@p_@v = muladd(other_fine(r + @p * step, rest + @p * step, %" PRIu32
-                 ", @v), k,\n                    f@p_@v);", t->vectors);
+                 "                f@p_@v = muladd(\n"
+                 "                    other_fine(r + @p * step, rest + @p * step, %" PRIu32
+                 ", @v), k, f@p_@v);", t->vectors);
         each_sum(t, one);
         fputs("            } else {\n", t->to);
         snprintf(one, sizeof(one),
