@@ -92,6 +92,18 @@ def test_bits(aid, name, form, seed):
     check(aid, graph, graphs.packed(parameters), [(13, 22)] if seed == 1 else [(12, 5), (1, 1)], seed)
 
 
+def test_groups_read_the_code_alone_where_the_output_has_codes(aid):
+    """A tensor of 16 bits between two convolutions, of which the second has groups and writes a Q8 tensor: it is read as one
+    of 8 bits, zero point and all."""
+    graph = graphs.whole("few", "y", 1, 0.0, [graphs.conv("a", "x", "h", 4, 1), graphs.conv("c", "h", "g", 3, 1),
+                                              graphs.conv("t", "g", "y", 1, 1)])
+    parameters = graphs.parameters_of(graph, 1)
+    parameters["h.range16"], parameters["g.range"] = np.array([-2, 2], F), np.array([-2, 2], F)
+    parameters["c.weight"] = np.full((3, 4, 1, 1), 100, np.int8)
+    parameters["c.scale"] = np.full((3, 2), 0.004, F)
+    check(aid, graph, graphs.packed(parameters), [(9, 9)])
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_graphs(aid, seed):
     graph, parameters = graphs.drawn(seed)
