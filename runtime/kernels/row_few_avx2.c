@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Layers of at most four outputs to f32, AVX2: the last layers of networks for luma at x2. Vectors of
- * eight outputs would be half empty or worse. Here the lanes are neighbouring products of one output
- * instead, and are added up at the end of a pixel. */
+/* Layers of at most four outputs to f32, AVX2: the last layers of networks for luma at x2. Vectors
+ * of eight outputs would be half empty or worse. Here the lanes are neighbouring products of one
+ * output instead, and are added up at the end of a pixel. */
 #include "kernels/row_few.h"
 
 #if defined(__x86_64__)
@@ -22,7 +22,8 @@ enum {
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
     size_t size = OUTPUTS * VALUES * sizeof(int16_t);
-    return srpi_mul(size, srpi_row_few_vectors(shape), &size) && srpi_mul(size, shape->kernel_height, &size)
+    return srpi_mul(size, srpi_row_few_vectors(shape), &size) &&
+                   srpi_mul(size, shape->kernel_height, &size)
                ? size
                : 0;
 }
