@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/yuvstore.h"
+
 /* Even, so that a band has whole chroma rows. */
 #define BAND 32u
 
@@ -309,7 +311,7 @@ static void packed_band(const struct job *job, struct srpi_scratch *scratch, uin
 }
 
 /* Chroma rows need neighbours, with TOPLEFT one from the band above: it is made twice. */
-static void halved_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+static void halved_rows(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
                         uint32_t end)
 {
     const struct srp_picture *out = job->pipe->out;
@@ -344,6 +346,58 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
             }
             store_chroma(job, scratch, c, made, row);
         }
+    }
+}
+
+/* Nothing but the tail, in R, G and B, and each row of the network gives whole pairs of rows: no
+ * row is made as floats. */
+static bool is_direct(const struct srpi_pipe *pipe)
+{
+    return pipe->flat && pipe->tail_channels == 3 && pipe->first == SRPI_KEEP &&
+           pipe->second == SRPI_TO_YUV && !pipe->has_luma &&
+           (pipe->block == 2 || pipe->block == 4) && pipe->out->chroma != SRP_CHROMA_TOPLEFT;
+}
+
+/* Rows begin..end of one row of the network. */
+static void direct_rows(const struct job *job, uint32_t begin, uint32_t end)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const struct srp_picture *out = pipe->out;
+    const bool nv12 = out->format == SRP_FORMAT_NV12;
+    const uint32_t channels = 3 * pipe->block * pipe->block;
+    const struct srpi_yuvstore store = {
+        .pixel = tail_pixel(job, 0, begin) + job->margin / pipe->block * (size_t)channels,
+        .channels = channels,
+        .block = pipe->block,
+        .flat = pipe->flat_value,
+        .gain = 255.0f,
+        .colour = &pipe->second_colour,
+        .sited = out->chroma != SRP_CHROMA_CENTER,
+        .edge = job->margin == 0,
+        .rows = end - begin,
+        .count = part_width(job),
+        .luma = out_row(job, 0, begin),
+        .luma_stride = out->stride[0],
+        .chroma = {out_row(job, 1, begin / 2),
+                   nv12 ? out_row(job, 1, begin / 2) + 1 : out_row(job, 2, begin / 2)},
+        .chroma_stride = {out->stride[1], out->stride[nv12 ? 1 : 2]},
+        .chroma_step = nv12 ? 2 : 1};
+    srpi_yuvstore(&store);
+}
+
+static void halved_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                        uint32_t end)
+{
+    const uint32_t block = job->pipe->block;
+    const uint32_t pairs = end - end % 2; /* a single last row is averaged with itself */
+    uint32_t y = begin;
+    while (is_direct(job->pipe) && y < pairs) {
+        const uint32_t next = (y / block + 1) * block, stop = next < pairs ? next : pairs;
+        direct_rows(job, y, stop);
+        y = stop;
+    }
+    if (y < end) {
+        halved_rows(job, scratch, y, end);
     }
 }
 
