@@ -75,25 +75,34 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
            (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
 }
 
+static struct srpi_sides larger_sides(struct srpi_sides sides, uint32_t by, uint32_t factor)
+{
+    return (struct srpi_sides){.above = by + sides.above * factor,
+                               .below = by + sides.below * factor,
+                               .left = by + sides.left * factor,
+                               .right = by + sides.right * factor};
+}
+
 /* With 4:2:0, rows of the output picture come in pairs. Where chroma is halved on the way out, a
  * pair may need the row above it and the column on its left; where it is enlarged
  * (SRP_COLOUR_YUV420), the filter's taps. */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph,
-                                  bool yuv_in, bool yuv_out)
+                                  bool yuv_in, bool yuv_out, enum srp_chroma chroma)
 {
     const bool halves = yuv_out && (graph->colour == SRP_COLOUR_RGB ||
                                     (graph->colour == SRP_COLOUR_Y && !yuv_in));
-    const uint32_t margin = halves ? srpi_pipe_margin(graph->scale) : 0;
-    struct srpi_sink sink = {.wanted_radius = margin, .align = 2};
+    const struct srpi_sides margin =
+        halves ? srpi_pipe_margin(graph->scale, chroma) : (struct srpi_sides){0};
+    struct srpi_sink sink = {.wanted = margin, .align = 2};
     if (tail->fused) {
         sink.align = graph->scale % 2 == 0 ? 1 : 2;
         sink.reads_input = base_of_input(tail, graph);
-        sink.input_radius = 2 + margin; /* of the taps */
+        sink.input = larger_sides(margin, 2, 1); /* the taps */
     } else if (graph->colour == SRP_COLOUR_YUV420) {
         sink.align = 1;
-        sink.wanted_radius = yuv_out ? 0 : 3;
+        sink.wanted = srpi_all_sides(yuv_out ? 0 : 3);
     } else {
-        sink.wanted_radius = margin * graph->scale; /* columns are taken by whole input pixels */
+        sink.wanted = larger_sides(margin, 0, graph->scale); /* by whole input pixels */
     }
     return sink;
 }
@@ -120,7 +129,7 @@ enum srp_err srpi_branch_create(struct srpi_branch *branch, struct srp_model *pa
         if (!fused) {
             branch->tail = (struct srpi_tail){.tensor = graph->output};
         }
-        const struct srpi_sink sink = srpi_branch_sink(&branch->tail, graph, true, true);
+        const struct srpi_sink sink = srpi_branch_sink(&branch->tail, graph, true, true, SRP_CHROMA_LEFT);
         code = srpi_executor_create(&branch->executor, path, backend, dtype, pool,
                                     branch->tail.tensor, &sink, err);
     }
@@ -228,7 +237,7 @@ enum srp_err srpi_branch_run(struct srpi_branch *branch, struct srpi_work *work,
     const uint32_t by = halves(branch);
     const uint32_t width = (in->width + by - 1) / by, height = (in->height + by - 1) / by;
     const struct srpi_sink sink = srpi_branch_sink(
-        &branch->tail, graph, srpi_picture_is_yuv(in), srpi_picture_is_yuv(out));
+        &branch->tail, graph, srpi_picture_is_yuv(in), srpi_picture_is_yuv(out), out->chroma);
     srpi_executor_set_sink(branch->executor, &sink);
     enum srp_err code = srp_executor_reserve(branch->executor, width, height, err);
     if (code == SRP_OK) {

@@ -45,9 +45,9 @@ enum srp_err srpi_branch_create(struct srpi_branch *branch, struct srp_model *pa
 void srpi_branch_destroy(struct srpi_branch *branch);
 
 /* What the rows of the output picture read of the network: from a YUV picture or another, to a YUV
- * picture or another. */
+ * picture with its chroma there or another. */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph,
-                                  bool yuv_in, bool yuv_out);
+                                  bool yuv_in, bool yuv_out, enum srp_chroma chroma);
 
 /* Makes the parts of `out` that are `regions` of the input picture: in its pixels, begin and end
  * even or the picture's end; they do not overlap. `in` is 4:2:0 where the network's colour is. The

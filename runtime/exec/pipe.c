@@ -373,7 +373,7 @@ static void direct_rows(const struct job *job, uint32_t begin, uint32_t end)
         .gain = 255.0f,
         .colour = &pipe->second_colour,
         .sited = out->chroma != SRP_CHROMA_CENTER,
-        .edge = job->margin == 0,
+        .edge = job->begin == 0,
         .rows = end - begin,
         .count = part_width(job),
         .luma = out_row(job, 0, begin),
@@ -439,9 +439,9 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                       .end = part->columns.end};
     const enum srp_format format = pipe->out->format;
     const bool packed = format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA;
-    /* Chroma that is halved sees the column on its left, which belongs to a pair. */
+    /* Chroma that is halved may see the column on its left, which belongs to a pair. */
     if (pipe->full && !packed && job.begin > 0) {
-        job.margin = srpi_pipe_margin(pipe->factor) * pipe->factor;
+        job.margin = srpi_pipe_margin(pipe->factor, pipe->out->chroma).left * pipe->factor;
         job.begin -= job.margin;
     }
     turn_to(&job, scratch, part);
