@@ -388,6 +388,20 @@ enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_re
     return srpi_whole_process(&ex->whole, regions, count, io, err);
 }
 
+bool srpi_executor_start(struct srp_executor *ex, const struct srpi_region *regions, uint32_t count,
+                         const struct srpi_stream_io *io)
+{
+    if (ex->streams) {
+        srpi_stream_start(&ex->stream, regions, count, io);
+    }
+    return ex->streams;
+}
+
+void srpi_executor_work(const struct srp_executor *ex, uint32_t worker)
+{
+    srpi_stream_work(&ex->stream, worker);
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 struct tensors {

@@ -458,43 +458,42 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
     }
 }
 
-struct bands {
-    const struct srpi_pipe *pipe;
-    struct srpi_scratch *scratch;
-    const struct srpi_part *parts;
-};
+/* ---- parts in bands -------------------------------------------------------------------------- */
 
 static uint32_t bands_of(const struct srpi_part *part)
 {
     return (part->rows.end - part->rows.begin + BAND - 1) / BAND;
 }
 
-/* Bands first..last of all parts', counted one after the other. */
-static void band(void *context, uint32_t first, uint32_t last, uint32_t worker)
+void srpi_bands_start(struct srpi_bands *bands, const struct srpi_pipe *pipe,
+                      struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
 {
-    const struct bands *bands = context;
-    uint32_t skipped = 0, p = 0;
-    for (uint32_t i = first; i < last; i++) {
+    bands->pipe = pipe;
+    bands->scratch = scratch;
+    bands->parts = parts;
+    bands->count = 0;
+    for (uint32_t p = 0; p < count; p++) {
+        bands->count += bands_of(&parts[p]);
+    }
+    atomic_store(&bands->next, 0);
+}
+
+void srpi_bands_work(struct srpi_bands *bands, uint32_t worker)
+{
+    struct srpi_scratch *scratch = &bands->scratch[worker];
+    uint32_t skipped = 0, p = 0; /* bands are counted through all parts, one after the other */
+    srpi_scratch_reset(scratch);
+    for (;;) {
+        const uint32_t i = atomic_fetch_add_explicit(&bands->next, 1, memory_order_relaxed);
+        if (i >= bands->count) {
+            return;
+        }
         while (i - skipped >= bands_of(&bands->parts[p])) {
             skipped += bands_of(&bands->parts[p++]);
         }
         const struct srpi_part *part = &bands->parts[p];
         const uint32_t begin = part->rows.begin + (i - skipped) * BAND;
         const uint32_t end = part->rows.end - begin < BAND ? part->rows.end : begin + BAND;
-        srpi_pipe_rows(bands->pipe, &bands->scratch[worker], part, NULL, NULL, begin, end);
+        srpi_pipe_rows(bands->pipe, scratch, part, NULL, NULL, begin, end);
     }
-}
-
-void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
-{
-    struct bands bands = {.pipe = pipe, .scratch = scratch, .parts = parts};
-    uint32_t all = 0;
-    for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
-        srpi_scratch_reset(&scratch[i]);
-    }
-    for (uint32_t p = 0; p < count; p++) {
-        all += bands_of(&parts[p]);
-    }
-    srpi_pool_for(pool, band, &bands, all, 1);
 }

@@ -4,6 +4,7 @@
 #ifndef SRPI_PIPE_H
 #define SRPI_PIPE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <srp/upscaler.h>
@@ -80,9 +81,18 @@ static inline struct srpi_sides srpi_pipe_margin(uint32_t factor, enum srp_chrom
 void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                     const struct srpi_part *part, const struct srpi_rows *wanted,
                     const struct srpi_rows *input, uint32_t begin, uint32_t end);
-/* Makes `count` parts of the picture, where nothing is bound. `scratch` has one entry per worker of
- * the pool. */
-void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count);
+
+/* Parts of the picture that are being made, where nothing is bound, in bands of a few rows. */
+struct srpi_bands {
+    const struct srpi_pipe *pipe;
+    struct srpi_scratch *scratch; /* one entry per worker */
+    const struct srpi_part *parts;
+    uint32_t count;   /* bands of all parts */
+    atomic_uint next; /* the one to be taken */
+};
+/* All that is given stays until the parts are made: when each worker that called work returned. */
+void srpi_bands_start(struct srpi_bands *bands, const struct srpi_pipe *pipe,
+                      struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count);
+void srpi_bands_work(struct srpi_bands *bands, uint32_t worker);
 
 #endif

@@ -74,7 +74,8 @@ INLINE struct values convert(const float *pixel, uint32_t channels, const uint32
  * before, of which the last is on the left; then these. */
 INLINE __m256 halve(__m256 one, __m256 two, __m256 *odd, const bool sited)
 {
-    const __m256 even = _mm256_shuffle_ps(one, two, 0x88), right = _mm256_shuffle_ps(one, two, 0xdd);
+    const __m256 even = _mm256_shuffle_ps(one, two, 0x88);
+    const __m256 right = _mm256_shuffle_ps(one, two, 0xdd);
     const __m256 left = _mm256_castsi256_ps(
         _mm256_alignr_epi8(_mm256_castps_si256(right), _mm256_castps_si256(*odd), 12));
     const __m256 half = _mm256_set1_ps(0.5f);

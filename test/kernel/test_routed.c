@@ -303,6 +303,30 @@ static void cells_by_their_paths(void **state)
     }
 }
 
+/* More regions of each path than are run at a time. */
+static void many_regions(void **state)
+{
+    (void)state;
+    struct srp_model *model = model_from(networks[2]);
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        const struct scene s = {.model = model,
+                                .dtype = SRP_DTYPE_INT8,
+                                .backend = SRP_BACKEND_NATIVE,
+                                .scale = 4,
+                                .threads = threads,
+                                .width = 402,
+                                .height = 254,
+                                .cell_width = 8,
+                                .cell_height = 8,
+                                .in_format = SRP_FORMAT_YUV420,
+                                .out_format = SRP_FORMAT_YUV420,
+                                .seed = threads,
+                                .text = "many regions"};
+        check_scene(&s);
+    }
+    srp_model_unref(&model);
+}
+
 /* Every cell of a value is in exactly one rectangle, and rectangles do not reach beyond. */
 static void cells_merge(void **state)
 {
@@ -394,6 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_merge),
         cmocka_unit_test(cells_by_their_paths),
+        cmocka_unit_test(many_regions),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
