@@ -77,9 +77,23 @@ void srpi_yuvstore_scalar(const struct srpi_yuvstore *store)
     }
 }
 
+void srpi_yuvstore_rest(const struct srpi_yuvstore *store, uint32_t done)
+{
+    struct srpi_yuvstore rest = *store;
+    rest.pixel += done / store->block * (size_t)store->channels;
+    rest.edge = store->edge && done == 0;
+    rest.count -= done;
+    rest.luma += done;
+    rest.chroma[0] += (size_t)(done / 2) * store->chroma_step;
+    rest.chroma[1] += (size_t)(done / 2) * store->chroma_step;
+    srpi_yuvstore_scalar(&rest);
+}
+
 void srpi_yuvstore(const struct srpi_yuvstore *store)
 {
-    if (srpi_yuvstore_avx2 != NULL && srpi_cpu_avx2()) {
+    if (srpi_yuvstore_avx512 != NULL && srpi_cpu_avx512()) {
+        srpi_yuvstore_avx512(store);
+    } else if (srpi_yuvstore_avx2 != NULL && srpi_cpu_avx2()) {
         srpi_yuvstore_avx2(store);
     } else {
         srpi_yuvstore_scalar(store);

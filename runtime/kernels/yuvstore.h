@@ -36,8 +36,11 @@ struct srpi_yuvstore {
 
 typedef void (*srpi_yuvstore_fn)(const struct srpi_yuvstore *store);
 void srpi_yuvstore_scalar(const struct srpi_yuvstore *store);
-/* NULL where this was compiled without it; only for machines with AVX2. */
-extern const srpi_yuvstore_fn srpi_yuvstore_avx2;
+/* All but the first `done` columns, a multiple of 2 * block. */
+void srpi_yuvstore_rest(const struct srpi_yuvstore *store, uint32_t done);
+/* NULL where this was compiled without them; only for machines that srpi_cpu_avx2() and
+ * srpi_cpu_avx512() say. */
+extern const srpi_yuvstore_fn srpi_yuvstore_avx2, srpi_yuvstore_avx512;
 /* By the one to use. */
 void srpi_yuvstore(const struct srpi_yuvstore *store);
 

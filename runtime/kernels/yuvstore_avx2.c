@@ -189,19 +189,12 @@ INLINE uint32_t store_rounds(const struct srpi_yuvstore *s, const uint32_t block
 
 AVX2 static void yuvstore_avx2(const struct srpi_yuvstore *s)
 {
-    struct srpi_yuvstore rest = *s;
     const uint32_t x = s->count < ROUND ? 0
                        : s->block == 4 && s->sited ? store_rounds(s, 4, true)
                        : s->block == 4             ? store_rounds(s, 4, false)
                        : s->sited                  ? store_rounds(s, 2, true)
                                                    : store_rounds(s, 2, false);
-    rest.pixel += x / s->block * (size_t)s->channels;
-    rest.edge = s->edge && x == 0;
-    rest.count -= x;
-    rest.luma += x;
-    rest.chroma[0] += (size_t)(x / 2) * s->chroma_step;
-    rest.chroma[1] += (size_t)(x / 2) * s->chroma_step;
-    srpi_yuvstore_scalar(&rest);
+    srpi_yuvstore_rest(s, x);
 }
 const srpi_yuvstore_fn srpi_yuvstore_avx2 = yuvstore_avx2;
 

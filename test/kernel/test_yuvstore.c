@@ -91,7 +91,8 @@ static void check_case(uint32_t *seed, float *values)
     srpi_colour_init(&colour, (enum srp_matrix)matrix,
                      noise(seed) % 2 ? SRP_RANGE_FULL : SRP_RANGE_LIMITED);
     const srpi_yuvstore_fn ways[] = {srpi_yuvstore, srpi_yuvstore_scalar,
-                                     srpi_cpu_avx2() ? srpi_yuvstore_avx2 : NULL};
+                                     srpi_cpu_avx2() ? srpi_yuvstore_avx2 : NULL,
+                                     srpi_cpu_avx512() ? srpi_yuvstore_avx512 : NULL};
     place(&s, &wanted, interleaved);
     by_rows(&s);
     for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
