@@ -160,33 +160,41 @@ static void own_row(const struct srpi_source *source, struct srpi_ring *ring, ui
     }
 }
 
-/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it. */
-static struct srpi_blend plane_row(const struct job *job, struct srpi_scratch *scratch,
-                                   uint32_t component, uint32_t y, const float **rows)
+/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it.
+ * The blend is written in place: copied, it would be read in other pieces than those it was written
+ * in, and such a load waits until all bytes of the row before have left for the caches. */
+static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
+                      uint32_t y, const float **rows, struct srpi_blend *blend)
 {
     const struct srpi_pipe *pipe = job->pipe;
-    struct srpi_blend blend = {.rows = rows, .flat = pipe->flat_value, .gain = 255.0f};
+    blend->rows = rows;
+    blend->tap = NULL;
+    blend->taps = 0;
+    blend->flat = pipe->flat_value;
+    blend->tail = NULL;
+    blend->block = blend->channels = 0;
+    blend->gain = 255.0f;
     if (component > 0 || !pipe->flat) {
-        blend.taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y, rows,
-                                      &blend.tap);
+        blend->taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y,
+                                       rows, &blend->tap);
     }
     if (component == 0 && pipe->has_tail) {
-        blend.block = pipe->block;
-        blend.channels = pipe->block * pipe->block;
-        blend.tail = tail_pixel(job, 0, y);
+        blend->block = pipe->block;
+        blend->channels = pipe->block * pipe->block;
+        blend->tail = tail_pixel(job, 0, y);
         if (pipe->block == 3) { /* the kernels want 1, 2 or 4 side by side */
-            blend.tail = tail_row(job, 0, y, scratch->row[0]);
-            blend.block = blend.channels = 1;
+            blend->tail = tail_row(job, 0, y, scratch->row[0]);
+            blend->block = blend->channels = 1;
         }
     }
-    return blend;
 }
 
 static void store_plane_row(const struct job *job, struct srpi_scratch *scratch,
                             uint32_t component, uint32_t y, uint8_t *out, uint32_t count)
 {
     const float *rows[SRPI_MAX_TAPS];
-    const struct srpi_blend blend = plane_row(job, scratch, component, y, rows);
+    struct srpi_blend blend;
+    plane_row(job, scratch, component, y, rows, &blend);
     job->kernels->blend(&blend, out, count);
 }
 
@@ -203,7 +211,7 @@ static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scra
     const float *rows[SHUFFLE_ROWS][SRPI_MAX_TAPS] = {{NULL}};
     struct srpi_blend blend[SHUFFLE_ROWS];
     for (uint32_t y = begin; y < end; y++) {
-        blend[y - begin] = plane_row(job, scratch, 0, y, rows[y - begin]);
+        plane_row(job, scratch, 0, y, rows[y - begin], &blend[y - begin]);
     }
     for (uint32_t x = 0; x < width; x += PIECE) {
         const uint32_t count = width - x < PIECE ? width - x : PIECE;
