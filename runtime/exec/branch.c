@@ -75,25 +75,34 @@ static bool base_of_input(const struct srpi_tail *tail, const struct srpi_graph 
            (graph->colour == SRP_COLOUR_RGB || tail->mode != SRPI_RESIZE_BICUBIC);
 }
 
+static struct srpi_sides larger_sides(struct srpi_sides sides, uint32_t by, uint32_t factor)
+{
+    return (struct srpi_sides){.above = by + sides.above * factor,
+                               .below = by + sides.below * factor,
+                               .left = by + sides.left * factor,
+                               .right = by + sides.right * factor};
+}
+
 /* With 4:2:0, rows of the output picture come in pairs. Where chroma is halved on the way out, a
  * pair may need the row above it and the column on its left; where it is enlarged
  * (SRP_COLOUR_YUV420), the filter's taps. */
 struct srpi_sink srpi_branch_sink(const struct srpi_tail *tail, const struct srpi_graph *graph,
-                                  bool yuv_in, bool yuv_out)
+                                  bool yuv_in, bool yuv_out, enum srp_chroma chroma)
 {
     const bool halves = yuv_out && (graph->colour == SRP_COLOUR_RGB ||
                                     (graph->colour == SRP_COLOUR_Y && !yuv_in));
-    const uint32_t margin = halves ? srpi_pipe_margin(graph->scale) : 0;
-    struct srpi_sink sink = {.wanted_radius = margin, .align = 2};
+    const struct srpi_sides margin =
+        halves ? srpi_pipe_margin(graph->scale, chroma) : (struct srpi_sides){0};
+    struct srpi_sink sink = {.wanted = margin, .align = 2};
     if (tail->fused) {
         sink.align = graph->scale % 2 == 0 ? 1 : 2;
         sink.reads_input = base_of_input(tail, graph);
-        sink.input_radius = 2 + margin; /* of the taps */
+        sink.input = larger_sides(margin, 2, 1); /* the taps */
     } else if (graph->colour == SRP_COLOUR_YUV420) {
         sink.align = 1;
-        sink.wanted_radius = yuv_out ? 0 : 3;
+        sink.wanted = srpi_all_sides(yuv_out ? 0 : 3);
     } else {
-        sink.wanted_radius = margin * graph->scale; /* columns are taken by whole input pixels */
+        sink.wanted = larger_sides(margin, 0, graph->scale); /* by whole input pixels */
     }
     return sink;
 }
@@ -120,7 +129,8 @@ enum srp_err srpi_branch_create(struct srpi_branch *branch, struct srp_model *pa
         if (!fused) {
             branch->tail = (struct srpi_tail){.tensor = graph->output};
         }
-        const struct srpi_sink sink = srpi_branch_sink(&branch->tail, graph, true, true);
+        const struct srpi_sink sink = srpi_branch_sink(&branch->tail, graph, true, true,
+                                                       SRP_CHROMA_LEFT);
         code = srpi_executor_create(&branch->executor, path, backend, dtype, pool,
                                     branch->tail.tensor, &sink, err);
     }
@@ -136,8 +146,6 @@ void srpi_branch_destroy(struct srpi_branch *branch)
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
-
-#define SOME 64u /* regions at a time: no allocation */
 
 static struct srpi_span enlarged(uint32_t begin, uint32_t size, uint32_t factor, uint32_t limit)
 {
@@ -158,27 +166,42 @@ static bool is_empty(const struct srpi_part *part)
     return part->rows.begin >= part->rows.end || part->columns.begin >= part->columns.end;
 }
 
-enum srp_err srpi_base_run(struct srpi_pipe *pipe, struct srpi_work *work,
-                           const struct srp_picture *in, const struct srp_picture *out,
-                           uint32_t scale, enum srpi_filter filter,
-                           const struct srp_region *regions, uint32_t count,
-                           struct srp_error *err)
+static void do_bands(void *context, uint32_t begin, uint32_t end, uint32_t worker)
 {
-    const enum srp_err code = srpi_work_reserve(work, in->width, out->width, 0, err);
-    if (code != SRP_OK) {
-        return code;
-    }
-    srpi_recipe_base(pipe, in, out, scale, filter);
-    struct srpi_part parts[SOME];
+    (void)begin;
+    (void)end;
+    srpi_bands_work(context, worker);
+}
+
+/* Makes all but the last regions, which are started. */
+static void start_filter(struct srpi_filtering *f, struct srpi_work *work,
+                         const struct srp_region *regions, uint32_t count)
+{
     for (uint32_t r = 0; r < count;) {
         uint32_t n = 0;
-        for (; n < SOME && r < count; r++) {
-            parts[n] = part_of(&regions[r], out, scale);
-            n += is_empty(&parts[n]) ? 0 : 1;
+        for (; n < SRPI_FILTER_REGIONS && r < count; r++) {
+            f->parts[n] = part_of(&regions[r], f->pipe.out, f->pipe.factor);
+            n += is_empty(&f->parts[n]) ? 0 : 1;
         }
-        srpi_pipe_run(pipe, work->pool, work->storing, parts, n);
+        srpi_bands_start(&f->bands, &f->pipe, work->storing, f->parts, n);
+        if (r < count) {
+            srpi_pool_for(work->pool, do_bands, &f->bands, srpi_pool_threads(work->pool), 1);
+        }
     }
-    return SRP_OK;
+}
+
+enum srp_err srpi_filter_run(struct srpi_filtering *filtering, struct srpi_work *work,
+                             const struct srp_picture *in, const struct srp_picture *out,
+                             uint32_t scale, enum srpi_filter filter, struct srp_error *err)
+{
+    const struct srp_region whole = {.width = in->width, .height = in->height};
+    const enum srp_err code = srpi_work_reserve(work, in->width, out->width, 0, err);
+    if (code == SRP_OK) {
+        srpi_recipe_base(&filtering->pipe, in, out, scale, filter);
+        start_filter(filtering, work, &whole, 1);
+        srpi_pool_for(work->pool, do_bands, &filtering->bands, srpi_pool_threads(work->pool), 1);
+    }
+    return code;
 }
 
 static void load_row(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
@@ -200,8 +223,8 @@ static void store_rows(void *context, uint32_t worker, const struct srpi_region 
                        const struct srpi_rows *input)
 {
     const struct srpi_branch *branch = context;
-    const struct srp_picture *out = branch->pipe.out;
-    const uint32_t scale = branch->pipe.factor, factor = scale * halves(branch);
+    const struct srp_picture *out = branch->filtering.pipe.out;
+    const uint32_t scale = branch->filtering.pipe.factor, factor = scale * halves(branch);
     const struct srpi_part part = {
         .rows = enlarged(region->y.begin, region->y.end - region->y.begin, factor, out->height),
         .columns = enlarged(region->x.begin, region->x.end - region->x.begin, factor, out->width)};
@@ -210,9 +233,93 @@ static void store_rows(void *context, uint32_t worker, const struct srpi_region 
     const struct srpi_span made =
         enlarged(rows.begin, rows.end - rows.begin, each, out->height);
     if (made.begin < made.end && !is_empty(&part)) {
-        srpi_pipe_rows(&branch->pipe, &branch->work->storing[worker], &part, wanted, input,
-                       made.begin, made.end);
+        srpi_pipe_rows(&branch->filtering.pipe, &branch->work->storing[worker], &part, wanted,
+                       input, made.begin, made.end);
     }
+}
+
+static enum srp_err start_network(struct srpi_branch *branch, const struct srp_picture *in,
+                                  const struct srp_picture *out, const struct srp_region *regions,
+                                  uint32_t count, struct srp_error *err)
+{
+    const struct srpi_graph *graph = srpi_model_graph(branch->model);
+    const uint32_t by = halves(branch);
+    const uint32_t width = (in->width + by - 1) / by, height = (in->height + by - 1) / by;
+    const struct srpi_sink sink = srpi_branch_sink(
+        &branch->tail, graph, srpi_picture_is_yuv(in), srpi_picture_is_yuv(out), out->chroma);
+    srpi_executor_set_sink(branch->executor, &sink);
+    enum srp_err code = srp_executor_reserve(branch->executor, width, height, err);
+    if (code != SRP_OK) {
+        return code;
+    }
+    const struct srp_picture like = srpi_picture_like(in, out);
+    srpi_loader_init(&branch->loader, in, &like, graph->colour, graph->mean);
+    branch->codec = srpi_executor_input_codec(branch->executor);
+    srpi_recipe_network(&branch->filtering.pipe, in, out, graph, &branch->tail, &branch->codec);
+    branch->io =
+        (struct srpi_stream_io){.load = load_row, .store = store_rows, .context = branch};
+    for (uint32_t r = 0; code == SRP_OK && r < count;) {
+        uint32_t n = 0;
+        for (; n < SRPI_STREAM_REGIONS && r < count; n++, r++) {
+            const struct srp_region *region = &regions[r];
+            const uint32_t right = region->x + region->width, bottom = region->y + region->height;
+            branch->some[n] = (struct srpi_region){
+                .x = {.begin = region->x / by, .end = (right + by - 1) / by},
+                .y = {.begin = region->y / by, .end = (bottom + by - 1) / by},
+                .picture_width = width,
+                .picture_height = height};
+        }
+        branch->started = r == count && srpi_executor_start(branch->executor, branch->some, n,
+                                                            &branch->io);
+        if (!branch->started) {
+            code = srpi_executor_process(branch->executor, branch->some, n, &branch->io, err);
+        }
+    }
+    return code;
+}
+
+enum srp_err srpi_branch_start(struct srpi_branch *branch, struct srpi_work *work,
+                               const struct srp_picture *in, const struct srp_picture *out,
+                               const struct srp_region *regions, uint32_t count,
+                               struct srp_error *err)
+{
+    branch->work = work;
+    branch->started = false;
+    /* The same for all branches: they share it. */
+    const enum srp_err code = srpi_work_reserve(work, in->width, out->width, in->width, err);
+    if (code != SRP_OK || count == 0) {
+        return code;
+    }
+    if (!branch->base) {
+        return start_network(branch, in, out, regions, count, err);
+    }
+    srpi_recipe_base(&branch->filtering.pipe, in, out, srpi_model_graph(branch->model)->scale,
+                     SRPI_FILTER_CUBIC);
+    start_filter(&branch->filtering, work, regions, count);
+    branch->started = true;
+    return SRP_OK;
+}
+
+void srpi_branch_work(struct srpi_branch *branch, uint32_t worker)
+{
+    if (!branch->started) {
+        return;
+    }
+    if (branch->base) {
+        srpi_bands_work(&branch->filtering.bands, worker);
+        return;
+    }
+    /* What the worker made for another branch is none of this one's. */
+    srpi_scratch_reset(&branch->work->storing[worker]);
+    srpi_scratch_reset(&branch->work->loading[worker]);
+    srpi_executor_work(branch->executor, worker);
+}
+
+static void do_branch(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    (void)begin;
+    (void)end;
+    srpi_branch_work(context, worker);
 }
 
 enum srp_err srpi_branch_run(struct srpi_branch *branch, struct srpi_work *work,
@@ -220,42 +327,9 @@ enum srp_err srpi_branch_run(struct srpi_branch *branch, struct srpi_work *work,
                              const struct srp_region *regions, uint32_t count,
                              struct srp_error *err)
 {
-    const struct srpi_graph *graph = srpi_model_graph(branch->model);
-    if (branch->base) {
-        return srpi_base_run(&branch->pipe, work, in, out, graph->scale, SRPI_FILTER_CUBIC,
-                             regions, count, err);
-    }
-    const uint32_t by = halves(branch);
-    const uint32_t width = (in->width + by - 1) / by, height = (in->height + by - 1) / by;
-    const struct srpi_sink sink = srpi_branch_sink(
-        &branch->tail, graph, srpi_picture_is_yuv(in), srpi_picture_is_yuv(out));
-    srpi_executor_set_sink(branch->executor, &sink);
-    enum srp_err code = srp_executor_reserve(branch->executor, width, height, err);
+    const enum srp_err code = srpi_branch_start(branch, work, in, out, regions, count, err);
     if (code == SRP_OK) {
-        code = srpi_work_reserve(work, in->width, out->width, in->width, err);
-    }
-    if (code != SRP_OK) {
-        return code;
-    }
-    const struct srp_picture like = srpi_picture_like(in, out);
-    srpi_loader_init(&branch->loader, in, &like, graph->colour, graph->mean);
-    branch->codec = srpi_executor_input_codec(branch->executor);
-    branch->work = work;
-    srpi_recipe_network(&branch->pipe, in, out, graph, &branch->tail, &branch->codec);
-    const struct srpi_stream_io io = {.load = load_row, .store = store_rows, .context = branch};
-    struct srpi_region some[SRPI_STREAM_REGIONS];
-    for (uint32_t r = 0; code == SRP_OK && r < count;) {
-        uint32_t n = 0;
-        for (; n < SRPI_STREAM_REGIONS && r < count; n++, r++) {
-            const struct srp_region *region = &regions[r];
-            const uint32_t right = region->x + region->width, bottom = region->y + region->height;
-            some[n] = (struct srpi_region){
-                .x = {.begin = region->x / by, .end = (right + by - 1) / by},
-                .y = {.begin = region->y / by, .end = (bottom + by - 1) / by},
-                .picture_width = width,
-                .picture_height = height};
-        }
-        code = srpi_executor_process(branch->executor, some, n, &io, err);
+        srpi_pool_for(work->pool, do_branch, branch, srpi_pool_threads(work->pool), 1);
     }
     return code;
 }

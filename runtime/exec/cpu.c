@@ -11,6 +11,12 @@ bool srpi_cpu_avx2(void)
     return best >= SRPI_ISA_AVX2 && best <= SRPI_ISA_AVX512BF16;
 }
 
+bool srpi_cpu_avx512(void)
+{
+    const enum srpi_isa best = srpi_kernels_best()->isa;
+    return best == SRPI_ISA_AVX512 || best == SRPI_ISA_AVX512BF16;
+}
+
 const char *srp_isa(void)
 {
     return srpi_kernels_best()->name;

@@ -157,7 +157,7 @@ static enum srp_err make(struct description *d, const struct srp_plan_params *pa
     d->graph = srpi_model_graph(srpi_model_default(params->model));
     srpi_tail_find(&d->tail, d->graph);
     const bool yuv = d->graph->colour != SRP_COLOUR_RGB; /* as srbench engine has it */
-    d->sink = srpi_branch_sink(&d->tail, d->graph, yuv, yuv);
+    d->sink = srpi_branch_sink(&d->tail, d->graph, yuv, yuv, SRP_CHROMA_LEFT);
     enum srp_err code = srpi_program_create(&d->program, d->graph, d->tail.tensor, true, err);
     if (code == SRP_OK) {
         code = srpi_layers_create(&d->layers, &d->program, kernels, dtype, err);

@@ -351,12 +351,18 @@ enum srp_err srp_executor_reserve(struct srp_executor *ex, uint32_t width, uint3
     return reserve(ex, width, height, width, err);
 }
 
+static bool same_sides(const struct srpi_sides *a, const struct srpi_sides *b)
+{
+    return a->above == b->above && a->below == b->below && a->left == b->left &&
+           a->right == b->right;
+}
+
 void srpi_executor_set_sink(struct srp_executor *ex, const struct srpi_sink *sink)
 {
     struct srpi_sink *planned = &ex->stream.params.sink;
-    if (!ex->streams || (planned->wanted_radius == sink->wanted_radius &&
+    if (!ex->streams || (same_sides(&planned->wanted, &sink->wanted) &&
                          planned->reads_input == sink->reads_input &&
-                         planned->input_radius == sink->input_radius &&
+                         same_sides(&planned->input, &sink->input) &&
                          planned->align == sink->align)) {
         return; /* the others have whole tensors */
     }
@@ -380,6 +386,20 @@ enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_re
         return SRP_OK;
     }
     return srpi_whole_process(&ex->whole, regions, count, io, err);
+}
+
+bool srpi_executor_start(struct srp_executor *ex, const struct srpi_region *regions, uint32_t count,
+                         const struct srpi_stream_io *io)
+{
+    if (ex->streams) {
+        srpi_stream_start(&ex->stream, regions, count, io);
+    }
+    return ex->streams;
+}
+
+void srpi_executor_work(const struct srp_executor *ex, uint32_t worker)
+{
+    srpi_stream_work(&ex->stream, worker);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */

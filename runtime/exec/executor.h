@@ -31,5 +31,10 @@ void srpi_executor_inherit(struct srp_executor *ex, struct srp_executor *from);
 enum srp_err srpi_executor_process(struct srp_executor *ex, const struct srpi_region *regions,
                                    uint32_t count, const struct srpi_stream_io *io,
                                    struct srp_error *err);
+/* By streams: the same in two parts, as srpi_stream_start and srpi_stream_work. False: this
+ * executor has whole tensors, and nothing was started. */
+bool srpi_executor_start(struct srp_executor *ex, const struct srpi_region *regions, uint32_t count,
+                         const struct srpi_stream_io *io);
+void srpi_executor_work(const struct srp_executor *ex, uint32_t worker);
 
 #endif

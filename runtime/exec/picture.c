@@ -205,6 +205,18 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
                (size_t)(columns.end - columns.begin) * channels);
         return;
     }
+    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks &&
+        channels == 3) {
+        static const uint8_t order[3] = {0, 1, 2};
+        const float *rgb[3];
+        plane_rows(loader, scratch, y, columns, rgb);
+        for (uint32_t c = 0; c < 3; c++) {
+            rgb[c] += columns.begin - scratch->columns.begin;
+        }
+        srpi_resample_kernels()->interleave(rgb, 0.0f, 1.0f, order, 3, row,
+                                            columns.end - columns.begin);
+        return;
+    }
     const struct srpi_codec raw = {.dtype = codec->dtype,
                                    .storage = codec->storage,
                                    .element = codec->element,

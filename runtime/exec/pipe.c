@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/yuvstore.h"
+
 /* Even, so that a band has whole chroma rows. */
 #define BAND 32u
 
@@ -158,33 +160,41 @@ static void own_row(const struct srpi_source *source, struct srpi_ring *ring, ui
     }
 }
 
-/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it. */
-static struct srpi_blend plane_row(const struct job *job, struct srpi_scratch *scratch,
-                                   uint32_t component, uint32_t y, const float **rows)
+/* Row y of a plane: the source's, or a flat one, and the tail's share. `rows` is part of it.
+ * The blend is written in place: copied, it would be read in other pieces than those it was written
+ * in, and such a load waits until all bytes of the row before have left for the caches. */
+static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint32_t component,
+                      uint32_t y, const float **rows, struct srpi_blend *blend)
 {
     const struct srpi_pipe *pipe = job->pipe;
-    struct srpi_blend blend = {.rows = rows, .flat = pipe->flat_value, .gain = 255.0f};
+    blend->rows = rows;
+    blend->tap = NULL;
+    blend->taps = 0;
+    blend->flat = pipe->flat_value;
+    blend->tail = NULL;
+    blend->block = blend->channels = 0;
+    blend->gain = 255.0f;
     if (component > 0 || !pipe->flat) {
-        blend.taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y, rows,
-                                      &blend.tap);
+        blend->taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y,
+                                       rows, &blend->tap);
     }
     if (component == 0 && pipe->has_tail) {
-        blend.block = pipe->block;
-        blend.channels = pipe->block * pipe->block;
-        blend.tail = tail_pixel(job, 0, y);
+        blend->block = pipe->block;
+        blend->channels = pipe->block * pipe->block;
+        blend->tail = tail_pixel(job, 0, y);
         if (pipe->block == 3) { /* the kernels want 1, 2 or 4 side by side */
-            blend.tail = tail_row(job, 0, y, scratch->row[0]);
-            blend.block = blend.channels = 1;
+            blend->tail = tail_row(job, 0, y, scratch->row[0]);
+            blend->block = blend->channels = 1;
         }
     }
-    return blend;
 }
 
 static void store_plane_row(const struct job *job, struct srpi_scratch *scratch,
                             uint32_t component, uint32_t y, uint8_t *out, uint32_t count)
 {
     const float *rows[SRPI_MAX_TAPS];
-    const struct srpi_blend blend = plane_row(job, scratch, component, y, rows);
+    struct srpi_blend blend;
+    plane_row(job, scratch, component, y, rows, &blend);
     job->kernels->blend(&blend, out, count);
 }
 
@@ -201,7 +211,7 @@ static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scra
     const float *rows[SHUFFLE_ROWS][SRPI_MAX_TAPS] = {{NULL}};
     struct srpi_blend blend[SHUFFLE_ROWS];
     for (uint32_t y = begin; y < end; y++) {
-        blend[y - begin] = plane_row(job, scratch, 0, y, rows[y - begin]);
+        plane_row(job, scratch, 0, y, rows[y - begin], &blend[y - begin]);
     }
     for (uint32_t x = 0; x < width; x += PIECE) {
         const uint32_t count = width - x < PIECE ? width - x : PIECE;
@@ -309,7 +319,7 @@ static void packed_band(const struct job *job, struct srpi_scratch *scratch, uin
 }
 
 /* Chroma rows need neighbours, with TOPLEFT one from the band above: it is made twice. */
-static void halved_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+static void halved_rows(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
                         uint32_t end)
 {
     const struct srp_picture *out = job->pipe->out;
@@ -344,6 +354,58 @@ static void halved_band(const struct job *job, struct srpi_scratch *scratch, uin
             }
             store_chroma(job, scratch, c, made, row);
         }
+    }
+}
+
+/* Nothing but the tail, in R, G and B, and each row of the network gives whole pairs of rows: no
+ * row is made as floats. */
+static bool is_direct(const struct srpi_pipe *pipe)
+{
+    return pipe->flat && pipe->tail_channels == 3 && pipe->first == SRPI_KEEP &&
+           pipe->second == SRPI_TO_YUV && !pipe->has_luma &&
+           (pipe->block == 2 || pipe->block == 4) && pipe->out->chroma != SRP_CHROMA_TOPLEFT;
+}
+
+/* Rows begin..end of one row of the network. */
+static void direct_rows(const struct job *job, uint32_t begin, uint32_t end)
+{
+    const struct srpi_pipe *pipe = job->pipe;
+    const struct srp_picture *out = pipe->out;
+    const bool nv12 = out->format == SRP_FORMAT_NV12;
+    const uint32_t channels = 3 * pipe->block * pipe->block;
+    const struct srpi_yuvstore store = {
+        .pixel = tail_pixel(job, 0, begin) + job->margin / pipe->block * (size_t)channels,
+        .channels = channels,
+        .block = pipe->block,
+        .flat = pipe->flat_value,
+        .gain = 255.0f,
+        .colour = &pipe->second_colour,
+        .sited = out->chroma != SRP_CHROMA_CENTER,
+        .edge = job->begin == 0,
+        .rows = end - begin,
+        .count = part_width(job),
+        .luma = out_row(job, 0, begin),
+        .luma_stride = out->stride[0],
+        .chroma = {out_row(job, 1, begin / 2),
+                   nv12 ? out_row(job, 1, begin / 2) + 1 : out_row(job, 2, begin / 2)},
+        .chroma_stride = {out->stride[1], out->stride[nv12 ? 1 : 2]},
+        .chroma_step = nv12 ? 2 : 1};
+    srpi_yuvstore(&store);
+}
+
+static void halved_band(const struct job *job, struct srpi_scratch *scratch, uint32_t begin,
+                        uint32_t end)
+{
+    const uint32_t block = job->pipe->block;
+    const uint32_t pairs = end - end % 2; /* a single last row is averaged with itself */
+    uint32_t y = begin;
+    while (is_direct(job->pipe) && y < pairs) {
+        const uint32_t next = (y / block + 1) * block, stop = next < pairs ? next : pairs;
+        direct_rows(job, y, stop);
+        y = stop;
+    }
+    if (y < end) {
+        halved_rows(job, scratch, y, end);
     }
 }
 
@@ -385,9 +447,9 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                       .end = part->columns.end};
     const enum srp_format format = pipe->out->format;
     const bool packed = format == SRP_FORMAT_RGB || format == SRP_FORMAT_BGRA;
-    /* Chroma that is halved sees the column on its left, which belongs to a pair. */
+    /* Chroma that is halved may see the column on its left, which belongs to a pair. */
     if (pipe->full && !packed && job.begin > 0) {
-        job.margin = srpi_pipe_margin(pipe->factor) * pipe->factor;
+        job.margin = srpi_pipe_margin(pipe->factor, pipe->out->chroma).left * pipe->factor;
         job.begin -= job.margin;
     }
     turn_to(&job, scratch, part);
@@ -404,43 +466,42 @@ void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
     }
 }
 
-struct bands {
-    const struct srpi_pipe *pipe;
-    struct srpi_scratch *scratch;
-    const struct srpi_part *parts;
-};
+/* ---- parts in bands -------------------------------------------------------------------------- */
 
 static uint32_t bands_of(const struct srpi_part *part)
 {
     return (part->rows.end - part->rows.begin + BAND - 1) / BAND;
 }
 
-/* Bands first..last of all parts', counted one after the other. */
-static void band(void *context, uint32_t first, uint32_t last, uint32_t worker)
+void srpi_bands_start(struct srpi_bands *bands, const struct srpi_pipe *pipe,
+                      struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
 {
-    const struct bands *bands = context;
-    uint32_t skipped = 0, p = 0;
-    for (uint32_t i = first; i < last; i++) {
+    bands->pipe = pipe;
+    bands->scratch = scratch;
+    bands->parts = parts;
+    bands->count = 0;
+    for (uint32_t p = 0; p < count; p++) {
+        bands->count += bands_of(&parts[p]);
+    }
+    atomic_store(&bands->next, 0);
+}
+
+void srpi_bands_work(struct srpi_bands *bands, uint32_t worker)
+{
+    struct srpi_scratch *scratch = &bands->scratch[worker];
+    uint32_t skipped = 0, p = 0; /* bands are counted through all parts, one after the other */
+    srpi_scratch_reset(scratch);
+    for (;;) {
+        const uint32_t i = atomic_fetch_add_explicit(&bands->next, 1, memory_order_relaxed);
+        if (i >= bands->count) {
+            return;
+        }
         while (i - skipped >= bands_of(&bands->parts[p])) {
             skipped += bands_of(&bands->parts[p++]);
         }
         const struct srpi_part *part = &bands->parts[p];
         const uint32_t begin = part->rows.begin + (i - skipped) * BAND;
         const uint32_t end = part->rows.end - begin < BAND ? part->rows.end : begin + BAND;
-        srpi_pipe_rows(bands->pipe, &bands->scratch[worker], part, NULL, NULL, begin, end);
+        srpi_pipe_rows(bands->pipe, scratch, part, NULL, NULL, begin, end);
     }
-}
-
-void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count)
-{
-    struct bands bands = {.pipe = pipe, .scratch = scratch, .parts = parts};
-    uint32_t all = 0;
-    for (uint32_t i = 0; i < srpi_pool_threads(pool); i++) {
-        srpi_scratch_reset(&scratch[i]);
-    }
-    for (uint32_t p = 0; p < count; p++) {
-        all += bands_of(&parts[p]);
-    }
-    srpi_pool_for(pool, band, &bands, all, 1);
 }

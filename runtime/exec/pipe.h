@@ -4,6 +4,7 @@
 #ifndef SRPI_PIPE_H
 #define SRPI_PIPE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <srp/upscaler.h>
@@ -61,15 +62,18 @@ void srpi_scratch_init(struct srpi_scratch *scratch, void *memory, uint32_t sour
 void srpi_scratch_reset(struct srpi_scratch *scratch);
 
 /* A part of the output picture: its rows and columns begin at even multiples of the enlargement,
- * and end there or with the picture. Of what is bound, srpi_pipe_margin pixels (of the input's) in
- * front of its columns are there, as far as the picture goes, and what the filters read. */
+ * and end there or with the picture. Of what is bound, srpi_pipe_margin around it is there, as far
+ * as the picture goes, and what the filters read. */
 struct srpi_part {
     struct srpi_span rows, columns;
 };
-/* Pixels of the input that make at least a pair of columns of the output. */
-static inline uint32_t srpi_pipe_margin(uint32_t factor)
+/* What the halving of chroma reads around a part, in pixels of the input of which one or two make
+ * at least a pair of columns or rows of the output. */
+static inline struct srpi_sides srpi_pipe_margin(uint32_t factor, enum srp_chroma chroma)
 {
-    return factor == 1 ? 2 : 1;
+    const uint32_t pair = factor == 1 ? 2 : 1;
+    return (struct srpi_sides){.left = chroma != SRP_CHROMA_CENTER ? pair : 0,
+                               .above = chroma == SRP_CHROMA_TOPLEFT ? pair : 0};
 }
 /* Rows [begin, end) of a part, begin even (for 4:2:0 outputs), end too or the last. `wanted` and
  * `input` are the rows that are there now, for what is bound to them. Nothing else of the picture
@@ -77,9 +81,18 @@ static inline uint32_t srpi_pipe_margin(uint32_t factor)
 void srpi_pipe_rows(const struct srpi_pipe *pipe, struct srpi_scratch *scratch,
                     const struct srpi_part *part, const struct srpi_rows *wanted,
                     const struct srpi_rows *input, uint32_t begin, uint32_t end);
-/* Makes `count` parts of the picture, where nothing is bound. `scratch` has one entry per worker of
- * the pool. */
-void srpi_pipe_run(const struct srpi_pipe *pipe, struct srpi_pool *pool,
-                   struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count);
+
+/* Parts of the picture that are being made, where nothing is bound, in bands of a few rows. */
+struct srpi_bands {
+    const struct srpi_pipe *pipe;
+    struct srpi_scratch *scratch; /* one entry per worker */
+    const struct srpi_part *parts;
+    uint32_t count;   /* bands of all parts */
+    atomic_uint next; /* the one to be taken */
+};
+/* All that is given stays until the parts are made: when each worker that called work returned. */
+void srpi_bands_start(struct srpi_bands *bands, const struct srpi_pipe *pipe,
+                      struct srpi_scratch *scratch, const struct srpi_part *parts, uint32_t count);
+void srpi_bands_work(struct srpi_bands *bands, uint32_t worker);
 
 #endif

@@ -270,11 +270,8 @@ static void run_strip(const struct srpi_stream *stream, struct srpi_block *block
     announce(run, number, STRIP_DONE);
 }
 
-static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+void srpi_stream_work(const struct srpi_stream *stream, uint32_t worker)
 {
-    (void)begin;
-    (void)end;
-    const struct srpi_stream *stream = context;
     struct srpi_stream_run *run = stream->run;
     struct srpi_block *block = &run->workers[worker];
     for (;;) {
@@ -287,13 +284,20 @@ static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
     }
 }
 
+static void work(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    (void)begin;
+    (void)end;
+    srpi_stream_work(context, worker);
+}
+
 static uint64_t pixels_of(const struct srpi_region *region)
 {
     return (uint64_t)(region->x.end - region->x.begin) * (region->y.end - region->y.begin);
 }
 
-void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
-                         uint32_t count, const struct srpi_stream_io *io)
+void srpi_stream_start(struct srpi_stream *stream, const struct srpi_region *regions,
+                       uint32_t count, const struct srpi_stream_io *io)
 {
     struct srpi_stream_run *run = stream->run;
     const uint32_t workers = stream->plan.workers;
@@ -323,5 +327,11 @@ void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *r
         atomic_store_explicit(&run->state[i], 0, memory_order_relaxed);
     }
     atomic_store(&run->next, 0);
+}
+
+void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
+                         uint32_t count, const struct srpi_stream_io *io)
+{
+    srpi_stream_start(stream, regions, count, io);
     srpi_pool_for(stream->pool, work, stream, stream->plan.workers, 1);
 }

@@ -52,5 +52,11 @@ void srpi_stream_attach(struct srpi_stream *stream, char *arena);
  * The result does not depend on the number of threads. */
 void srpi_stream_process(struct srpi_stream *stream, const struct srpi_region *regions,
                          uint32_t count, const struct srpi_stream_io *io);
+/* The same in two parts, so that several streams can share one loop of the pool. start prepares a
+ * run, for which `regions` and `io` stay; each worker that calls work does strips until none is
+ * left to be taken, so when all have returned the run is done. */
+void srpi_stream_start(struct srpi_stream *stream, const struct srpi_region *regions,
+                       uint32_t count, const struct srpi_stream_io *io);
+void srpi_stream_work(const struct srpi_stream *stream, uint32_t worker);
 
 #endif

@@ -29,6 +29,11 @@ struct routed {
     struct srp_picture out;    /* where it lies is not looked at */
 };
 
+/* Time that a worker took for each path in a routed call; in a cache line of its own. */
+struct spent {
+    _Alignas(64) double seconds[SRP_MAX_PATHS];
+};
+
 struct srp_upscaler {
     uint32_t scale;
     enum srp_backend backend;
@@ -38,7 +43,8 @@ struct srp_upscaler {
     struct srpi_branch branches[SRP_MAX_PATHS]; /* of each path */
     uint32_t branch_count;
     struct srpi_work work;
-    struct srpi_pipe pipe; /* without a model */
+    struct srpi_filtering filtering; /* without a model */
+    struct spent *spent; /* one entry per worker */
     uint8_t *halved;       /* an RGB input as 4:2:0, for networks that want that */
     size_t halved_size;
     struct routed routed;
@@ -135,6 +141,13 @@ enum srp_err srp_upscaler_create(struct srp_upscaler **out,
     up->dtype = params->dtype;
     enum srp_err code = srpi_work_create(&up->work, params->threads, err);
     if (code == SRP_OK) {
+        const size_t size = srpi_pool_threads(up->work.pool) * sizeof(up->spent[0]);
+        up->spent = aligned_alloc(_Alignof(struct spent), size);
+        if (up->spent == NULL) {
+            code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an upscaler");
+        }
+    }
+    if (code == SRP_OK) {
         code = srp_upscaler_set_model(up, params->model, err);
     }
     if (code != SRP_OK) {
@@ -156,6 +169,7 @@ void srp_upscaler_destroy(struct srp_upscaler **pointer)
     srp_model_unref(&up->model);
     srpi_work_destroy(&up->work);
     free(up->halved);
+    free(up->spent);
     free(up->routed.paths);
     free(up->routed.work);
     free(up->routed.regions);
@@ -209,8 +223,7 @@ static enum srp_err run_filter(struct srp_upscaler *up, const struct srp_picture
                                const struct srp_picture *out, uint32_t scale,
                                enum srpi_filter filter, struct srp_error *err)
 {
-    const struct srp_region whole = whole_of(in);
-    return srpi_base_run(&up->pipe, &up->work, in, out, scale, filter, &whole, 1, err);
+    return srpi_filter_run(&up->filtering, &up->work, in, out, scale, filter, err);
 }
 
 /* An RGB picture as 4:2:0 in memory of the upscaler. */
@@ -438,6 +451,59 @@ static enum srp_err check_routing(const struct srp_upscaler *up, const struct sr
     return code;
 }
 
+/* Each worker goes through all paths that were started, the dearest first: so the cheapest, whose
+ * parts are small, are what evens out the threads at the end, and nobody waits between paths. */
+static void work_on_paths(void *context, uint32_t begin, uint32_t end, uint32_t worker)
+{
+    (void)begin;
+    (void)end;
+    struct srp_upscaler *up = context;
+    for (uint32_t p = up->branch_count; p-- > 0;) {
+        const double start = now();
+        srpi_branch_work(&up->branches[p], worker);
+        up->spent[worker].seconds[p] += now() - start;
+    }
+}
+
+static enum srp_err run_paths(struct srp_upscaler *up, const struct srpi_cells *cells,
+                              const struct srp_picture *in, const struct srp_picture *out,
+                              struct srp_routing_stats *stats, struct srp_error *err)
+{
+    struct routed *routed = &up->routed;
+    const uint32_t threads = srpi_pool_threads(up->work.pool);
+    memset(up->spent, 0, threads * sizeof(up->spent[0]));
+    for (uint32_t p = 0; p < up->branch_count; p++) {
+        const double begin = now();
+        const uint32_t regions =
+            stats->cells[p] == 0
+                ? 0
+                : srpi_cells_merge(cells, routed->work, (uint8_t)p, routed->regions);
+        for (uint32_t r = 0; r < regions; r++) {
+            stats->pixels[p] += (uint64_t)routed->regions[r].width * routed->regions[r].height;
+        }
+        const enum srp_err code = srpi_branch_start(&up->branches[p], &up->work, in, out,
+                                                    routed->regions, regions, err);
+        if (code != SRP_OK) {
+            return code;
+        }
+        stats->seconds[p] = regions == 0 ? 0.0 : now() - begin;
+    }
+    const double begin = now();
+    srpi_pool_for(up->work.pool, work_on_paths, up, threads, 1);
+    const double wall = now() - begin;
+    double of[SRP_MAX_PATHS] = {0.0}, all = 0.0;
+    for (uint32_t p = 0; p < up->branch_count; p++) {
+        for (uint32_t worker = 0; stats->cells[p] > 0 && worker < threads; worker++) {
+            of[p] += up->spent[worker].seconds[p];
+        }
+        all += of[p];
+    }
+    for (uint32_t p = 0; all > 0.0 && p < up->branch_count; p++) {
+        stats->seconds[p] += wall * of[p] / all;
+    }
+    return SRP_OK;
+}
+
 enum srp_err srp_upscaler_process_routed(struct srp_upscaler *up, const struct srp_picture *in,
                                          const struct srp_picture *out,
                                          const struct srp_routing *routing,
@@ -474,20 +540,7 @@ enum srp_err srp_upscaler_process_routed(struct srp_upscaler *up, const struct s
             stats->cells[routed->work[i]]++;
         }
     }
-    for (uint32_t p = 0; code == SRP_OK && p < up->branch_count; p++) {
-        if (stats->cells[p] == 0) {
-            continue;
-        }
-        const double begin = now();
-        const uint32_t regions =
-            srpi_cells_merge(&cells, routed->work, (uint8_t)p, routed->regions);
-        for (uint32_t r = 0; r < regions; r++) {
-            stats->pixels[p] += (uint64_t)routed->regions[r].width * routed->regions[r].height;
-        }
-        code = srpi_branch_run(&up->branches[p], &up->work, &taken, out, routed->regions, regions,
-                               err);
-        stats->seconds[p] = now() - begin;
-    }
+    code = run_paths(up, &cells, &taken, out, stats, err);
     if (code == SRP_OK) {
         remember(routed, &cells, in, out, routing->paths);
     }

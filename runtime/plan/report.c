@@ -194,8 +194,8 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         fprintf(out,
                 "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
                 name_width, g->tensors[t].name, size, dtype_name[tensor->dtype], tensor->lag,
-                tensor->halo, tensor->ring, tensor->pitch, tensor->local ? "+" : " ",
-                tensor->offset, tensor->ring * tensor->pitch);
+                srpi_most_side(&tensor->halo), tensor->ring, tensor->pitch,
+                tensor->local ? "+" : " ", tensor->offset, tensor->ring * tensor->pitch);
         if (end == r->program->step_count) {
             fprintf(out, "%" PRIu32 "..writer\n", begin);
         } else {
@@ -343,8 +343,8 @@ static json_t *json_memory(const struct srpi_report *r, uint32_t t)
     life_of(r, t, &begin, &end);
     return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:[o,o]}", "size", number(height),
                      number(width), number(tensor->channels), "lag", number(tensor->lag), "halo",
-                     number(tensor->halo), "padding_pixels", number(tensor->pad), "ring_rows",
-                     number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
+                     number(srpi_most_side(&tensor->halo)), "padding_pixels", number(tensor->pad),
+                     "ring_rows", number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
                      tensor->local, "offset", number(tensor->offset), "bytes",
                      number(tensor->ring * tensor->pitch), "steps", number(begin), number(end));
 }

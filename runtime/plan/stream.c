@@ -70,9 +70,12 @@ static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_pa
     }
     const struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     const struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
-    uint32_t lag = wanted->lag + params->sink.wanted_radius;
+    /* What is read above counts too: in front of a strip's first rows there is nothing. */
+    const struct srpi_sides *around = &params->sink.wanted, *of_input = &params->sink.input;
+    uint32_t lag = wanted->lag + max_u32(around->above, around->below);
     if (params->sink.reads_input) {
-        lag = max_u32(lag, (input->lag + params->sink.input_radius) * wanted->factor);
+        const uint32_t reach = max_u32(of_input->above, of_input->below);
+        lag = max_u32(lag, (input->lag + reach) * wanted->factor);
     }
     plan->sink_lag = round_up(lag, max_u32(params->sink.align, 1));
 }
@@ -95,17 +98,27 @@ static void find_skew(struct srpi_stream_plan *plan)
     plan->skew = (uint32_t)(lags / work);
 }
 
+/* What is read around `out`, in the operand's pixels. */
+static void include(struct srpi_sides *in, const struct srpi_sides *out, uint32_t ratio,
+                    uint32_t radius)
+{
+    in->above = max_u32(in->above, ceil_div(out->above, ratio) + radius);
+    in->below = max_u32(in->below, ceil_div(out->below, ratio) + radius);
+    in->left = max_u32(in->left, ceil_div(out->left, ratio) + radius);
+    in->right = max_u32(in->right, ceil_div(out->right, ratio) + radius);
+}
+
 /* Backwards: what readers need around a region, padding, and how many rows must stay. */
 static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
 {
     const struct srpi_program *program = plan->program;
     struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
-    wanted->halo = params->sink.wanted_radius;
-    wanted->behind = plan->sink_lag - wanted->lag + params->sink.wanted_radius;
+    wanted->halo = params->sink.wanted;
+    wanted->behind = plan->sink_lag - wanted->lag + params->sink.wanted.above;
     if (params->sink.reads_input) {
-        input->halo = params->sink.input_radius;
-        input->behind = ceil_div(plan->sink_lag, wanted->factor) + params->sink.input_radius + 1;
+        input->halo = params->sink.input;
+        input->behind = ceil_div(plan->sink_lag, wanted->factor) + params->sink.input.above + 1;
     }
     for (uint32_t s = program->step_count; s-- > 0;) {
         const struct srpi_step *step = &program->steps[s];
@@ -114,7 +127,7 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
             struct srpi_stream_tensor *in = &plan->tensors[srpi_step_read(step, i)];
             const uint32_t ratio = ratio_of(program->graph, step, i);
             const uint32_t radius = radius_of(step, i);
-            in->halo = max_u32(in->halo, ceil_div(out->halo, ratio) + radius);
+            include(&in->halo, &out->halo, ratio, radius);
             const uint32_t behind = ceil_div(out->lag, ratio) - in->lag + radius;
             in->behind = max_u32(in->behind, behind + (ratio > 1 ? 1 : 0));
             if (step->node->op == SRPI_OP_CONV2D && i == 0) {
@@ -206,7 +219,7 @@ static bool row_bytes(const struct srpi_stream_tensor *t, const struct srpi_stre
                       size_t *bytes)
 {
     const uint64_t picture = (uint64_t)params->picture_width * t->factor;
-    uint64_t pixels = (uint64_t)params->width * t->factor + 2 * (uint64_t)t->halo;
+    uint64_t pixels = (uint64_t)params->width * t->factor + t->halo.left + t->halo.right;
     pixels = pixels < picture ? pixels : picture;
     /* computed in groups; the last group's taps reach over the padding */
     pixels += 3 * (uint64_t)t->pad + SRPI_ROW_GROUP;
@@ -391,19 +404,22 @@ struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
     return strip;
 }
 
-static struct srpi_span widen(struct srpi_span span, uint32_t picture,
-                              const struct srpi_stream_tensor *t)
+/* `span` of a picture's rows or columns, in the rows or columns of a tensor of `factor`, with what
+ * is before and after it. */
+static struct srpi_span widen(struct srpi_span span, uint32_t picture, uint32_t factor,
+                              uint32_t before, uint32_t after)
 {
-    const uint32_t begin = span.begin * t->factor, end = span.end * t->factor;
-    const uint32_t most = picture * t->factor;
-    return (struct srpi_span){.begin = begin > t->halo ? begin - t->halo : 0,
-                              .end = most - end > t->halo ? end + t->halo : most};
+    const uint32_t begin = span.begin * factor, end = span.end * factor, most = picture * factor;
+    return (struct srpi_span){.begin = begin > before ? begin - before : 0,
+                              .end = most - end > after ? end + after : most};
 }
 
 struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
                                      const struct srpi_region *region, uint32_t t)
 {
-    return widen(region->x, region->picture_width, &plan->tensors[t]);
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    return widen(region->x, region->picture_width, tensor->factor, tensor->halo.left,
+                 tensor->halo.right);
 }
 
 /* The strip's share of a region's rows. */
@@ -426,7 +442,8 @@ struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
     const struct srpi_span all =
-        widen(strip->region->y, strip->region->picture_height, tensor);
+        widen(strip->region->y, strip->region->picture_height, tensor->factor, tensor->halo.above,
+              tensor->halo.below);
     struct srpi_span rows = skewed(strip, all, tensor->factor, tensor->lag);
     if (t == plan->program->graph->input) {
         rows.end = all.end - rows.end > tensor->behind ? rows.end + tensor->behind : all.end;

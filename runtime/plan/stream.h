@@ -15,7 +15,7 @@
  * rows of the strip below, which was begun before it.
  *
  * All of this is known before the first frame. In its own rows, tensor t of factor f
- *   is computed on [f*y0 - halo, f*y1 + halo), clipped to the picture, columns alike;
+ *   is computed on [f*y0 - above, f*y1 + below) of its halo, clipped to the picture, columns alike;
  *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last
  *   strip reach to the ends, and the input's rows go on as far as they are read);
  *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
@@ -32,13 +32,30 @@
 /* Rows and columns around a pixel that a resize step reads, in all modes. */
 #define SRPI_RESIZE_RADIUS 2u
 
+/* Rows and columns around others. */
+struct srpi_sides {
+    uint32_t above, below, left, right;
+};
+
+static inline uint32_t srpi_most_side(const struct srpi_sides *s)
+{
+    const uint32_t rows = s->above > s->below ? s->above : s->below;
+    const uint32_t columns = s->left > s->right ? s->left : s->right;
+    return rows > columns ? rows : columns;
+}
+
+static inline struct srpi_sides srpi_all_sides(uint32_t radius)
+{
+    return (struct srpi_sides){radius, radius, radius, radius};
+}
+
 /* What the picture's writer, the last step, reads. */
 struct srpi_sink {
-    uint32_t wanted_radius; /* rows around each row of the wanted tensor */
-    bool reads_input;       /* the input tensor too, with so many rows around */
-    uint32_t input_radius;
-    uint32_t align;         /* it is called for multiples of so many rows of the wanted tensor;
-                               0 means 1 */
+    struct srpi_sides wanted; /* around each pixel of the wanted tensor */
+    bool reads_input;         /* the input tensor too, with so much around */
+    struct srpi_sides input;
+    uint32_t align;           /* it is called for multiples of so many rows of the wanted tensor;
+                                 0 means 1 */
 };
 
 /* All sizes in the tensor's own rows and pixels. */
@@ -51,7 +68,7 @@ struct srpi_stream_tensor {
     uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1; blocks and
                          strips begin at multiples */
     uint32_t lag;
-    uint32_t halo;
+    struct srpi_sides halo;
     uint32_t pad;     /* pixels of padding in front of and behind each row */
     uint32_t behind;  /* rows of an earlier block that readers look back at */
     uint32_t kept;    /* rows in a seam: `behind`, but none of the input, whose rows each strip

@@ -154,9 +154,18 @@ struct scene {
     enum srp_backend backend;
     uint32_t scale, threads, width, height, cell_width, cell_height;
     enum srp_format in_format, out_format;
+    enum srp_chroma chroma;
     uint32_t seed;
     char text[160];
 };
+
+static struct srp_picture scene_picture(const struct scene *s, enum srp_format format,
+                                        uint32_t width, uint32_t height)
+{
+    struct srp_picture picture = picture_of(format, width, height);
+    picture.chroma = s->chroma;
+    return picture;
+}
 
 static struct srp_region out_region(const struct scene *s, const struct srpi_cells *cells,
                                     uint32_t x, uint32_t y)
@@ -173,10 +182,10 @@ static void check_scene(const struct scene *s)
 {
     struct srp_error err = {0};
     struct srpi_cells cells;
-    const struct srp_picture in = picture_of(s->in_format, s->width, s->height);
+    const struct srp_picture in = scene_picture(s, s->in_format, s->width, s->height);
     const uint32_t ow = s->width * s->scale, oh = s->height * s->scale;
-    struct srp_picture by[PATHS], out = picture_of(s->out_format, ow, oh);
-    const struct srp_picture next = picture_of(s->out_format, ow, oh);
+    struct srp_picture by[PATHS], out = scene_picture(s, s->out_format, ow, oh);
+    const struct srp_picture next = scene_picture(s, s->out_format, ow, oh);
     uint32_t seed = s->seed;
     fill(&in, seed);
     assert_int_equal(srpi_cells_init(&cells, &in, s->cell_width, s->cell_height, &err), SRP_OK);
@@ -187,7 +196,7 @@ static void check_scene(const struct scene *s)
     for (uint32_t p = 0; p < PATHS; p++) {
         struct srp_model *path = srp_model_path(s->model, p);
         struct srp_upscaler *whole = upscaler_of(path, s->dtype, s->backend, 1);
-        by[p] = picture_of(s->out_format, ow, oh);
+        by[p] = scene_picture(s, s->out_format, ow, oh);
         assert_int_equal(srp_upscaler_process(whole, SRP_METHOD_SR, &in, &by[p], &err), SRP_OK);
         srp_upscaler_destroy(&whole);
         srp_model_unref(&path);
@@ -281,16 +290,41 @@ static void cells_by_their_paths(void **state)
                               .cell_height = 8 + 2 * (noise(&seed) % 12),
                               .in_format = formats[noise(&seed) % 4],
                               .out_format = formats[noise(&seed) % 4],
+                              .chroma = (enum srp_chroma)(noise(&seed) % 3),
                               .seed = seed};
             snprintf(s.text, sizeof(s.text),
-                     "network %zu, %ux%u, cells %ux%u, format %d to %d, dtype %d, backend %d, %u "
-                     "threads",
+                     "network %zu, %ux%u, cells %ux%u, format %d to %d, chroma %d, dtype %d, "
+                     "backend %d, %u threads",
                      n, s.width, s.height, s.cell_width, s.cell_height, s.in_format, s.out_format,
-                     s.dtype, s.backend, s.threads);
+                     (int)s.chroma, s.dtype, s.backend, s.threads);
             check_scene(&s);
         }
         srp_model_unref(&model);
     }
+}
+
+/* More regions of each path than are run at a time. */
+static void many_regions(void **state)
+{
+    (void)state;
+    struct srp_model *model = model_from(networks[2]);
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        const struct scene s = {.model = model,
+                                .dtype = SRP_DTYPE_INT8,
+                                .backend = SRP_BACKEND_NATIVE,
+                                .scale = 4,
+                                .threads = threads,
+                                .width = 402,
+                                .height = 254,
+                                .cell_width = 8,
+                                .cell_height = 8,
+                                .in_format = SRP_FORMAT_YUV420,
+                                .out_format = SRP_FORMAT_YUV420,
+                                .seed = threads,
+                                .text = "many regions"};
+        check_scene(&s);
+    }
+    srp_model_unref(&model);
 }
 
 /* Every cell of a value is in exactly one rectangle, and rectangles do not reach beyond. */
@@ -384,6 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_merge),
         cmocka_unit_test(cells_by_their_paths),
+        cmocka_unit_test(many_regions),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,7 +98,7 @@ struct srp_routing_stats {
     uint32_t cells[SRP_MAX_PATHS];   /* computed by path; where the reused ones are not counted */
     uint32_t reused;
     uint64_t pixels[SRP_MAX_PATHS];  /* input pixels computed by path, without their surroundings */
-    double seconds[SRP_MAX_PATHS];   /* wall clock */
+    double seconds[SRP_MAX_PATHS];   /* wall clock, shared out by what the threads took for each */
 };
 
 /* As srp_upscaler_process with SRP_METHOD_SR, but each cell by its own path. Paths see beyond their
