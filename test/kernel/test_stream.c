@@ -327,7 +327,7 @@ static void check_stated(const char *json, uint32_t seed)
 {
     static struct srpi_region regions[256];
     static uint8_t codes[WIDTH * HEIGHT * 6];
-    const struct srpi_sink sink = {.wanted_radius = seed % 4};
+    const struct srpi_sink sink = {.wanted = srpi_all_sides(seed % 4)};
     struct srp_error err = {0};
     float *expected = NULL;
     uint32_t random = seed + 1;
