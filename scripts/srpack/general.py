@@ -6,7 +6,7 @@ Data are fetched at training time and never committed: photographs from Debian's
 packages, halved first so that they are sharp and free of noise and aliasing, panned slowly so
 that a codec treats them as video; and training clips from a folder beside the repository, where
 it exists. The low-resolution side is FFmpeg's bicubic, clean and coded by x264 at several
-qualities, so that decoded frames are what the networks expect. Luma only.
+qualities, so that decoded frames are what the networks expect. Luma only, but for networks of RGB.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import torch
 
 from . import graph as graphs
 from . import models, train
-from .colour import Frames, frames_from_raw
+from .colour import Colour, Frames, frames_from_raw
 
 ROOT = models.MODELS_DIR.parent
 PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds")
@@ -92,6 +92,9 @@ RECIPE = train.Options(
 )
 REFINE_RECIPE = dataclasses.replace(RECIPE, rate=1.5e-3)
 FIRST_RECIPE = dataclasses.replace(RECIPE, rate=3e-3, loss="mixed")
+# Of networks with a hundred times the work: more steps in the same time.
+DEAR_RECIPE = dataclasses.replace(FIRST_RECIPE, batch=8, patch=32)
+PHOTO_COLOUR = Colour("bt601")  # what swscale makes of a JPEG
 
 
 def _run(*command, **kwargs):
@@ -241,12 +244,13 @@ def make_low(path, size, scale, quality):
     return low
 
 
-def _luma(path, size):
-    return Frames(frames_from_raw(path, *size).y)
+def _frames(path, size, space):
+    found = frames_from_raw(path, *size)
+    return Frames(found.y) if space == "y" else found
 
 
-def sources(scale, build, clips):
-    """Training sources with their shares."""
+def sources(scale, build, clips, space="y"):
+    """Training sources with their shares, for networks of this colour."""
     kinds = [(make_photos(fetch(build), build), PHOTO_SHARE)]
     present = [name for name in TRAINING_CLIPS if (clips / name).exists()]
     kinds += [
@@ -254,36 +258,41 @@ def sources(scale, build, clips):
     ]
     found = []
     for (path, size), share in kinds:
-        high = _luma(path, size)
+        high = _frames(path, size, space)
+        colour = PHOTO_COLOUR if path.stem == "photos" else Colour()
         small = (size[0] // scale, size[1] // scale)
         qualities = [(None, CLEAN_SHARE)] if scale > 1 else []
         coded = 1 - sum(part for _, part in qualities)
         qualities += [(quality, coded / len(QUALITIES)) for quality in QUALITIES]
         for quality, part in qualities:
-            low = _luma(make_low(path, size, scale, quality), small)
-            found.append(train.Source(low, high, share=share * part))
+            low = _frames(make_low(path, size, scale, quality), small, space)
+            found.append(train.Source(low, high, colour, share=share * part))
     return found
 
 
 def measure(module, build, clips):
-    """{clip: {"clean"|"crf 20": (bicubic, model)}}: whole-frame Y-PSNR of every tenth frame."""
+    """{clip: {"clean"|"crf 20": (bicubic, model)}}: whole-frame PSNR of every tenth frame, in the
+    network's own channels; of a dynamic network bicubic and each path that learns."""
     result = {}
     for name in HELD_OUT_CLIPS:
         if not (clips / name).exists():
             continue
         path, size = make_clip(clips / name, build)
-        high = _luma(path, size)
+        high = _frames(path, size, module.colour)
         for quality in (None, MEASURED_QUALITY):
             if module.scale == 1 and quality is None:
                 continue
-            low = _luma(
+            low = _frames(
                 make_low(path, size, module.scale, quality),
                 (size[0] // module.scale, size[1] // module.scale),
+                module.colour,
             )
             pairs = [(0, i) for i in range(0, len(low), 10)]
-            model, bicubic = train.evaluate(module, pairs, [train.Source(low, high)])
+            source = train.Source(low, high, Colour())
+            paths, bicubic = train.evaluate_paths(module, pairs, [source])
+            learnt = [psnr for psnr, macs in zip(paths, module.macs_of_path) if macs]
             kind = "clean" if quality is None else f"crf {quality}"
-            result.setdefault(pathlib.Path(name).stem, {})[kind] = (bicubic, model)
+            result.setdefault(pathlib.Path(name).stem, {})[kind] = (bicubic, *learnt)
     return result
 
 
@@ -341,28 +350,40 @@ def grow(graph, path, start):
     return start
 
 
-def make(name, build, clips, out, steps, threads, seed, refine=None):
+def beginning(name, graph, build, out):
+    """(start weights or None, what they come from, options) of a model's first training."""
+    scale, start = graph["scale"], build / f"{name}-start.safetensors"
+    if name.startswith("edge-dyn-"):
+        plain = f"edge16-x{scale}"
+        return grow(graph, out / f"{plain}.safetensors", start), plain, RECIPE
+    if name.startswith("dydca-"):
+        return None, "bicubic", DEAR_RECIPE
+    if name != FIRST:
+        found = borrow(graph, out / f"{FIRST}.safetensors", start)
+        if found is not None:
+            return found, FIRST, RECIPE
+    return None, "random", FIRST_RECIPE
+
+
+def make(name, build, clips, out, steps, threads, seed, refine=None, seconds=None):
     """Trains and measures one model; writes its weights and its row of figures. With `refine` it
-    goes on from its own weights for so many steps."""
+    goes on from its own weights for so many steps; with `seconds` it takes so long, whatever the
+    steps."""
     graph = models.all_models()[name]
     begin = time.time()
-    found = sources(graph["scale"], build, clips)
+    found = sources(graph["scale"], build, clips, graph["colour"])
     print(
         f"{name}: {len(found)} sources, {sum(len(s.lr) for s in found)} frames, "
         f"data {time.time() - begin:.0f} s",
         flush=True,
     )
-    steps = steps or STEPS.get(name, OTHER_STEPS)
-    start, came_from, before = None, "random", ""
-    options = FIRST_RECIPE
+    steps, before = steps or STEPS.get(name, OTHER_STEPS), ""
     if refine is not None:
         steps, options, start = refine, REFINE_RECIPE, out / f"{name}.safetensors"
         old = records(out)[name]
         came_from, before = old["start"], f"{old['steps']} + "
-    elif name != FIRST:
-        start = borrow(graph, out / f"{FIRST}.safetensors", build / f"{name}-start.safetensors")
-        if start is not None:
-            options, came_from = RECIPE, FIRST
+    else:
+        start, came_from, options = beginning(name, graph, build, out)
     shown = [0.0]
 
     def progress(fraction, loss, psnr):
@@ -373,7 +394,8 @@ def make(name, build, clips, out, steps, threads, seed, refine=None):
     result = train.train(
         graph,
         found,
-        steps=steps,
+        steps=None if seconds else steps,
+        budget_seconds=seconds,
         seed=seed,
         threads=threads,
         options=options,
@@ -390,16 +412,17 @@ def make(name, build, clips, out, steps, threads, seed, refine=None):
         "batch": options.batch,
         "start": came_from,
         "seconds": round(result.seconds),
+        **({"budget": seconds} if seconds else {}),
         "figures": figures,
     }
     everything = dict(sorted({**records(out), name: record}.items()))
     text = json.dumps(everything, indent=1) + "\n"
     graphs.write_atomically(out / "records.json", text.encode())
     for clip, kinds in figures.items():
-        for kind, (bicubic, model) in kinds.items():
+        for kind, (bicubic, *paths) in kinds.items():
             print(
-                f"{name} {clip} {kind}: bicubic {bicubic:.2f} model {model:.2f} "
-                f"{model - bicubic:+.2f} dB",
+                f"{name} {clip} {kind}: bicubic {bicubic:.2f} model "
+                + ", ".join(f"{psnr:.2f} {psnr - bicubic:+.2f} dB" for psnr in paths),
                 flush=True,
             )
 
@@ -415,6 +438,8 @@ Whole-frame Y-PSNR in dB over every tenth frame of clips that no model was train
 shaved, after rounding to 8 bits; bicubic -> model (difference). `clean`: FFmpeg's bicubic
 reduction; `crf 20`: the same coded by x264 (preset medium) and decoded, which is what a player has.
 Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the decoded picture.
+Of a dynamic model each path is measured as if it were taken everywhere; networks of RGB are
+measured in RGB.
 
 {table}
 
@@ -427,13 +452,16 @@ Frames are cropped to a multiple of 24 first. At x1, restoration, bicubic is the
   {clean_share:.0%} clean, the rest coded by x264 at crf {qualities} and decoded.
 - Training: `srpack.train` (SOAP optimiser, cosine schedule, squared error; {first}: L1 turning into
   squared error), patches of 48x48 low-resolution pixels, drawn more often where bicubic is wrong;
-  luma only, float32, weights rounded to f16. The others start with the features of {first}.
+  luma only, float32, weights rounded to f16. `edge-dyn` starts with `edge16` of its scale and the
+  identity for the layers that this lacks, and all its paths learn together; the others start with
+  the features of {first}.
 {refined}
 | model | steps | start | batch | threads | seed | last term, s | SHA-256 of the weights |
 |---|---|---|---|---|---|---|---|
 {runs}
 
-A run repeats bit for bit for a seed, a number of threads, and equal data, PyTorch and CPU type.
+A run repeats bit for bit for a seed, a number of threads, and equal data, PyTorch and CPU type; one
+that was given a time (`--seconds`) takes the steps that it has time for, and does not.
 The data pass through the ffmpeg and x264 of the machine.
 
 ## Data and licences
@@ -468,16 +496,19 @@ def write_readme(out):
     ]
     runs = []
     for name, record in known.items():
-        cells = []
-        for clip, kind in columns:
-            pair = record["figures"].get(clip, {}).get(kind)
-            cells.append(
-                f"{pair[0]:.2f} -> {pair[1]:.2f} ({pair[1] - pair[0]:+.2f})" if pair else "-"
-            )
-        table.append(f"| {name} | " + " | ".join(cells) + " |")
+        found = [record["figures"].get(clip, {}).get(kind) for clip, kind in columns]
+        paths = max((len(one) - 1 for one in found if one), default=1)
+        for path in range(1, paths + 1):  # of a dynamic model each that learns
+            cells = [
+                f"{one[0]:.2f} -> {one[path]:.2f} ({one[path] - one[0]:+.2f})" if one else "-"
+                for one in found
+            ]
+            title = name if paths == 1 else f"{name}, path {path}"
+            table.append(f"| {title} | " + " | ".join(cells) + " |")
+        timed = f" in {record['budget']:g} s" if "budget" in record else ""
         digest = hashlib.sha256((out / f"{name}.safetensors").read_bytes()).hexdigest()
         runs.append(
-            f"| {name} | {record['steps']} | {record['start']} | {record['batch']} "
+            f"| {name} | {record['steps']}{timed} | {record['start']} | {record['batch']} "
             f"| {record['threads']} | {record['seed']} | {record['seconds']} | `{digest}` |"
         )
     data = [f"| {name} | {licence} |" for name, licence in {**PHOTOS, **TRAINING_CLIPS}.items()]
@@ -504,7 +535,7 @@ def main(argv=None):
     parser.add_argument(
         "names",
         nargs="*",
-        default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1"],
+        default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1", "edge-dyn-x4", "edge-dyn-x2"],
         help="which models",
     )
     parser.add_argument(
@@ -525,12 +556,23 @@ def main(argv=None):
     parser.add_argument(
         "--refine", type=int, metavar="N", help="go on from the present weights for N steps"
     )
+    parser.add_argument(
+        "--seconds", type=float, help="train for so long in place of steps: not reproducible"
+    )
     args = parser.parse_args(argv)
     args.build.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names:
         make(
-            name, args.build, args.clips, args.out, args.steps, args.threads, args.seed, args.refine
+            name,
+            args.build,
+            args.clips,
+            args.out,
+            args.steps,
+            args.threads,
+            args.seed,
+            args.refine,
+            args.seconds,
         )
         write_readme(args.out)
     return 0

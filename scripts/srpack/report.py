@@ -119,6 +119,7 @@ def _routing_table(found) -> list[str]:
         lines.append(line(str(path), macs / dearest, everywhere and everywhere[path],
                           f"{100 * found['cells'][path]:.1f} %"))
     lines.append(line("routed", found["mac_share"], found.get("psnr_y"), ""))
+    lines.append(line("computed", found["mac_share_computed"], None, ""))
     lines.append(f"{columns}x{rows} cells of {'x'.join(map(str, found['cell']))}; routes take "
                  f"{100 * found['share_of_video']:.2f} % of the video's bytes")
     return lines

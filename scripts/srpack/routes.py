@@ -57,24 +57,43 @@ class Grid:
         return high[:, None] * wide
 
 
-def path_macs(graph: dict) -> list[float]:
-    """Multiply-accumulates of each path's convolutions per low-resolution pixel; one of a graph
-    without a route."""
-    channels, factor = {graph["input"]: {"y": 1, "rgb": 3, "yuv420": 6}[graph["colour"]]}, {}
-    factor[graph["input"]] = 1
-    writer = {node["output"]: node for node in graph["nodes"]}
-    cost, waiting = {}, list(graph["nodes"])
+@dataclasses.dataclass
+class Tensors:
+    """What the nodes of a graph make: nodes in an order that runs, channels of each tensor, its
+    size by that of the input tensor, and multiply-accumulates for a pixel of it."""
+
+    order: list
+    channels: dict
+    factor: dict
+    macs: dict
+
+    def needed(self, ends) -> list:
+        """The nodes that these tensors come from, in order."""
+        writer, found, todo = {node["output"]: node for node in self.order}, set(), list(ends)
+        while todo:
+            tensor = todo.pop()
+            if tensor in writer and tensor not in found:
+                found.add(tensor)
+                todo += writer[tensor]["inputs"]
+        return [node for node in self.order if node["output"] in found]
+
+
+def tensors(graph: dict) -> Tensors:
+    """ValueError: the graph has a cycle or a tensor that nothing makes."""
+    found = Tensors([], {graph["input"]: {"y": 1, "rgb": 3, "yuv420": 6}[graph["colour"]]},
+                    {graph["input"]: 1}, {})
+    channels, waiting = found.channels, list(graph["nodes"])
     while waiting:
         later = [n for n in waiting if not channels.keys() >= set(n["inputs"])]
         if len(later) == len(waiting):
             raise ValueError(f"graph {graph['name']}: cycle or missing tensor")
         for node in (n for n in waiting if n not in later):
             c = [channels[t] for t in node["inputs"]]
-            f, cost[node["output"]], op = factor[node["inputs"][0]], 0, node["op"]
+            f, cost, op = found.factor[node["inputs"][0]], 0, node["op"]
             out = c[0]
             if op == "conv2d":
                 out = node["channels"]
-                cost[node["output"]] = c[0] * out * math.prod(node["kernel"]) * f * f
+                cost = c[0] * out * math.prod(node["kernel"])
             elif op == "concat":
                 out = sum(c)
             elif op == "slice":
@@ -83,21 +102,29 @@ def path_macs(graph: dict) -> list[float]:
                 out, f = c[0] // node["block"] ** 2, f * node["block"]
             elif op == "resize":
                 f *= node["scale"]
-            channels[node["output"]], factor[node["output"]] = out, f
+            tensor = node["output"]
+            channels[tensor], found.factor[tensor], found.macs[tensor] = out, f, cost
+            found.order.append(node)
         waiting = later
+    return found
+
+
+def ends(graph: dict) -> list:
+    """The tensor in which each path ends; one of a graph without a route."""
     route = next((n for n in graph["nodes"] if n["op"] == "route"), None)
-    # A yuv420 graph works on one tensor pixel for four of the picture.
-    share = 4 if graph["colour"] == "yuv420" else 1
-    totals = []
-    for end in route["inputs"] if route else [graph["output"]]:
-        needed, todo = set(), [end]
-        while todo:
-            tensor = todo.pop()
-            if tensor in writer and tensor not in needed:
-                needed.add(tensor)
-                todo += writer[tensor]["inputs"]
-        totals.append(sum(cost[t] for t in needed) / share)
-    return totals
+    return route["inputs"] if route else [graph["output"]]
+
+
+def tensor_pixels(graph: dict) -> int:
+    """Luma samples across for each column of the input tensor."""
+    return 2 if graph["colour"] == "yuv420" else 1
+
+
+def path_macs(graph: dict) -> list[float]:
+    """Multiply-accumulates of each path's convolutions per low-resolution pixel."""
+    found, share = tensors(graph), tensor_pixels(graph) ** 2
+    return [sum(found.macs[n["output"]] * found.factor[n["output"]] ** 2
+                for n in found.needed([end])) / share for end in ends(graph)]
 
 
 def default_path(graph: dict) -> int | None:

@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 
-from . import routes, tools
+from . import halo, routes, settle, tools
 from .errors import PackError, one_line
 
 # What `srbench gains` writes: this header, then f64 [frames][paths][rows][columns].
@@ -61,11 +61,12 @@ def measure(job, work, staged, grid, dtype, stop) -> pathlib.Path:
     return path
 
 
-def from_gains(errors, counts, sizes, graph, grid, loss_db, samples) -> Routing:
+def from_gains(errors, counts, sizes, graph, grid, loss_db, samples, check=lambda: None) -> Routing:
     """Routes of kind gains. `counts`: frames of each chunk; `sizes`: bytes of its video;
-    `samples`: output luma samples of one frame. One threshold holds for the whole clip."""
+    `samples`: output luma samples of one frame. One threshold holds for the whole clip. check():
+    called now and then, may raise."""
     macs, pixels, default = routes.path_macs(graph), grid.pixels, routes.default_path(graph)
-    coded, accounts, at = [], [], 0
+    coded, accounts, at, costs = [], [], 0, halo.Costs(graph, grid)
     for count, size in zip(counts, sizes):
         part = np.asarray(errors[at:at + count], np.float64)
         if not np.isfinite(part).all() or (part < 0).any():
@@ -79,21 +80,40 @@ def from_gains(errors, counts, sizes, graph, grid, loss_db, samples) -> Routing:
     total = accounts[0]
     for one in accounts[1:]:
         total = total + one
-    threshold = routes.best_threshold(total, loss_db)
-    objects, choices = [], []
+    begin = routes.best_threshold(total, loss_db)
+    parts, at = [], 0
     for found, count in zip(coded, counts):
+        if found is not None:
+            part = np.asarray(errors[at:at + count], np.float64)
+            parts.append(settle.Part(part, found[0], costs, begin))
+        at += count
+    fixed = sum(one.error[1] for one, found in zip(accounts, coded) if found is None)
+    most = total.path_error[-1] * 10 ** (loss_db / 10) - fixed
+    threshold = settle.settle(parts, begin, most, check)
+    objects, choices, error, parts = [], [], fixed, iter(parts)
+    for found, one, count, size in zip(coded, accounts, counts, sizes):
         if found is None:
             objects.append(None)
             choices.append(np.full((count, grid.rows, grid.columns), default, np.uint8))
+            continue
+        part = next(parts)
+        choice = part.choice()
+        fits = settle.fit(settle.adjust(found[0], choice, threshold), threshold,
+                          int(routes.SHARE * size))
+        if fits is None:  # as the levels are, which fit
+            fits, choice = found[:2], routes.choose(found[0], threshold)
+            error += one.error[threshold]
         else:
-            objects.append(routes.encode_gains(found[0], threshold, grid, found[1]))
-            choices.append(routes.choose(found[0], threshold))
+            error += part.error()
+        objects.append(routes.encode_gains(fits[0], threshold, grid, fits[1]))
+        choices.append(choice)
     samples *= sum(counts)
-    figures = _figures("gains", objects, choices, [c and c[2] for c in coded], sizes, macs, grid)
+    figures = _figures("gains", objects, choices, [c and c[2] for c in coded], sizes, macs,
+                       costs)
     figures |= {
         "threshold": threshold,
         "psnr_y_paths": [round(routes.psnr(e, samples), 4) for e in total.path_error],
-        "psnr_y": round(routes.psnr(total.error[threshold], samples), 4),
+        "psnr_y": round(routes.psnr(error, samples), 4),
     }
     return Routing(objects, figures)
 
@@ -114,10 +134,12 @@ def from_labels(labels, counts, sizes, graph, grid) -> Routing:
             choices.append(found[0][:, 0])
         coarse.append(found and found[2])
         at += count
-    return Routing(objects, _figures("choice", objects, choices, coarse, sizes, macs, grid))
+    costs = halo.Costs(graph, grid)
+    return Routing(objects, _figures("choice", objects, choices, coarse, sizes, macs, costs))
 
 
-def _figures(kind, objects, choices, coarse, sizes, macs, grid):
+def _figures(kind, objects, choices, coarse, sizes, macs, costs):
+    grid = costs.grid
     pixels = np.broadcast_to(grid.pixels, (1, grid.rows, grid.columns))
     weight = np.zeros(len(macs))
     cells_by_path, changed, pairs = np.zeros(len(macs)), 0, 0
@@ -127,6 +149,8 @@ def _figures(kind, objects, choices, coarse, sizes, macs, grid):
                               weights=np.broadcast_to(pixels, choice.shape).ravel())
         changed += int((choice[1:] != choice[:-1]).sum())
         pairs += choice[1:].size
+    frames, dearest = sum(map(len, choices)), int(np.argmax(macs))
+    computed = sum(map(costs.choice, choices)) / (frames * costs.everywhere(dearest))
     size = sum(len(o) for o in objects if o is not None)
     return {
         "kind": kind,
@@ -135,6 +159,7 @@ def _figures(kind, objects, choices, coarse, sizes, macs, grid):
         "macs_per_pixel": [int(m) if m == int(m) else m for m in macs],
         "cells": [round(float(n), 5) for n in cells_by_path / cells_by_path.sum()],
         "mac_share": round(float((weight * macs).sum() / (weight.sum() * max(macs))), 5),
+        "mac_share_computed": round(computed, 5),
         "changes": round(changed / max(1, pairs), 5),
         "bytes": size,
         "share_of_video": round(size / sum(sizes), 6),
@@ -178,7 +203,7 @@ def make(job, work, staged, manifest, dtype, out, stop) -> Routing | None:
         with out.clock.step("routes"):
             errors = read_gains(path, grid, len(macs), sum(counts))
             routing = from_gains(errors, counts, sizes, graph, grid, job.options.route_loss,
-                                 job.geo.width * job.geo.height)
+                                 job.geo.width * job.geo.height, stop.check)
     missing = routing.figures["chunks_without"]
     if missing:
         out.note(f"{missing} of {len(counts)} chunks have no routes, which would take more than "

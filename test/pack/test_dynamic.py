@@ -82,9 +82,10 @@ def test_table_shows_the_paths(plain, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("paths "))
-    assert [line.split()[0] for line in lines[at + 1:at + 5]] == ["0", "1", "2", "routed"]
+    titles = [line.split()[0] for line in lines[at + 1:at + 6]]
+    assert titles == ["0", "1", "2", "routed", "computed"]
     assert lines[at + 3].split()[1:3] == ["100.0", "%"]
-    assert lines[at + 5].startswith("10x6 cells of 16x20; routes take ")
+    assert lines[at + 6].startswith("10x6 cells of 16x20; routes take ")
     assert any(line.startswith("arithmetic  ") for line in lines)
 
 

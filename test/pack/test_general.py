@@ -2,6 +2,7 @@
 """The committed general weights: their page is true, they load, and they beat bicubic."""
 
 import hashlib
+import json
 import pathlib
 import subprocess
 
@@ -69,3 +70,71 @@ def test_borrowed_features(tmp_path):
     assert not mine["tail.weight"].any()  # so that it begins at bicubic
     assert general.borrow(target, tmp_path / "none", tmp_path / "start") is None
     assert general.borrow(models.all_models()["wdsr2-x2"], first, tmp_path / "start") is None
+
+
+def test_page_has_a_row_for_each_path_that_learns(tmp_path):
+    rows = {"edge16-x2": [30.0, 31.5], "edge-dyn-x2": [30.0, 31.25, 31.75]}
+    known = {}
+    for name, values in rows.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+        known[name] = {"steps": "10", "threads": 1, "seed": 0, "batch": 16, "start": "random",
+                       "seconds": 1, "figures": {"bbb": {"crf 20": values}}}
+    (tmp_path / "records.json").write_text(json.dumps(known))
+    general.write_readme(tmp_path)
+    page = (tmp_path / "README.md").read_text().splitlines()
+    assert "| edge16-x2 | 30.00 -> 31.50 (+1.50) |" in page
+    assert "| edge-dyn-x2, path 1 | 30.00 -> 31.25 (+1.25) |" in page
+    assert "| edge-dyn-x2, path 2 | 30.00 -> 31.75 (+1.75) |" in page
+
+
+@pytest.mark.parametrize("name", ["edge-dyn-x2", "dydca-x2"])
+def test_measures_each_path_that_learns(name, tmp_path, monkeypatch):
+    """At the beginning every path is the bicubic picture, but for the frame's edges, in the
+    network's own channels."""
+    clip = tmp_path / "small.mp4"
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i",
+                    "testsrc2=s=100x80:d=0.5:r=24", "-pix_fmt", "yuv420p", clip], check=True)
+    monkeypatch.setattr(general, "HELD_OUT_CLIPS", (clip.name, "not-there.mp4"))
+    module = graph.load_module(models.all_models()[name])
+    graph.initialise(module)
+    found = general.measure(module, tmp_path, tmp_path)
+    assert set(found) == {"small"} and set(found["small"]) == {"clean", "crf 20"}
+    for bicubic, shallow, deep in found["small"].values():
+        assert shallow == pytest.approx(bicubic, abs=0.5) == deep
+    with torch.no_grad():
+        tail = "deep.skip" if name == "dydca-x2" else "deep.tail"
+        module.convolutions[tail].bias.add_(0.1)
+    bicubic, shallow, deep = general.measure(module, tmp_path, tmp_path)["small"]["clean"]
+    assert shallow == pytest.approx(bicubic, abs=0.5) and deep < bicubic - 1
+
+
+@pytest.mark.parametrize("space", ["y", "rgb"])
+def test_sources_have_what_the_network_reads(space, tmp_path, monkeypatch):
+    clip = tmp_path / "small.mp4"
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i",
+                    "testsrc2=s=96x72:d=0.25:r=24", "-pix_fmt", "yuv420p", clip], check=True)
+    raw, size = general.make_clip(clip, tmp_path)
+    (tmp_path / "photos.yuv").write_bytes(raw.read_bytes())
+    monkeypatch.setattr(general, "fetch", lambda build: None)
+    monkeypatch.setattr(general, "CROP", size)
+    monkeypatch.setattr(general, "TRAINING_CLIPS", {clip.name: ""})
+    found = general.sources(2, tmp_path, tmp_path, space)
+    assert len(found) == 8 and sum(one.share for one in found) == pytest.approx(1)
+    assert [one.colour.matrix for one in found] == ["bt601"] * 4 + ["bt709"] * 4
+    for one in found:
+        assert (one.lr.u is None) == (one.hr.v is None) == (space == "y")
+        assert one.lr.y.shape == (6, 36, 48) and one.hr.y.shape == (6, 72, 96)
+
+
+def test_where_a_first_training_begins(tmp_path):
+    graphs = models.all_models()
+    start, came_from, options = general.beginning("edge-dyn-x2", graphs["edge-dyn-x2"], tmp_path,
+                                                  GENERAL)
+    assert came_from == "edge16-x2" and options == general.RECIPE
+    mine = safetensors.torch.load_file(start)
+    theirs = safetensors.torch.load_file(GENERAL / "edge16-x2.safetensors")
+    assert torch.equal(mine["body1.weight"], theirs["body1.weight"].float())
+    assert torch.equal(mine["deep.tail.weight"], theirs["tail.weight"].float())
+    for name, source, wanted in (("dydca-x4", "bicubic", general.DEAR_RECIPE),
+                                 ("edge16-x4", "random", general.FIRST_RECIPE)):
+        assert general.beginning(name, graphs[name], tmp_path, GENERAL) == (None, source, wanted)
