@@ -462,7 +462,13 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
     return SP_EXIT_OK;
 }
 
-static enum srp_err decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
+bool sp_info_is_zstd(const struct sp_bytes *file)
+{
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    return file->size >= sizeof magic && memcmp(file->data, magic, sizeof magic) == 0;
+}
+
+enum srp_err sp_info_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
 {
     unsigned long long size = ZSTD_getFrameContentSize(file->data, file->size);
     if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) {
@@ -520,7 +526,6 @@ static bool is_text(const struct sp_bytes *file)
 
 int sp_info_show(const char *what, bool json)
 {
-    static const uint8_t zstd_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
     struct srp_error err = {.code = SRP_OK};
     struct sp_bytes file = {0};
     char *location = NULL, shown[256];
@@ -534,8 +539,8 @@ int sp_info_show(const char *what, bool json)
     }
     sp_url_show(shown, sizeof shown, location);
     enum srp_err code = sp_bytes_read_file(&file, location, SRP_MAX_OBJECT_BYTES, &err);
-    if (code == SRP_OK && file.size >= 4 && memcmp(file.data, zstd_magic, 4) == 0) {
-        code = decompress(&file, shown, &err);
+    if (code == SRP_OK && sp_info_is_zstd(&file)) {
+        code = sp_info_decompress(&file, shown, &err);
     }
     if (code != SRP_OK) {
         status = complain(&err);

@@ -112,8 +112,8 @@ static enum srp_err add_node(struct compact *c, const struct srpi_node *node, co
         return bad_kind(c, node->name, kind, start, "I8 is for weights", err);
     }
     if ((!slope && dtype[2] != 0) || (!codes && (dtype[3] != 0 || groups != 0))) {
-        return bad_kind(c, node->name, kind, start, "a dtype or groups of an array that is not there",
-                        err);
+        return bad_kind(c, node->name, kind, start,
+                        "a dtype or groups of an array that is not there", err);
     }
     if (codes && (groups == 0 || groups > SRP_MAX_GROUPS || in % groups != 0)) {
         return srpi_fail(err, SRP_ERR_FORMAT,

@@ -20,6 +20,11 @@
 
 static const char *const dtype_words[] = {"F32", "F16", "BF16", "I8"};
 
+const char *srpi_dtype_word(enum srpi_array_dtype dtype)
+{
+    return dtype_words[dtype];
+}
+
 uint32_t srpi_dtype_bytes(enum srpi_array_dtype dtype)
 {
     static const uint8_t bytes[] = {4, 2, 2, 1};

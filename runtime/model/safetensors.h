@@ -48,6 +48,8 @@ void srpi_safetensors_free(struct srpi_safetensors *file); /* accepts a zeroed o
 const struct srpi_array *srpi_safetensors_find(const struct srpi_safetensors *file,
                                                const char *name);
 
+/* "F32", "F16", "BF16", "I8". */
+const char *srpi_dtype_word(enum srpi_array_dtype dtype);
 /* Bytes of one value. */
 uint32_t srpi_dtype_bytes(enum srpi_array_dtype dtype);
 
