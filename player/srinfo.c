@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* srinfo - shows and verifies packages, graphs, parameters, plans and quantisation. docs/srinfo.md. */
+/* srinfo - shows and verifies packages, graphs, parameters, plans, quantisation. docs/srinfo.md. */
 #include <stdio.h>
 #include <string.h>
 

@@ -24,7 +24,7 @@ struct layer {
     bool one_scale;            /* all scales of the codes are equal */
     uint32_t in_bits, out_bits; /* 32: floats */
     double zero;               /* share of weights that are 0 as they are stored */
-    double lost;               /* share of those that are not 0 and become 0 by a scale per channel */
+    double lost;               /* share of the others that a scale per channel rounds to 0 */
     double columns;            /* dB by a scale per channel, each input channel of equal weight */
     double sqnr;               /* dB of the weights that int8 computes with */
 };
