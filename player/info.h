@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include "base.h"
+
 #define SP_INFO_PROGRAM "srinfo"
 
 /* A manifest (path or URL), a graph or a parameter file. */
@@ -14,5 +16,11 @@ int sp_info_show(const char *what, bool json);
 int sp_info_verify(const char *manifest, bool json);
 /* How a graph will be run: the arguments behind the word "plan". */
 int sp_info_plan(int argc, char **argv);
+/* What int8 makes of parameters: the arguments behind the word "quant". */
+int sp_info_quant(int argc, char **argv);
+
+bool sp_info_is_zstd(const struct sp_bytes *file);
+/* One zstd frame becomes its content. Errors: PARSE, LIMIT, NOMEM. */
+enum srp_err sp_info_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err);
 
 #endif

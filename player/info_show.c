@@ -246,6 +246,9 @@ static float element(const uint8_t *data, const char *dtype, size_t i)
 {
     float value = 0.0f;
     uint32_t bits = 0;
+    if (strcmp(dtype, "I8") == 0) {
+        return (float)(int8_t)data[i];
+    }
     if (strcmp(dtype, "F32") == 0) {
         data += 4 * i;
         bits = (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
@@ -279,9 +282,10 @@ static const char *read_tensor(struct tensor *t, json_t *entry, const uint8_t *d
     t->shape = json_object_get(entry, "shape");
     width = strcmp(t->dtype, "F32") == 0                                    ? 4
             : strcmp(t->dtype, "F16") == 0 || strcmp(t->dtype, "BF16") == 0 ? 2
+            : strcmp(t->dtype, "I8") == 0                                   ? 1
                                                                             : 0;
     if (width == 0) {
-        return "has a dtype other than F32, F16, BF16";
+        return "has a dtype other than F32, F16, BF16, I8";
     }
     if (!json_is_array(t->shape) || !json_is_array(offsets) || json_array_size(offsets) != 2) {
         return "has no shape or data_offsets";
@@ -415,7 +419,56 @@ static int show_parameters(const struct sp_bytes *file, const char *shown, bool 
     return status;
 }
 
-static enum srp_err decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
+/* Compact parameters say only together with their graph what they are: here is what their header
+ * says without. */
+static int show_compact(const struct sp_bytes *file, const char *shown, bool json)
+{
+    static const char *const words[] = {"F32", "F16", "BF16", "I8"};
+    uint64_t by_dtype[4] = {0};
+    char text[32];
+    if (file->size < 8) {
+        return fail_parameters(shown, NULL, "too short for compact parameters");
+    }
+    const size_t convolutions = (size_t)file->data[6] | (size_t)file->data[7] << 8;
+    if (file->data[4] != 1) {
+        return fail_parameters(shown, NULL, "compact parameters of an unknown version");
+    }
+    if (file->data[5] > 1 || 8 + 2 * convolutions > file->size) {
+        return fail_parameters(shown, NULL, "compact parameters with a damaged header");
+    }
+    for (size_t i = 0; i < convolutions; i++) {
+        by_dtype[file->data[8 + 2 * i] & 3]++;
+    }
+    if (json) {
+        json_t *weights = json_object();
+        for (int i = 0; i < 4; i++) {
+            json_object_set_new(weights, words[i], json_integer((json_int_t)by_dtype[i]));
+        }
+        return sp_tool_print_json(
+            SP_INFO_PROGRAM,
+            json_pack("{s:s,s:b,s:I,s:I,s:b,s:o}", "kind", "parameters", "compact", 1, "bytes",
+                      (json_int_t)file->size, "convolutions", (json_int_t)convolutions, "ranges",
+                      file->data[5] == 1, "weights", weights));
+    }
+    printf("parameters  compact, %s, %zu convolutions, weights in",
+           sp_tool_bytes(text, sizeof text, (double)file->size), convolutions);
+    for (int i = 0, any = 0; i < 4; i++) {
+        if (by_dtype[i] != 0) {
+            printf("%s %s (%llu)", any++ ? "," : "", words[i], (unsigned long long)by_dtype[i]);
+        }
+    }
+    printf(", %s ranges (srinfo quant shows them with their graph)\n",
+           file->data[5] == 1 ? "with" : "no");
+    return SP_EXIT_OK;
+}
+
+bool sp_info_is_zstd(const struct sp_bytes *file)
+{
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    return file->size >= sizeof magic && memcmp(file->data, magic, sizeof magic) == 0;
+}
+
+enum srp_err sp_info_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
 {
     unsigned long long size = ZSTD_getFrameContentSize(file->data, file->size);
     if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) {
@@ -473,7 +526,6 @@ static bool is_text(const struct sp_bytes *file)
 
 int sp_info_show(const char *what, bool json)
 {
-    static const uint8_t zstd_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
     struct srp_error err = {.code = SRP_OK};
     struct sp_bytes file = {0};
     char *location = NULL, shown[256];
@@ -487,13 +539,15 @@ int sp_info_show(const char *what, bool json)
     }
     sp_url_show(shown, sizeof shown, location);
     enum srp_err code = sp_bytes_read_file(&file, location, SRP_MAX_OBJECT_BYTES, &err);
-    if (code == SRP_OK && file.size >= 4 && memcmp(file.data, zstd_magic, 4) == 0) {
-        code = decompress(&file, shown, &err);
+    if (code == SRP_OK && sp_info_is_zstd(&file)) {
+        code = sp_info_decompress(&file, shown, &err);
     }
     if (code != SRP_OK) {
         status = complain(&err);
     } else if (file.size >= 4 && memcmp(file.data, "SRTE", 4) == 0) {
         status = sp_info_show_routes(&file, shown, json);
+    } else if (file.size >= 4 && memcmp(file.data, "SRPM", 4) == 0) {
+        status = show_compact(&file, shown, json);
     } else {
         status = is_text(&file) ? show_json(what, &file, shown, json)
                                 : show_parameters(&file, shown, json);

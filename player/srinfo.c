@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* srinfo - shows and verifies packages, graphs, parameters and plans. docs/srinfo.md. */
+/* srinfo - shows and verifies packages, graphs, parameters, plans, quantisation. docs/srinfo.md. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +14,9 @@ static const char usage[] =
     "srinfo plan --graph GRAPH [--size WxH] [--isa I] [--dtype T] [--threads N] [--path I]\n"
     "        [--json | --dot]\n"
     "        how the native backend will run a graph: fused steps, shapes, memory\n"
+    "srinfo quant M [--json]\n"
+    "srinfo quant --graph GRAPH --parameters PARAMETERS [--json]\n"
+    "        how the weights of each layer are stored, and what int8 makes of them\n"
     "M: manifest.json of a package, local or http(s). Exit status: 0 sound, 1 usage, 2 failed, 5 "
     "faults found.\n";
 
@@ -24,6 +27,9 @@ int main(int argc, char **argv)
     bool json = false;
     if (argc > 1 && strcmp(argv[1], "plan") == 0) {
         return sp_info_plan(argc - 2, argv + 2);
+    }
+    if (argc > 1 && strcmp(argv[1], "quant") == 0) {
+        return sp_info_quant(argc - 2, argv + 2);
     }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

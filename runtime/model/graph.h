@@ -95,6 +95,10 @@ struct srpi_node {
     const int8_t *codes; /* as weight; -127..127 */
     const float *scales; /* [output channels][groups], above 0 */
     uint32_t groups;     /* 1..SRP_MAX_GROUPS, divides the input channels */
+    /* For reports: dtype of the weights in the parameters, and bytes of all arrays of the node
+     * there, not compressed. "" and 0 where there is no file. */
+    const char *stored;
+    uint32_t stored_bytes;
 };
 
 struct srpi_graph {
@@ -112,6 +116,7 @@ struct srpi_graph {
     uint64_t macs_per_pixel;      /* of all convolutions, per pixel of the input tensor */
     uint64_t parameter_count;     /* weights, biases and slopes */
     const struct srpi_stated_range *ranges; /* [tensor_count], owned by the model; NULL: none */
+    uint64_t stored_bytes;        /* of all arrays of the parameters, as in struct srpi_node */
     void *memory;                 /* owner of everything else */
 };
 

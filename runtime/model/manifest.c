@@ -348,7 +348,8 @@ static enum srp_err read_audio(struct reader *r, const struct srpi_at *root)
 static enum srp_err read_models(struct reader *r, const struct srpi_at *root)
 {
     static const char *const graph_extensions[] = {".json", NULL};
-    static const char *const parameter_extensions[] = {".safetensors", ".safetensors.zst", NULL};
+    static const char *const parameter_extensions[] = {".safetensors", ".safetensors.zst",
+                                                       ".parameters", NULL};
     struct srpi_at list;
     size_t count = 0;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compact.h"
 #include "error.h"
 #include "parameters.h"
 #include "safetensors.h"
@@ -67,7 +68,9 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     if (rc != SRP_OK) {
         return rc;
     }
-    rc = srpi_safetensors_read(&file, &params->parameters, err);
+    rc = srpi_is_compact(&params->parameters)
+             ? srpi_compact_read(&file, &params->parameters, &graph, err)
+             : srpi_safetensors_read(&file, &params->parameters, err);
     if (rc == SRP_OK) {
         rc = srpi_parameters_bind(&parameters, &graph, &file, err);
     }

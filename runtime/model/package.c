@@ -11,6 +11,7 @@
 
 #include <srp/limits.h>
 
+#include "compact.h"
 #include "error.h"
 
 _Static_assert(crypto_hash_sha256_BYTES == 32, "struct srp_object holds a SHA-256");
@@ -228,6 +229,11 @@ enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t inde
         rc = srpi_decompress(parameters, params.parameters.name, 0, &plain, &params.parameters.size,
                              err);
         params.parameters.data = plain;
+    }
+    if (rc == SRP_OK &&
+        srpi_is_compact(&params.parameters) != ends_in(promised->parameters.uri, ".parameters")) {
+        rc = srpi_fail(err, SRP_ERR_PARSE, "%s: holds other parameters than its name says",
+                       params.parameters.name);
     }
     if (rc == SRP_OK) {
         rc = srp_model_create(&model, &params, err);

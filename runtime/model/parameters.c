@@ -25,6 +25,18 @@ struct binding {
     size_t scales, codes; /* how many there are */
 };
 
+/* The array is one that the graph wants; `node`: whose it is, or NULL. */
+static void claim(struct binding *b, const struct srpi_array *array, struct srpi_node *node)
+{
+    /* A node has at most SRP_MAX_PARAMETERS values of each part. */
+    const uint32_t bytes = (uint32_t)array->count * srpi_dtype_bytes(array->dtype);
+    b->claimed[array - b->file->arrays] = 1;
+    b->graph->stored_bytes += bytes;
+    if (node != NULL) {
+        node->stored_bytes += bytes;
+    }
+}
+
 static void put_shape(char *text, size_t size, const uint32_t *shape, uint32_t rank)
 {
     size_t used = 0;
@@ -98,7 +110,7 @@ static enum srp_err match_scales(struct binding *b, struct srpi_node *node, stru
                          "do not divide these or are more than %u",
                          b->file->file, name, groups, in, SRP_MAX_GROUPS);
     }
-    b->claimed[array - b->file->arrays] = 1;
+    claim(b, array, node);
     node->groups = groups;
     b->scales += (size_t)out * groups;
     b->codes += (size_t)srpi_node_weight_count(b->graph, node);
@@ -129,7 +141,8 @@ static enum srp_err match_node(struct binding *b, struct srpi_node *node, struct
             return srpi_fail(err, SRP_ERR_PARAMS, "%s: tensor '%s': I8 is for weights",
                              b->file->file, name);
         }
-        b->claimed[array - b->file->arrays] = 1;
+        claim(b, array, node);
+        node->stored = part == PART_WEIGHT ? srpi_dtype_word(array->dtype) : node->stored;
         if (array->dtype == SRPI_DTYPE_I8) {
             enum srp_err rc = match_scales(b, node, err);
             if (rc != SRP_OK) {
@@ -196,7 +209,7 @@ static enum srp_err match_range(struct binding *b, uint32_t t, struct srp_error 
                          b->file->file, array->name, has,
                          array->dtype == SRPI_DTYPE_I8 ? " in I8" : "");
     }
-    b->claimed[array - b->file->arrays] = 1;
+    claim(b, array, NULL);
     return SRP_OK;
 }
 
@@ -301,6 +314,7 @@ static enum srp_err allocate(const struct binding *b, void **memory, struct srp_
     int8_t *codes = (int8_t *)stated + ranges;
     for (uint32_t i = 0; i < g->node_count; i++) {
         struct srpi_node *node = &g->nodes[i];
+        node->stored = node->stored != NULL ? node->stored : "";
         for (enum part part = PART_WEIGHT; part < PART_SCALE; part++) {
             uint32_t shape[SRPI_SAFETENSORS_MAX_RANK] = {0};
             const uint32_t rank = part_shape(g, node, part, shape);

@@ -19,7 +19,17 @@
 #define MAX_ARRAYS (5u * SRP_MAX_NODES)
 
 static const char *const dtype_words[] = {"F32", "F16", "BF16", "I8"};
-static const uint32_t dtype_bytes[] = {4, 2, 2, 1};
+
+const char *srpi_dtype_word(enum srpi_array_dtype dtype)
+{
+    return dtype_words[dtype];
+}
+
+uint32_t srpi_dtype_bytes(enum srpi_array_dtype dtype)
+{
+    static const uint8_t bytes[] = {4, 2, 2, 1};
+    return bytes[dtype];
+}
 
 static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_array_dtype *dtype,
                                struct srp_error *err)
@@ -96,7 +106,7 @@ static enum srp_err read_array(const struct srpi_at *at, const struct srp_blob *
                             data_size);
     }
     /* count is at most SRP_MAX_PARAMETERS: the product fits. */
-    uint64_t wanted = array->count * dtype_bytes[array->dtype];
+    uint64_t wanted = array->count * srpi_dtype_bytes(array->dtype);
     if (range[1] - range[0] != wanted) {
         return srpi_at_fail(&offsets, err, SRP_ERR_FORMAT,
                             "%" PRIu64 " bytes where shape and dtype make %" PRIu64,
@@ -127,7 +137,7 @@ static enum srp_err check_packing(const struct srpi_safetensors *file, uint64_t 
                              array->offset < end ? "overlaps the one before"
                                                  : "leaves a gap before it");
         }
-        end += array->count * dtype_bytes[array->dtype];
+        end += array->count * srpi_dtype_bytes(array->dtype);
     }
     if (end != size) {
         return srpi_fail(err, SRP_ERR_SIZE, "%s: %" PRIu64 " bytes after the last tensor",
@@ -235,6 +245,7 @@ enum srp_err srpi_safetensors_read(struct srpi_safetensors *out, const struct sr
 void srpi_safetensors_free(struct srpi_safetensors *file)
 {
     free(file->arrays);
+    free(file->memory);
     json_decref(file->header);
     memset(file, 0, sizeof(*file));
 }
@@ -295,7 +306,7 @@ static uint32_t value_bits(enum srpi_array_dtype dtype, const uint8_t *p)
 enum srp_err srpi_array_to_f32(const struct srpi_safetensors *file, const struct srpi_array *array,
                                float *out, struct srp_error *err)
 {
-    uint32_t step = dtype_bytes[array->dtype];
+    uint32_t step = srpi_dtype_bytes(array->dtype);
 
     for (uint64_t i = 0; i < array->count; i++) {
         uint32_t bits = value_bits(array->dtype, array->data + i * step);

@@ -34,7 +34,8 @@ struct srpi_safetensors {
     const char *file;          /* the blob's name */
     struct srpi_array *arrays; /* in the order of their data */
     uint32_t count;
-    void *header; /* owner of the names */
+    void *header; /* owner of the names, */
+    void *memory; /* or of the data (compact.h): one of the two is NULL */
 };
 
 /* *out points into `blob` and is valid as long as it is. On failure *out is untouched. Does not
@@ -46,6 +47,11 @@ void srpi_safetensors_free(struct srpi_safetensors *file); /* accepts a zeroed o
 /* NULL: there is none. */
 const struct srpi_array *srpi_safetensors_find(const struct srpi_safetensors *file,
                                                const char *name);
+
+/* "F32", "F16", "BF16", "I8". */
+const char *srpi_dtype_word(enum srpi_array_dtype dtype);
+/* Bytes of one value. */
+uint32_t srpi_dtype_bytes(enum srpi_array_dtype dtype);
 
 /* Writes array->count floats, of any dtype but I8. Errors: NONFINITE, by bit pattern, with the
  * element's index. */

@@ -78,9 +78,8 @@ static enum srp_err too_large(const struct srpi_quant_work *work, const struct s
                      what);
 }
 
-/* Weights of one channel as codes. Returns their scale. */
-static double quantise_weights(const struct srpi_node *node, uint32_t c, size_t count,
-                               double in_scale, int8_t *out)
+double srpi_quant_weights(const struct srpi_node *node, uint32_t c, size_t count,
+                          double in_scale, int8_t *out)
 {
     const float *weight = node->weight + c * count;
     if (node->codes != NULL) {
@@ -154,7 +153,7 @@ static enum srp_err make_channel(const struct srpi_quant_work *work, const struc
     const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
                          work->graph->tensors[node->output].channels;
     int8_t *weights = v->weights + c * count;
-    const double weight_scale = quantise_weights(node, c, count, in->exact_scale, weights);
+    const double weight_scale = srpi_quant_weights(node, c, count, in->exact_scale, weights);
 
     int64_t sum = 0, absolute = 0;
     for (size_t i = 0; i < count; i++) {
@@ -282,7 +281,7 @@ static double group_codes(const struct srpi_node *node, uint32_t c, size_t count
                           double in_scale, int8_t *out)
 {
     if (node->groups <= 1) {
-        return quantise_weights(node, c, count, in_scale, out);
+        return srpi_quant_weights(node, c, count, in_scale, out);
     }
     const size_t part = count / node->groups;
     memcpy(out, node->codes + c * count + group * part, part);

@@ -26,4 +26,9 @@ size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_
  * that no value of any tensor leaves the range in which the arithmetic is exact. Errors: LIMIT. */
 enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, struct srp_error *err);
 
+/* Weights of output channel `c`, `count` of them, as codes; a node that has codes has one group.
+ * in_scale: of the input tensor. Returns their scale. */
+double srpi_quant_weights(const struct srpi_node *node, uint32_t c, size_t count, double in_scale,
+                          int8_t *out);
+
 #endif

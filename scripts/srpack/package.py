@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 
-from . import hls, tools
+from . import compact, hls
 from .errors import PackError
 from .mp4 import join
 
@@ -56,11 +56,8 @@ class Writer:
         return self.file(f"objects/{digest(data)}.{extension}", data)
 
     def parameters(self, data: bytes) -> dict:
-        """The safetensors file, as one zstd frame where that saves more than 2 %."""
-        packed = tools.zstd(data)
-        if len(packed) < 0.98 * len(data):
-            return self.object(packed, "safetensors.zst")
-        return self.object(data, "safetensors")
+        """A safetensors file that fits its graph, made compact."""
+        return self.object(compact.pack(data), "parameters")
 
     def track(self, kind: str, track, groups) -> tuple[dict, list[dict]]:
         """Header and one file per group of fragments; returns (init object, segments)."""

@@ -102,10 +102,11 @@ def run(command, *, stop: Stop, subject: str, on_line=None) -> str:
         raise PackError(f"{command[0]}: program not found") from error
 
 
-def zstd(data: bytes) -> bytes:
-    """One zstd frame (level 19) that declares its content size, as readers demand. `data` is not
-    empty."""
-    return _filter(["zstd", "-q", "-19", f"--stream-size={len(data)}", "-c"], data)
+def zstd(data: bytes, level: int = 19) -> bytes:
+    """One zstd frame that declares its content size, as readers demand; no checksum, since objects
+    have their SHA-256. `data` is not empty."""
+    return _filter(["zstd", "-q", f"-{level}", "--no-check", f"--stream-size={len(data)}", "-c"],
+                   data)
 
 
 def unzstd(data: bytes) -> bytes:

@@ -43,6 +43,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #define malloc scarce_malloc
 #define calloc scarce_calloc
 #define aligned_alloc scarce_aligned_alloc
+#include "model/compact.c"
 #include "model/graph.c"
 #include "model/manifest.c"
 #include "model/model.c"
@@ -57,7 +58,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #include "model_data.h"
 #include "route_data.h"
 
-static struct text parameters, zst, manifest, routes, routed;
+static struct text parameters, zst, manifest, routes, routed, compact;
 
 static enum srp_err open_and_load(struct srp_error *err)
 {
@@ -75,6 +76,17 @@ static enum srp_err open_and_load(struct srp_error *err)
     }
     srp_model_unref(&model);
     srp_package_destroy(&pkg);
+    return rc;
+}
+
+static enum srp_err create_compact(struct srp_error *err)
+{
+    struct srp_model *model = NULL;
+    struct srp_model_params params = {{small_graph, strlen(small_graph), NULL},
+                                      text_blob(&compact, NULL)};
+    enum srp_err rc = srp_model_create(&model, &params, err);
+    assert_true((rc == SRP_OK) == (model != NULL));
+    srp_model_unref(&model);
     return rc;
 }
 
@@ -129,6 +141,8 @@ static void every_allocation_may_fail(void **state)
      * values */
     assert_int_equal(starve(open_and_load), 15);
     assert_int_equal(starve(create_random), 7);
+    /* draft: 4, graph; arrays, streams, data; claims, model, values */
+    assert_int_equal(starve(create_compact), 11);
     /* the package's 5; routes, levels */
     assert_int_equal(starve(open_and_load_routes), 7);
 }
@@ -139,12 +153,15 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
     };
     struct text graph = {(uint8_t *)(uintptr_t)small_graph, strlen(small_graph)};
-    uint8_t frame[1024];
+    uint8_t frame[1024], small[1024] = {'S', 'R', 'P', 'M', 1, 0, 1, 0, 0, 0};
 
     parameters = small_parameters();
     zst.data = frame;
     zst.size = ZSTD_compress(frame, sizeof(frame), parameters.data, parameters.size, 1);
     manifest = make_manifest(&graph, &zst, "small-x2", ".safetensors.zst");
+    static const uint8_t zeros[SMALL_DATA];
+    compact.data = small;
+    compact.size = 10 + ZSTD_compress(small + 10, sizeof(small) - 10, zeros, SMALL_DATA, 1);
     static const uint8_t levels[100 * 4];
     const struct route_spec spec = {.paths = 2, .threshold = 9, .cell_width = 32, .cell_height = 32,
                                     .columns = 2, .rows = 2, .frames = 100, .levels = levels};

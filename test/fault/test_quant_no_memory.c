@@ -44,6 +44,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #define aligned_alloc scarce_aligned_alloc
 #include "plan/program.c"
 #include "quant/calibrate.c"
+#include "quant/describe.c"
 #include "quant/layers.c"
 #include "quant/quant.c"
 #include "quant/reference.c"
@@ -76,23 +77,37 @@ static enum srp_err run_all(struct srp_error *err)
     return rc;
 }
 
-static void every_allocation_may_fail(void **state)
+static enum srp_err describe(struct srp_error *err)
 {
-    (void)state;
-    unsigned count = 1;
-    for (;; count++) {
+    const struct srp_quant_params params = {.model = model};
+    char *text = NULL;
+    enum srp_err rc = srp_quant_describe(&text, &params, SRP_QUANT_JSON, err);
+    assert_true((rc == SRP_OK) == (text != NULL));
+    srp_quant_free(text);
+    return rc;
+}
+
+static unsigned starve(enum srp_err (*run)(struct srp_error *))
+{
+    for (unsigned count = 1;; count++) {
         struct srp_error err = {0};
         countdown = count;
         failures = 0;
-        enum srp_err rc = run_all(&err);
+        enum srp_err rc = run(&err);
         countdown = 0;
         if (failures == 0) {
             assert_int_equal(rc, SRP_OK);
-            break;
+            return count;
         }
         check_failure(rc, SRP_ERR_NOMEM, &err, "memory", "starved");
     }
-    assert_true(count > 60);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    assert_true(starve(run_all) > 60);
+    assert_true(starve(describe) > 10);
 }
 
 int main(void)

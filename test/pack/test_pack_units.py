@@ -178,22 +178,6 @@ def test_mp4_reader_refuses_damage(damage, tmp_path):
         mp4.read(path)
 
 
-def test_parameters_are_compressed_only_where_it_pays(tmp_path):
-    writer = package.Writer(tmp_path / "p")
-    noise = np.random.default_rng(1).bytes(20000)
-    assert writer.parameters(noise)["uri"].endswith(".safetensors")
-    small = writer.parameters(bytes(20000))
-    assert small["uri"].endswith(".safetensors.zst") and small["size"] < 1000
-    import subprocess
-    listed = subprocess.run(["zstd", "-lv", tmp_path / "p" / small["uri"]],
-                            capture_output=True,
-                            text=True,
-                            check=True)
-    assert "20000 B" in listed.stdout.replace(
-        "(20000 B)", "20000 B"), listed.stdout  # the content size is declared
-    assert sorted(p.name for p in (tmp_path / "p").iterdir()) == ["objects"]
-
-
 def test_playlists():
     text = hls.media_playlist("i.mp4", [("a", 4.0), ("b", 1.5)], [
         {"PARAMETERS": "ff", "ROUTES": "ee"}, {"PARAMETERS": None, "ROUTES": None}])

@@ -4,6 +4,7 @@ them."""
 import json
 
 import numpy as np
+import parameters
 import pytest
 import safetensors.torch
 import torch
@@ -101,27 +102,17 @@ def test_the_engine_takes_them(tmp_path, build):
     assert 0 < error < 0.05 * spread
 
 
-def models_of(package):
-    manifest = json.loads((package / "manifest.json").read_bytes())
-    item = manifest["models"][0]["parameters"]["uri"]
-    data = (package / item).read_bytes()
-    if item.endswith(".zst"):
-        from srpack.tools import unzstd
-        data = unzstd(data)
-    return safetensors.torch.load(data)
-
-
 def test_int8_is_shipped_where_it_loses_little(plain, tmp_path, build):
     common = [plain, "--scale", 2, "--steps", 20, "--threads", 2, "--duration", "0.4", "--no-audio"]
     result = packed(*common, "-o", tmp_path / "p", "--quant-loss", 3)
     found = result["arithmetic"]
     assert found["chosen"] == "int8" and found["int8"] == result["psnr_y"]["sr"]
     assert found["loss_db"] == pytest.approx(found["f32"] - found["int8"], abs=1e-4)
-    assert any(name.endswith(".range") for name in models_of(tmp_path / "p"))
+    assert any(name.endswith(".range") for name in parameters.of_package(tmp_path / "p"))
     result = packed(*common, "-o", tmp_path / "q", "--dtype", "f32")
     assert result["arithmetic"] == {"chosen": "f32"}
     assert result["psnr_y"]["sr"] == pytest.approx(found["f32"], abs=1e-4)
-    assert not any(name.endswith(".range") for name in models_of(tmp_path / "q"))
+    assert not any(name.endswith(".range") for name in parameters.of_package(tmp_path / "q"))
 
 
 def test_int8_is_not_shipped_where_it_loses_more(plain, tmp_path, build):

@@ -362,6 +362,24 @@ def test_show_half_precision(build, tmp_path):
     assert (brain["min"], brain["max"], brain["nonfinite"]) == (-2.5, 1.0, 0)
 
 
+def test_show_codes(build, tmp_path):
+    path = tmp_path / "codes.safetensors"
+    path.write_bytes(tensors_file({"a": {"dtype": "I8", "shape": [3], "data_offsets": [0, 3]}},
+                                  b"\x81\x00\x05"))
+    [tensor] = aid.json_of(build / "srinfo", "show", path, "--json")["tensors"]
+    assert (tensor["dtype"], tensor["min"], tensor["max"], tensor["count"]) == ("I8", -127.0, 5.0, 3)
+
+
+def test_show_compact(build, tmp_path):
+    path = tmp_path / "some.parameters"
+    path.write_bytes(b"SRPM\1\1\3\0" + bytes([3 | 1 << 2 | 1 << 6, 1, 1 | 1 << 2, 0, 75, 4]) + b"rest")
+    found = aid.json_of(build / "srinfo", "show", path, "--json")
+    assert found == {"kind": "parameters", "compact": True, "bytes": 18, "convolutions": 3, "ranges": True,
+                     "weights": {"F32": 0, "F16": 1, "BF16": 0, "I8": 2}}
+    text = aid.run(build / "srinfo", "show", path).stdout
+    assert "3 convolutions, weights in F16 (1), I8 (2), with ranges" in text
+
+
 def tensors_file(header, data=b"\0" * 32, length=None):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
@@ -377,7 +395,8 @@ def one(**changes):
     tensors_file(one(shape=[1 << 40, 1 << 40])), tensors_file(one(shape="8")),
     tensors_file(one(data_offsets=[0, 64])), tensors_file(one(data_offsets=[4, 32])),
     tensors_file(one(data_offsets=[32, 0])), tensors_file(one(data_offsets=[-4, 28])),
-    tensors_file(one(data_offsets=[0])), b"\x28\xb5\x2f\xfd" + b"junk" * 10, b'{"format": "x"}', b"{",
+    tensors_file(one(data_offsets=[0])), b"\x28\xb5\x2f\xfd" + b"junk" * 10, b"SRPM\1", b"SRPM\2\0\0\0",
+    b"SRPM\1\2\0\0", b"SRPM\1\0\2\0abc", b'{"format": "x"}', b"{",
 ], ids=lambda d: d[:24].hex() or "empty")
 def test_show_refuses(build, tmp_path, data):
     path = tmp_path / "bad"

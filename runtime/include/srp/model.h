@@ -24,7 +24,7 @@ enum srp_colour_space {
 
 struct srp_model_params {
     struct srp_blob graph;      /* JSON */
-    struct srp_blob parameters; /* safetensors */
+    struct srp_blob parameters; /* safetensors, or compact as in docs/format.md */
 };
 
 struct srp_model_info {

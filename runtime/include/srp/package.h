@@ -45,7 +45,7 @@ struct srp_track {
 struct srp_package_model {
     const char *name;
     struct srp_object graph;
-    struct srp_object parameters; /* .safetensors or .safetensors.zst */
+    struct srp_object parameters; /* .parameters, .safetensors or .safetensors.zst */
 };
 
 struct srp_package_info {

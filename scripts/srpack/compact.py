@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Compact parameters (docs/format.md): those of a safetensors file without its table, each byte of
+a value's width as a stream of its own."""
+
+import struct
+
+import safetensors
+
+from . import tools
+from .errors import PackError
+
+DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3}
+WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
+PARTS = ("weight", "bias", "slope", "scale")  # in the order of their dtypes
+FINE = 4
+LEVELS = (1, 19)  # codes hold no matches: the search for some at times costs more than it finds
+
+
+def pack(data: bytes) -> bytes:
+    """`data`: a safetensors file that fits its graph. PackError: it holds what no graph wants."""
+    try:
+        arrays = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise PackError(f"parameters: {error}") from error
+    nodes, ranges = {}, {}
+    for name, array in arrays.items():
+        if array["dtype"] not in DTYPES:
+            raise PackError(f"parameters: tensor {name!r}: dtype {array['dtype']}")
+        owner, _, part = name.rpartition(".")
+        if part in PARTS:
+            nodes.setdefault(owner, {})[part] = array
+        elif part in ("range", "range16"):
+            ranges[owner] = (array, part == "range16")
+        else:
+            raise PackError(f"parameters: tensor {name!r} is of no use to a graph")
+    kinds, ordered = bytearray(), []
+    for owner in sorted(nodes):
+        kinds += _kind(owner, nodes[owner])
+        ordered += [nodes[owner][part] for part in ("weight", "scale", "bias", "slope")
+                    if part in nodes[owner]]
+    for owner in sorted(ranges):
+        array, fine = ranges[owner]
+        kinds.append(DTYPES[array["dtype"]] | (FINE if fine else 0))
+        ordered.append(array)
+    head = struct.pack("<4sBBH", b"SRPM", 1, 1 if ranges else 0, len(nodes))
+    return head + kinds + b"".join(_frame(stream) for stream in _streams(ordered) if stream)
+
+
+def _kind(owner, parts) -> bytes:
+    if "weight" not in parts or "bias" not in parts:
+        raise PackError(f"parameters: {owner!r} has no weight or no bias")
+    word = 0
+    for index, part in enumerate(PARTS):
+        if part in parts:
+            word |= DTYPES[parts[part]["dtype"]] << 2 * index
+    shape = parts["scale"]["shape"] if "scale" in parts else [0, 0]
+    return bytes([word, shape[1] if len(shape) == 2 else 1])
+
+
+def _streams(arrays):
+    """The bytes of all values, by width, the most significant bytes first."""
+    for width in (1, 2, 4):
+        values = b"".join(bytes(a["data"]) for a in arrays if WIDTHS[a["dtype"]] == width)
+        for byte in reversed(range(width)):
+            yield values[byte::width]
+
+
+def _frame(stream: bytes) -> bytes:
+    return min((tools.zstd(stream, level) for level in LEVELS), key=len)
