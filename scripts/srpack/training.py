@@ -6,10 +6,9 @@ import json
 import pathlib
 
 import numpy as np
-import safetensors.torch
 import torch
 
-from . import clip, general, graph, media, patches, stdo, train
+from . import clip, general, graph, media, patches, quant, stdo, train
 from .errors import Interrupted, PackError, one_line
 
 JUDGED = 24  # frames whose patches are judged, where no frame needs a label of its own
@@ -21,7 +20,7 @@ def start_weights(job, work) -> pathlib.Path | None:
     if job.init is None:
         return None
     module = graph.load_module(json.loads(job.base or job.graph))
-    names = {n for n in safetensors.torch.load_file(job.init) if not n.endswith(".range")}
+    names = quant.read(job.init).keys()
     if names == module.named_tensors().keys():
         return job.init
     return general.grow(module.graph, job.init, work.path("start.safetensors"))
