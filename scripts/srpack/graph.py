@@ -190,6 +190,10 @@ class GraphModule(torch.nn.Module):
         ]
         self.macs_per_pixel = max(self.macs_of_path)
 
+    def macs(self, name):
+        """Multiply-accumulates of a convolution for each pixel of the input."""
+        return self._macs[name]
+
     def path_nodes(self, path):
         """The nodes that path `path` reads, in order."""
         return [self.order[i] for i, _ in self._schedule((self._path_tensors[path],))]

@@ -61,9 +61,9 @@ class Report:
             yield lambda count: bar.update(count - bar.n)
 
     @contextlib.contextmanager
-    def training_bar(self):
+    def training_bar(self, name="train"):
         layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        with self._bar(total=1.0, desc="train", bar_format=layout) as bar:
+        with self._bar(total=1.0, desc=name, bar_format=layout) as bar:
             def update(fraction, loss, psnr):
                 bar.set_postfix_str(f"{psnr:.2f} dB" if math.isfinite(psnr) else f"loss {loss:.3g}",
                                     refresh=False)
