@@ -136,10 +136,20 @@ static void finish_residual(const struct tile *t)
     }
     fputs("            const vfloat k = set_float(t->layer->residual_multiplier);\n"
           "            const uint8_t *r = t->residual + pixel * step;\n", t->to);
-    char one[160];
+    char one[240];
     if (narrow) {
+        fputs("            if (t->residual_fraction != 0) {\n"
+              "                const uint8_t *rest = r + t->residual_fraction;\n"
+              "                const vfloat part = set_float(0x1p-8f);\n", t->to);
         snprintf(one, sizeof(one),
-                 "            f@p_@v = muladd(other_q8(r + @p * step, %" PRIu32
+                 "                f@p_@v = muladd(muladd(other_q8(rest + @p * step, %" PRIu32
+                 ", @v), part,\n"
+                 "                    other_q8(r + @p * step, %" PRIu32 ", @v)), k, f@p_@v);",
+                 t->vectors, t->vectors);
+        each_sum(t, one);
+        fputs("            } else {\n", t->to);
+        snprintf(one, sizeof(one),
+                 "                f@p_@v = muladd(other_q8(r + @p * step, %" PRIu32
                  ", @v), k, f@p_@v);", t->vectors);
     } else {
         snprintf(one, sizeof(one),
@@ -148,6 +158,9 @@ static void finish_residual(const struct tile *t)
                  size_of(t->isa, f->out));
     }
     each_sum(t, one);
+    if (narrow) {
+        fputs("            }\n", t->to);
+    }
     if (!same_only) {
         fprintf(t->to, "        } else {\n            float sums[%" PRIu32 " * LANES];\n",
                 t->pixels * t->vectors);
@@ -161,6 +174,20 @@ static void finish_residual(const struct tile *t)
         each_sum(t, one);
     }
     fputs("        }\n    }\n", t->to);
+}
+
+/* The values as codes, from `to` on. */
+static void store_codes(const struct tile *t, const char *indent, const char *to)
+{
+    const uint32_t together = t->isa->tiles[t->vectors - 1].q8_pixels;
+    for (uint32_t p = 0; p < t->pixels; p += together) {
+        fprintf(t->to, "%sstore_q8_%" PRIu32 "(%s + %" PRIu32 " * step, step", indent, t->vectors,
+                to, p);
+        for (uint32_t i = 0; i < together * t->vectors; i++) {
+            fprintf(t->to, ", f%" PRIu32 "_%" PRIu32, p + i / t->vectors, i % t->vectors);
+        }
+        fputs(");\n", t->to);
+    }
 }
 
 /* Everything after the sums; inlined into each tile of that size. */
@@ -180,15 +207,15 @@ static void emit_finish(const struct tile *t)
     each_sum(t, "        f@p_@v = clamp(f@p_@v, low, high);");
     fputs("    }\n    uint8_t *out = t->out + pixel * step;\n", t->to);
     if (strcmp(f->out, "Q8") == 0) {
-        const uint32_t together = t->isa->tiles[t->vectors - 1].q8_pixels;
-        for (uint32_t p = 0; p < t->pixels; p += together) {
-            fprintf(t->to, "    store_q8_%" PRIu32 "(out + %" PRIu32 " * step, step", t->vectors,
-                    p);
-            for (uint32_t i = 0; i < together * t->vectors; i++) {
-                fprintf(t->to, ", f%" PRIu32 "_%" PRIu32, p + i / t->vectors, i % t->vectors);
-            }
-            fputs(");\n", t->to);
-        }
+        store_codes(t, "    ", "out");
+        fputs("    if (t->out_fraction != 0) {\n"
+              "        uint8_t *rest = out + t->out_fraction;\n"
+              "        const vfloat none = set_float(0.0f), most = set_float(255.0f);\n"
+              "        const vfloat parts = set_float(256.0f), half = set_float(128.0f);\n", t->to);
+        each_sum(t, "        f@p_@v = clamp(f@p_@v, none, most);");
+        each_sum(t, "        f@p_@v = muladd(minus(f@p_@v, nearest(f@p_@v)), parts, half);");
+        store_codes(t, "        ", "rest");
+        fputs("    }\n", t->to);
     } else {
         char one[100];
         snprintf(one, sizeof(one), "    store_%s(out + @p * step + @v * LANES * %" PRIu32
@@ -457,7 +484,7 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
                 const struct family *f = &families[pair];
                 const struct shape *s = &shapes[i];
                 fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
-                        ", SRPI_%s, SRPI_%s}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
+                        ", SRPI_%s, SRPI_%s, 0}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
                         ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
                         s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                         f->in, f->out, f->name, s->kernel_height, s->kernel_width, s->in_channels,

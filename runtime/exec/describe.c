@@ -129,6 +129,7 @@ static enum srp_err plan_picture(struct description *d, const struct srp_plan_pa
         .program = &d->program,
         .kernels = d->layers.kernels,
         .dtype = d->layers.tensor_dtype,
+        .fine = d->layers.fine,
         .grid = d->layers.grid,
         .sink = d->sink,
         .picture_width = width,

@@ -26,6 +26,7 @@ struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t
         codec.inverse = tensor->inverse;
         codec.zero = tensor->zero;
         codec.padding = tensor->padding;
+        codec.fine_zero = tensor->fine_zero;
     }
     return codec;
 }
@@ -153,6 +154,94 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     return SRP_OK;
 }
 
+/* Codes are stored 128 lower: their share of the sum is put back. */
+static void lift_bias(const struct srpi_conv_shape *shape, const int8_t *weight,
+                      const int32_t *bias, int32_t *lifted)
+{
+    const size_t taps =
+        (size_t)shape->kernel_height * shape->kernel_width * shape->in_channels;
+    for (uint32_t c = 0; c < shape->out_channels; c++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < taps; i++) {
+            sum += *weight++;
+        }
+        lifted[c] = bias[c] + 128 * sum;
+    }
+}
+
+static enum srp_err no_weights(const struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+{
+    return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'",
+                     layers->program->steps[s].node->name);
+}
+
+/* The shape by which the row kernels know one of a convolution's sums. */
+static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
+                                         const struct srpi_quant_part *part)
+{
+    struct srpi_conv_shape shape = *whole;
+    shape.out = SRPI_F32;
+    if (part->channels != whole->in_channels) {
+        shape.kernel_height *= shape.kernel_width;
+        shape.kernel_width = 1;
+        shape.in_stride = whole->in_channels;
+        shape.in_channels = part->channels;
+    }
+    return shape;
+}
+
+/* A convolution with several sums. Each one's weights are packed, those of fractions are those of
+ * the codes. */
+static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+{
+    const struct srpi_kernels *kernels = layers->kernels;
+    const struct srpi_quant_conv *quant = &layers->quant.convs[s];
+    struct srpi_layer *layer = &layers->steps[s];
+    const size_t lanes = (layer->layer.shape.out_channels + LANES - 1) / LANES * LANES;
+    size_t each = 0, size = 0;
+    for (uint32_t p = 0; p < quant->part_count; p++) {
+        const struct srpi_conv_shape shape =
+            part_shape(&layer->layer.shape, &quant->parts[p]);
+        const size_t weights = kernels->packed_size(&shape);
+        each = weights > each ? weights : each;
+    }
+    layer->parts = calloc(quant->part_count, sizeof(layer->parts[0]));
+    if (layer->parts == NULL || each == 0 ||
+        !srpi_add(each, lanes * sizeof(int32_t) + ALIGN - 1, &each) ||
+        !srpi_mul(each & ~(ALIGN - 1), quant->part_count, &size) ||
+        !srpi_add(size, ALIGN, &size) || (layer->memory = aligned_alloc(ALIGN, size)) == NULL) {
+        return no_weights(layers, s, err);
+    }
+    memset(layer->memory, 0, size);
+    layer->part_count = quant->part_count;
+    for (uint32_t p = 0; p < quant->part_count; p++) {
+        const struct srpi_quant_part *from = &quant->parts[p];
+        struct srpi_sum *part = &layer->parts[p];
+        char *memory = (char *)layer->memory + p * (each & ~(ALIGN - 1));
+        int32_t *bias = (int32_t *)(void *)memory;
+        part->fractions = from->fractions;
+        part->first = from->first;
+        part->layer = (struct srpi_conv_layer){
+            .shape = part_shape(&layer->layer.shape, from),
+            .weights = memory + lanes * sizeof(int32_t),
+            .bias = from->bias,
+            .multiplier = from->multiplier,
+            .shift = from->shift,
+            .has_residual = p > 0,
+            .residual = SRPI_F32,
+            .residual_multiplier = 1.0f,
+        };
+        part->by_tap = part->layer.shape.in_stride != 0;
+        part->run = kernels->find(&part->layer.shape, &layer->kernel);
+        if (kernels->storage == SRPI_Q8_S8) {
+            lift_bias(&part->layer.shape, from->weights, from->bias, bias);
+            part->layer.bias = bias;
+        }
+        kernels->pack(&part->layer.shape, from->weights, memory + lanes * sizeof(int32_t));
+    }
+    return SRP_OK;
+}
+
 static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
 {
     const struct srpi_kernels *kernels = layers->kernels;
@@ -162,26 +251,18 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     *l = quant->layer; /* its vectors live as long as `quant` */
     layer->post = quant->activation;
     layer->widen_residual = quant->widen_residual;
+    if (quant->part_count != 0) {
+        return make_parts(layers, s, err);
+    }
     layer->direct = kernels->find(&l->shape, &layer->kernel);
     struct layout layout;
     if (!lay_out(&layout, l->shape.out_channels, kernels->packed_size(&l->shape))) {
-        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'",
-                         layers->program->steps[s].node->name);
+        return no_weights(layers, s, err);
     }
     layer->memory = layout.memory;
     if (kernels->storage == SRPI_Q8_S8) {
-        /* Codes are stored 128 lower: their share of the sum is put back. */
         int32_t *bias = (int32_t *)(void *)vector(&layout, 0);
-        const int8_t *weight = l->weights;
-        const size_t taps = (size_t)l->shape.kernel_height * l->shape.kernel_width *
-                            l->shape.in_channels;
-        for (uint32_t c = 0; c < l->shape.out_channels; c++) {
-            int32_t sum = 0;
-            for (size_t i = 0; i < taps; i++) {
-                sum += *weight++;
-            }
-            bias[c] = ((const int32_t *)l->bias)[c] + 128 * sum;
-        }
+        lift_bias(&l->shape, l->weights, l->bias, bias);
         l->bias = bias;
     }
     kernels->pack(&l->shape, l->weights, weights_of(&layout));
@@ -242,10 +323,11 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
     layers->kernels = kernels;
     layers->dtype = dtype;
     layers->tensor_dtype = calloc(program->graph->tensor_count, sizeof(layers->tensor_dtype[0]));
+    layers->fine = calloc(program->graph->tensor_count, sizeof(layers->fine[0]));
     layers->grid = calloc(program->step_count, sizeof(layers->grid[0]));
     layers->steps = calloc(program->step_count, sizeof(layers->steps[0]));
     enum srp_err code = SRP_OK;
-    if (layers->tensor_dtype == NULL || layers->grid == NULL || layers->steps == NULL) {
+    if (layers->tensor_dtype == NULL || layers->fine == NULL || layers->grid == NULL || layers->steps == NULL) {
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
         goto fail;
     }
@@ -256,6 +338,7 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
         }
         for (uint32_t t = 0; t < program->graph->tensor_count; t++) {
             layers->tensor_dtype[t] = layers->quant.tensors[t].dtype;
+            layers->fine[t] = layers->quant.tensors[t].fine;
         }
     } else {
         choose_dtypes(layers);
@@ -277,9 +360,11 @@ void srpi_layers_destroy(struct srpi_layers *layers)
 {
     for (uint32_t s = 0; layers->steps != NULL && s < layers->program->step_count; s++) {
         free(layers->steps[s].memory);
+        free(layers->steps[s].parts);
     }
     srpi_quant_destroy(&layers->quant);
     free(layers->tensor_dtype);
+    free(layers->fine);
     free(layers->grid);
     free(layers->steps);
     memset(layers, 0, sizeof(*layers));

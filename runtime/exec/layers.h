@@ -9,12 +9,24 @@
 #include "plan/program.h"
 #include "quant/quant.h"
 
-/* One step. For a convolution `layer` and either `direct` or `winograd` are set. */
+/* One of several sums of a convolution, to f32. The second is added to the first and so on. */
+struct srpi_sum {
+    struct srpi_conv_layer layer;
+    srpi_conv_fn run;
+    bool fractions; /* of the operand's fractions */
+    bool by_tap;    /* each tap is a row, of some of the operand's channels: */
+    uint32_t first; /* from this one on */
+};
+
+/* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then
+ * `layer` is what follows them (quant/quant.h). */
 struct srpi_layer {
     struct srpi_conv_layer layer;
     bool widen_residual; /* the other summand's row is turned into f32 first */
     srpi_conv_fn direct;
     const struct srpi_winograd_kernels *winograd;
+    struct srpi_sum *parts; /* NULL, or part_count of them */
+    uint32_t part_count;
     /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */
     enum srpi_activation post;
     const char *kernel; /* name, static storage */
@@ -27,6 +39,7 @@ struct srpi_layers {
     enum srpi_dtype dtype;         /* asked for: what convolutions read */
     struct srpi_quant quant;       /* with Q8 */
     enum srpi_dtype *tensor_dtype; /* graph->tensor_count */
+    bool *fine;                    /* graph->tensor_count: Q8 with fractions */
     uint32_t *grid;                /* step_count: rows written at once, see plan/stream.h */
     struct srpi_layer *steps;      /* step_count */
     size_t scratch_size;           /* bytes of work memory that the kernels need, for each worker */

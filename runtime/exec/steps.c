@@ -53,18 +53,35 @@ static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, ch
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
     const size_t padding = tensor->pad * pixel_bytes(tensor), bytes = pixels * pixel_bytes(tensor);
-    memcpy(row + bytes, block->stream->arena + tensor->padding, padding);
     const uint32_t from_begin = y - block->rows[t].begin;
-    if (!block->strip.first && from_begin < tensor->kept) {
-        memcpy(block->seam + tensor->seam + from_begin * tensor->pitch, row - padding,
-               bytes + 2 * padding);
+    const bool kept = !block->strip.first && from_begin < tensor->kept;
+    char *seam = block->seam + tensor->seam + from_begin * tensor->pitch;
+    for (size_t half = 0; half <= tensor->fraction; half += tensor->fraction) {
+        memcpy(row + half + bytes, block->stream->arena + tensor->padding + half, padding);
+        if (kept) {
+            memcpy(seam + half, row + half - padding, bytes + 2 * padding);
+        }
+        if (tensor->fraction == 0) {
+            break;
+        }
     }
 }
 
 void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memory, size_t bytes)
 {
-    const struct srpi_codec codec = srpi_layers_codec(layers, t);
+    struct srpi_codec codec = srpi_layers_codec(layers, t);
     srpi_row_fill_zero(&codec, memory, bytes / codec.element);
+    if (layers->fine[t]) {
+        codec.padding = 128; /* no fraction */
+        srpi_row_fill_zero(&codec, (char *)memory + bytes / 2, bytes / 2 / codec.element);
+    }
+}
+
+/* A row of the output as f32, with room for what enlarging reads around. */
+static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
+{
+    const size_t pixels = (size_t)picture_width * out->factor + SRPI_REF_WINDOW;
+    return (pixels * out->channels + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 /* ---- convolution ----------------------------------------------------------------------------- */
@@ -129,8 +146,9 @@ static const void *residual_row(const struct conv *c, uint32_t y)
     const struct srpi_layers *layers = c->block->stream->layers;
     const struct srpi_codec codec = srpi_layers_codec(layers, t);
     float *wide = (float *)(void *)(c->block->area + layers->scratch_size);
-    srpi_row_load(&codec, row, wide,
-                  (size_t)(c->columns.end - c->columns.begin) * tensor_of(c->block, t)->channels);
+    srpi_row_load_fine(&codec, row, tensor_of(c->block, t)->fraction, wide,
+                       (size_t)(c->columns.end - c->columns.begin) *
+                           tensor_of(c->block, t)->channels);
     return wide;
 }
 
@@ -139,7 +157,71 @@ static void finish_row(const struct conv *c, float *values, char *row, uint32_t 
 {
     const uint32_t count = pixels * tensor_of(c->block, c->out)->channels;
     srpi_row_activate(values, count, c->layer->post, 0.0f, 0.0f, 0.0f);
-    srpi_row_store(&c->codec, values, row, count);
+    srpi_row_store_fine(&c->codec, values, row, tensor_of(c->block, c->out)->fraction, count);
+}
+
+/* Work memory: a row of the output as f32. */
+static float *work_row(const struct conv *c, uint32_t index)
+{
+    const struct srpi_block *block = c->block;
+    const size_t floats =
+        work_floats(block->strip.region->picture_width, &graph_of(block)->tensors[c->out]);
+    return (float *)(void *)(block->area + block->stream->layers->scratch_size) + index * floats;
+}
+
+/* The rows that one of several sums reads: as they lie, or a row for each tap. */
+static void part_rows(const struct conv *c, const struct srpi_sum *part, uint32_t y,
+                      struct srpi_conv_row *call)
+{
+    const struct srpi_node *node = c->step->node;
+    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
+    const size_t first = (part->fractions ? in->fraction : 0) + (size_t)part->first * in->element;
+    const void **to = call->rows;
+    for (uint32_t i = 0; i < node->kernel_height; i++) {
+        const char *row =
+            (const char *)tap_row(c, (int64_t)y + i - node->kernel_height / 2) + first;
+        *to++ = row;
+        for (uint32_t j = 1; part->by_tap && j < node->kernel_width; j++) {
+            *to++ = row + j * pixel_bytes(in);
+        }
+    }
+}
+
+/* Sums one after the other, each added to what was there. */
+static void run_parts(const struct conv *c)
+{
+    const struct srpi_layer *layer = c->layer;
+    const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
+    const struct srpi_span rows = rows_of(c->block, c->out);
+    const uint32_t pixels = c->columns.end - c->columns.begin, residual = c->step->residual;
+    const bool in_place = out->dtype == SRPI_F32 && layer->post == SRPI_ACT_NONE;
+    struct srpi_row_finish finish = {.slope = layer->layer.slope,
+                                     .clamp = layer->layer.clamp,
+                                     .low = layer->layer.low,
+                                     .high = layer->layer.high};
+    struct srpi_conv_row call = {.pixels = pixels};
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        char *row = row_at(c->block, c->out, y);
+        for (uint32_t p = 0; p < layer->part_count; p++) {
+            part_rows(c, &layer->parts[p], y, &call);
+            call.residual = call.out;
+            call.out = in_place && p + 1 == layer->part_count ? row : (char *)work_row(c, p % 2);
+            layer->parts[p].run(&layer->parts[p].layer, &call);
+        }
+        float *values = call.out;
+        if (residual != SRPI_NO_TENSOR) {
+            const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, residual);
+            finish.other = work_row(c, 2);
+            srpi_row_load_fine(&codec, row_at(c->block, residual, y) + c->residual_shift,
+                               tensor_of(c->block, residual)->fraction, work_row(c, 2),
+                               (size_t)pixels * out->channels);
+        }
+        srpi_row_finish(&finish, values, pixels, out->channels);
+        if (!in_place) {
+            finish_row(c, values, row, pixels);
+        }
+        close_row(c->block, c->out, y, row, pixels);
+    }
 }
 
 static void run_direct(const struct conv *c)
@@ -150,12 +232,16 @@ static void run_direct(const struct conv *c)
     const bool post = c->layer->post != SRPI_ACT_NONE;
     char *work = c->block->area + c->block->stream->layers->scratch_size;
     struct srpi_conv_row call = {.pixels = pixels};
+    if (c->step->residual != SRPI_NO_TENSOR && !c->layer->widen_residual) {
+        call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
+    }
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         for (uint32_t i = 0; i < node->kernel_height; i++) {
             call.rows[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
         }
         char *row = row_at(c->block, c->out, y);
         call.out = post ? work : row;
+        call.out_fraction = post ? 0 : tensor_of(c->block, c->out)->fraction;
         call.residual = residual_row(c, y);
         c->layer->direct(&c->layer->layer, &call);
         if (post) {
@@ -207,13 +293,6 @@ struct simple {
     float *work[3]; /* rows of the output */
 };
 
-/* A row of the output as f32, with room for what enlarging reads around. */
-static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
-{
-    const size_t pixels = (size_t)picture_width * out->factor + SRPI_REF_WINDOW;
-    return (pixels * out->channels + ALIGN - 1) / ALIGN * ALIGN;
-}
-
 static struct simple simple_of(const struct srpi_block *block, const struct srpi_step *step)
 {
     struct simple s = {.block = block,
@@ -238,7 +317,8 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
         const size_t floats = work_floats(picture_width,
                                           &program->graph->tensors[program->steps[s].output]);
         const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D ||
-                           layer->post != SRPI_ACT_NONE || layer->widen_residual;
+                           layer->post != SRPI_ACT_NONE || layer->widen_residual ||
+                           layer->part_count != 0;
         most = needs && floats > most ? floats : most;
     }
     return 3 * most * sizeof(float);
@@ -258,7 +338,8 @@ static void join_row(const struct simple *s, uint32_t y, char *row, uint32_t cou
     for (uint32_t i = 0; i < s->node->input_count; i++) {
         const uint32_t t = s->node->inputs[i];
         const struct srpi_codec codec = srpi_layers_codec(layers, t);
-        srpi_row_load(&codec, operand_row(s, t, y), s->work[i > 0], count);
+        srpi_row_load_fine(&codec, operand_row(s, t, y), tensor_of(s->block, t)->fraction,
+                           s->work[i > 0], count);
         if (i > 0 && s->node->op == SRPI_OP_MUL) {
             srpi_row_mul(s->work[0], s->work[1], count);
         } else if (i > 0) {
@@ -267,7 +348,7 @@ static void join_row(const struct simple *s, uint32_t y, char *row, uint32_t cou
     }
     srpi_row_activate(s->work[0], count, s->node->activation, s->node->alpha, s->node->min,
                       s->node->max);
-    srpi_row_store(&s->codec, s->work[0], row, count);
+    srpi_row_store_fine(&s->codec, s->work[0], row, tensor_of(s->block, s->out)->fraction, count);
 }
 
 /* Copies channels between tensors, in the form that both have or by way of f32. */
@@ -402,6 +483,8 @@ void srpi_block_step(const struct srpi_block *block, uint32_t step)
     const struct conv conv = conv_of(block, what, &layers->steps[step]);
     if (conv.layer->winograd != NULL) {
         run_winograd(&conv);
+    } else if (conv.layer->part_count != 0) {
+        run_parts(&conv);
     } else {
         run_direct(&conv);
     }

@@ -60,6 +60,7 @@ enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_la
     stream->params = (struct srpi_stream_params){.program = layers->program,
                                                  .kernels = layers->kernels,
                                                  .dtype = layers->tensor_dtype,
+                                                 .fine = layers->fine,
                                                  .grid = layers->grid,
                                                  .sink = *sink,
                                                  .workers = workers};

@@ -51,6 +51,10 @@ struct srpi_conv_shape {
     uint32_t kernel_height, kernel_width; /* odd, 1..SRP_MAX_KERNEL */
     uint32_t in_channels, out_channels;
     enum srpi_dtype in, out; /* out is `in`, or F32 */
+    /* Values from pixel to pixel of the input rows; 0: in_channels. Where a kernel reads some
+     * channels of wider pixels each of its taps is a row of its own: kernel_width is 1 and
+     * kernel_height counts the taps. */
+    uint32_t in_stride;
 };
 
 /* A layer ready to run. All vectors have out_channels entries, padded with zeros to a multiple of
@@ -63,10 +67,13 @@ struct srpi_conv_shape {
  *     to F32:   v = fma((float)s, multiplier[c], shift[c]); with slope v < 0 ? v * slope[c] : v
  *   slope (F32, BF16): v < 0 ? v * slope[c] : v
  *   residual:   v = fma(r, residual_multiplier, v); r is the other summand's value as float: of a
- *               Q8 tensor the integer q itself (offset holds the rest), else its f32 value
+ *               Q8 tensor the integer q itself (offset holds the rest), with fractions
+ *               fma(fraction, 1/256, q); else its f32 value
  *   clamp:      v = min(max(v, low), high), when `clamp`
  *   to Q8:      q = v rounded to nearest even, saturated to 0..255 (the maker of the layer has
- *               proved that |v| < 2^30); to BF16: rounded; to F32: stored */
+ *               proved that |v| < 2^30); with fractions: w = min(max(v, 0), 255), the fraction is
+ *               fma(w - q, 256, 128), rounded and saturated alike; to BF16: rounded; to F32: stored
+ */
 struct srpi_conv_layer {
     struct srpi_conv_shape shape;
     const void *weights;     /* packed by the kernels' own srpi_conv_pack */
@@ -85,9 +92,11 @@ struct srpi_conv_layer {
 /* One call. */
 struct srpi_conv_row {
     /* rows[i]: input row of tap row i, at the leftmost tap of output pixel 0 */
-    const void *rows[SRP_MAX_KERNEL];
+    const void *rows[SRP_MAX_KERNEL * SRP_MAX_KERNEL];
     void *out;            /* pixel 0, channel 0 */
     const void *residual; /* the same place in the other summand, or NULL */
+    /* Bytes from a Q8 tensor's codes to its fractions, which lie alike; 0: it has none. */
+    size_t out_fraction, residual_fraction;
     uint32_t pixels;      /* at least 1 */
 };
 

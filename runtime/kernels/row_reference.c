@@ -85,7 +85,7 @@ static float convolved(const struct srpi_conv_layer *layer, const struct srpi_co
         for (uint32_t run = 0; run < shape->kernel_width * in; run++) {
             const size_t w = ((size_t)c * in + run % in) * taps + ky * shape->kernel_width +
                              run / in;
-            const size_t at = (size_t)pixel * in + run;
+            const size_t at = (size_t)pixel * (shape->in_stride != 0 ? shape->in_stride : in) + run;
             if (shape->in == SRPI_Q8) {
                 int32_t q = q8_at(row->rows[ky], at, storage);
                 q -= storage == SRPI_Q8_S8 ? 128 : 0; /* the bias makes up for it */
@@ -116,13 +116,22 @@ void srpi_row_reference(const struct srpi_conv_layer *layer, const struct srpi_c
             const size_t at = (size_t)pixel * out + c;
             float v = convolved(layer, row, storage, weights, pixel, c);
             if (layer->has_residual) {
-                v = fmaf(float_at(row->residual, at, layer->residual, storage),
-                         layer->residual_multiplier, v);
+                float r = float_at(row->residual, at, layer->residual, storage);
+                if (row->residual_fraction != 0 && layer->residual == SRPI_Q8) {
+                    const uint8_t *rest = (const uint8_t *)row->residual + row->residual_fraction;
+                    r = fmaf(float_at(rest, at, SRPI_Q8, storage), 0x1p-8f, r);
+                }
+                v = fmaf(r, layer->residual_multiplier, v);
             }
             if (layer->clamp) {
                 v = fminf(fmaxf(v, layer->low), layer->high);
             }
             store_at(row->out, at, layer->shape.out, storage, v);
+            if (row->out_fraction != 0) {
+                v = fminf(fmaxf(v, 0.0f), 255.0f);
+                v = fmaf(v - nearbyintf(v), 256.0f, 128.0f);
+                store_at((uint8_t *)row->out + row->out_fraction, at, SRPI_Q8, storage, v);
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ struct tile {
     const uint8_t *residual;             /* the same place, or NULL */
     size_t in_step, out_step;            /* bytes from pixel to pixel */
     size_t residual_step;
+    size_t out_fraction, residual_fraction; /* as in struct srpi_conv_row */
     uint32_t kernel_height, units;
 };
 
@@ -104,9 +105,11 @@ static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_
     struct tile t = {
         .layer = layer,
         .rows = row->rows,
-        .in_step = (size_t)shape->in_channels * in_size,
+        .in_step = (size_t)(shape->in_stride != 0 ? shape->in_stride : shape->in_channels) * in_size,
         .out_step = (size_t)shape->out_channels * out_size,
         .residual_step = (size_t)shape->out_channels * other_size,
+        .out_fraction = row->out_fraction,
+        .residual_fraction = row->residual_fraction,
         .kernel_height = shape->kernel_height,
         .units = (shape->kernel_width * shape->in_channels * in_size + 3) / 4,
     };

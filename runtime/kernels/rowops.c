@@ -136,7 +136,96 @@ void srpi_row_store(const struct srpi_codec *codec, const float *in, void *row, 
     }
 }
 
+/* ---- 16 bits --------------------------------------------------------------------------------- */
+
+/* Value i as it is stored. */
+INLINE float stored(const struct srpi_codec *codec, const void *row, size_t i)
+{
+    return codec->storage == SRPI_Q8_U16
+               ? (float)((const uint16_t *)row)[i]
+               : (float)(((const uint8_t *)row)[i] ^ (codec->storage == SRPI_Q8_S8 ? 0x80 : 0));
+}
+
+void srpi_row_load_fine(const struct srpi_codec *codec, const void *row, size_t fraction,
+                        float *out, size_t count)
+{
+    const float zero = codec->fine_zero, scale = codec->scale;
+    if (fraction == 0) {
+        srpi_row_load(codec, row, out, count);
+        return;
+    }
+    const char *rest = (const char *)row + fraction;
+    for (size_t i = 0; i < count; i++) {
+        /* exact: 16 bits */
+        out[i] = (stored(codec, rest, i) * 0x1p-8f + stored(codec, row, i) - zero) * scale;
+    }
+}
+
+INLINE void store_fine(const struct srpi_codec *codec, const float *in, char *row, size_t fraction,
+                       size_t count)
+{
+    const uint32_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
+    for (size_t i = 0; i < count; i++) {
+        float w = fmaf(in[i], codec->inverse, codec->zero);
+        w = w > 0.0f ? w : 0.0f;
+        w = w < 255.0f ? w : 255.0f;
+        const float q = w + ROUNDER - ROUNDER;
+        const float rest = (w - q) * 256.0f + 128.0f; /* exact: w - q has 24 bits below 1/2 */
+        const uint32_t code = (uint32_t)q, part = code_of(rest, 1.0f, 0.0f);
+        if (codec->storage == SRPI_Q8_U16) {
+            ((uint16_t *)(void *)row)[i] = (uint16_t)code;
+            ((uint16_t *)(void *)(row + fraction))[i] = (uint16_t)part;
+        } else {
+            ((uint8_t *)row)[i] = (uint8_t)(code ^ flip);
+            ((uint8_t *)row + fraction)[i] = (uint8_t)(part ^ flip);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+FMA static void store_fine_fma(const struct srpi_codec *codec, const float *in, char *row,
+                               size_t fraction, size_t count)
+{
+    store_fine(codec, in, row, fraction, count);
+}
+#endif
+
+void srpi_row_store_fine(const struct srpi_codec *codec, const float *in, void *row,
+                         size_t fraction, size_t count)
+{
+    if (fraction == 0) {
+        srpi_row_store(codec, in, row, count);
+        return;
+    }
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        store_fine_fma(codec, in, row, fraction, count);
+        return;
+    }
+#endif
+    store_fine(codec, in, row, fraction, count);
+}
+
 /* ---- arithmetic ------------------------------------------------------------------------------ */
+
+void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                     uint32_t channels)
+{
+    const size_t count = (size_t)pixels * channels;
+    for (uint32_t p = 0; finish->slope != NULL && p < pixels; p++) {
+        float *pixel = v + (size_t)p * channels;
+        for (uint32_t c = 0; c < channels; c++) {
+            pixel[c] = pixel[c] < 0.0f ? pixel[c] * finish->slope[c] : pixel[c];
+        }
+    }
+    if (finish->other != NULL) {
+        srpi_row_add(v, finish->other, count);
+    }
+    for (size_t i = 0; finish->clamp && i < count; i++) {
+        v[i] = v[i] > finish->low ? v[i] : finish->low;
+        v[i] = v[i] < finish->high ? v[i] : finish->high;
+    }
+}
 
 void srpi_row_add(float *a, const float *b, size_t count)
 {

@@ -16,6 +16,9 @@ struct srpi_codec {
      * codes need not be whole, and `padding` is the code that stands for zero */
     float scale, inverse, zero;
     uint8_t padding;
+    /* With fractions, which lie as the codes do some bytes behind them: real = (q + fraction / 256 -
+     * fine_zero) * scale. */
+    float fine_zero;
 };
 /* Whether values may be copied from one to the other. */
 bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b);
@@ -24,6 +27,23 @@ bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b);
 void srpi_row_fill_zero(const struct srpi_codec *codec, void *row, size_t count);
 void srpi_row_load(const struct srpi_codec *codec, const void *row, float *out, size_t count);
 void srpi_row_store(const struct srpi_codec *codec, const float *in, void *row, size_t count);
+
+/* The same where `fraction` bytes behind the codes (Q8) lie their fractions; 0: there are none. */
+void srpi_row_load_fine(const struct srpi_codec *codec, const void *row, size_t fraction,
+                        float *out, size_t count);
+void srpi_row_store_fine(const struct srpi_codec *codec, const float *in, void *row,
+                         size_t fraction, size_t count);
+
+/* What follows the sums of a convolution, in place: v < 0 ? v * slope : v (slope may be NULL), then
+ * + other (may be NULL), then the clamp. */
+struct srpi_row_finish {
+    const float *slope; /* of each channel */
+    const float *other; /* pixels * channels */
+    bool clamp;
+    float low, high;
+};
+void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                     uint32_t channels);
 
 /* In place: a[i] += b[i], a[i] *= b[i], activation (no PRELU). */
 void srpi_row_add(float *a, const float *b, size_t count);

@@ -97,6 +97,17 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return a + b;
 }
 
+INLINE vfloat minus(vfloat a, vfloat b)
+{
+    return a - b;
+}
+
+/* Rounded to a whole number, to nearest even. */
+INLINE vfloat nearest(vfloat v)
+{
+    return rintf(v);
+}
+
 INLINE vfloat lean(vfloat v, vfloat slope)
 {
     return v < 0.0f ? v * slope : v;

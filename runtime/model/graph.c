@@ -759,7 +759,7 @@ static uint32_t mark(const struct srpi_graph *graph, uint32_t tensor, bool *used
 /* Room for a graph of `count` nodes in one block, as build() lays it out, and for its ranges. Names
  * stay those of the graph that it is part of. */
 static bool allocate_path(struct srpi_graph *out, const struct srpi_graph *graph, uint32_t count,
-                          uint32_t **inputs, float **ranges)
+                          uint32_t **inputs, struct srpi_stated_range **ranges)
 {
     /* SRP_MAX_NODES of SRP_MAX_INPUTS each at most: no overflow. */
     size_t input_count = 0;
@@ -769,7 +769,7 @@ static bool allocate_path(struct srpi_graph *out, const struct srpi_graph *graph
     const size_t nodes = count * sizeof(struct srpi_node);
     const size_t tensors = ((size_t)count + 1) * sizeof(struct srpi_tensor);
     char *memory = calloc(1, nodes + tensors + input_count * sizeof(uint32_t) +
-                                 2 * ((size_t)count + 1) * sizeof(float));
+                                 ((size_t)count + 1) * sizeof(**ranges));
     if (memory == NULL) {
         return false;
     }
@@ -778,7 +778,7 @@ static bool allocate_path(struct srpi_graph *out, const struct srpi_graph *graph
     out->nodes = (struct srpi_node *)(void *)memory;
     out->tensors = (struct srpi_tensor *)(void *)(memory + nodes);
     *inputs = (uint32_t *)(void *)(memory + nodes + tensors);
-    *ranges = (float *)(void *)(*inputs + input_count);
+    *ranges = (struct srpi_stated_range *)(void *)(*inputs + input_count);
     out->node_count = count;
     out->tensor_count = count + 1;
     out->halo = 0;
@@ -793,7 +793,7 @@ enum srp_err srpi_graph_path(struct srpi_graph *out, const struct srpi_graph *gr
     bool used[SRP_MAX_NODES];
     uint32_t renamed[SRP_MAX_NODES + 1] = {0}; /* tensor there -> tensor here */
     uint32_t *inputs = NULL, at = 0;
-    float *ranges = NULL;
+    struct srpi_stated_range *ranges = NULL;
     const uint32_t wanted = srpi_graph_route(graph)->inputs[path];
     struct srpi_graph g;
 
@@ -816,7 +816,7 @@ enum srp_err srpi_graph_path(struct srpi_graph *out, const struct srpi_graph *gr
         g.tensors[at + 1] = graph->tensors[from->output];
         g.tensors[at + 1].producer = at;
         if (graph->ranges != NULL && from->output != wanted) {
-            memcpy(&ranges[2 * (at + 1)], &graph->ranges[2 * from->output], 2 * sizeof(float));
+            ranges[at + 1] = graph->ranges[from->output];
         }
         at++;
     }

@@ -7,6 +7,7 @@
 #ifndef SRPI_GRAPH_H
 #define SRPI_GRAPH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <srp/limits.h>
@@ -42,6 +43,14 @@ enum srpi_resize_mode {
 enum srpi_block_order {
     SRPI_ORDER_CRD = 0, /* in channel = c*b*b + i*b + j */
     SRPI_ORDER_DCR,     /* in channel = (i*b + j)*C + c, with C = output channels */
+};
+
+/* What the parameters state of a tensor for int8 execution: least and greatest value that its codes
+ * have to hold, low <= 0 <= high, low < high (all 0: nothing, as for input and output); and whether
+ * it is kept in 16 bits. */
+struct srpi_stated_range {
+    float low, high;
+    bool fine;
 };
 
 /* A tensor is [height * factor][width * factor][channels], height and width those of the graph's
@@ -81,6 +90,11 @@ struct srpi_node {
     const float *weight; /* [output channels][input channels][kernel_height][kernel_width] */
     const float *bias;   /* [output channels] */
     const float *slope;  /* [output channels] with PRELU, else NULL */
+    /* Where the parameters hold codes: weight = code * scale of the output channel and of the group
+     * of input channels. Else NULL, NULL and 0. */
+    const int8_t *codes; /* as weight; -127..127 */
+    const float *scales; /* [output channels][groups], above 0 */
+    uint32_t groups;     /* 1..SRP_MAX_GROUPS, divides the input channels */
 };
 
 struct srpi_graph {
@@ -97,9 +111,7 @@ struct srpi_graph {
     uint32_t halo;                /* receptive field radius, input tensor pixels, rounded up */
     uint64_t macs_per_pixel;      /* of all convolutions, per pixel of the input tensor */
     uint64_t parameter_count;     /* weights, biases and slopes */
-    /* [tensor_count][2], owned by the model: least and greatest value that int8 codes of a tensor
-     * have to hold, low <= 0 <= high, low < high; 0, 0 for input and output. NULL: not stated. */
-    const float *ranges;
+    const struct srpi_stated_range *ranges; /* [tensor_count], owned by the model; NULL: none */
     void *memory;                 /* owner of everything else */
 };
 

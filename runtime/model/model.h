@@ -11,8 +11,7 @@
 struct srp_model {
     atomic_uint references;  /* of a path: those of its owner are counted */
     struct srpi_graph graph; /* parameters are bound */
-    float *parameters;       /* graph.parameter_count floats and the ranges, 64-byte aligned; the
-                                graph points here */
+    void *parameters;        /* what the graph points to, see parameters.h */
     uint32_t path_count;     /* 1: no route */
     uint32_t default_path;
     struct srp_model *paths; /* path_count of them, or NULL where the model is the one path */

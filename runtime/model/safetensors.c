@@ -15,11 +15,11 @@
 #define LENGTH_BYTES 8u
 /* "N.weight": a node's name and the longest suffix. */
 #define MAX_ARRAY_NAME (SRP_MAX_NAME + 8u)
-/* Weight, bias and slope of each node and the range of its output; and __metadata__. */
-#define MAX_ARRAYS (4u * SRP_MAX_NODES)
+/* Weight, scale, bias and slope of each node and the range of its output. */
+#define MAX_ARRAYS (5u * SRP_MAX_NODES)
 
-static const char *const dtype_words[] = {"F32", "F16", "BF16"};
-static const uint32_t dtype_bytes[] = {4, 2, 2};
+static const char *const dtype_words[] = {"F32", "F16", "BF16", "I8"};
+static const uint32_t dtype_bytes[] = {4, 2, 2, 1};
 
 static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_array_dtype *dtype,
                                struct srp_error *err)
@@ -40,7 +40,7 @@ static enum srp_err read_dtype(const struct srpi_at *at, enum srpi_array_dtype *
             return SRP_OK;
         }
     }
-    return srpi_at_fail(&field, err, SRP_ERR_PARAMS, "'%.64s' is none of F32, F16, BF16", text);
+    return srpi_at_fail(&field, err, SRP_ERR_PARAMS, "'%.64s' is none of F32, F16, BF16, I8", text);
 }
 
 static enum srp_err read_shape(const struct srpi_at *at, struct srpi_array *array,
@@ -286,6 +286,7 @@ static uint32_t value_bits(enum srpi_array_dtype dtype, const uint8_t *p)
     case SRPI_DTYPE_BF16:
         return (uint32_t)low << 16;
     case SRPI_DTYPE_F32:
+    case SRPI_DTYPE_I8: /* not asked for */
         break;
     }
     return low | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;

@@ -216,7 +216,7 @@ static bool row_bytes(const struct srpi_stream_tensor *t, const struct srpi_stre
         return false;
     }
     *bytes = size & ~(size_t)(ALIGN - 1);
-    return true;
+    return !t->fine || srpi_mul(*bytes, 2, bytes);
 }
 
 static bool take(struct srpi_stream_plan *plan, size_t count, size_t size, size_t *offset)
@@ -275,6 +275,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
         if (tensor->used && !row_bytes(tensor, params, &tensor->pitch)) {
             return too_large(params, err);
         }
+        tensor->fraction = tensor->fine ? tensor->pitch / 2 : 0;
     }
     plan->block = params->block != 0 ? round_up(params->block, plan->grid) : choose_block(plan);
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
@@ -322,6 +323,7 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->used = params->program->used[t];
         tensor->dtype = params->dtype[t];
+        tensor->fine = params->fine[t];
         tensor->element = srpi_element_size(params->kernels, tensor->dtype);
         tensor->factor = graph->tensors[t].factor;
         tensor->channels = graph->tensors[t].channels;

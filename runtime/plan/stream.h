@@ -46,6 +46,7 @@ struct srpi_stream_tensor {
     bool used;
     enum srpi_dtype dtype;
     uint32_t element; /* bytes of one value in memory */
+    bool fine;        /* Q8 in 16 bits */
     uint32_t factor, channels;
     uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1; blocks and
                          strips begin at multiples */
@@ -60,6 +61,7 @@ struct srpi_stream_tensor {
                          memory with other local tensors' */
     uint32_t begin, end; /* first and last step of its life; local: in a block */
     size_t pitch;     /* bytes from row to row; pixel 0 is `pad` pixels behind */
+    size_t fraction;  /* from a row's codes to its fractions, half the pitch; 0: it has none */
     size_t offset;    /* of the ring in a worker's area */
     size_t seam;      /* of its `kept` rows in a seam */
     size_t padding;   /* in the arena: a row of padding alone */
@@ -69,6 +71,7 @@ struct srpi_stream_params {
     const struct srpi_program *program;
     const struct srpi_kernels *kernels;
     const enum srpi_dtype *dtype; /* of each tensor */
+    const bool *fine;             /* of each tensor: it has fractions */
     const uint32_t *grid;         /* of each step's output, see above */
     struct srpi_sink sink;
     /* The picture's and the widest region's width and height in pixels of the input tensor. */

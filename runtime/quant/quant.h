@@ -19,7 +19,22 @@ struct srpi_quant_tensor {
     double exact_scale, exact_zero;
     float scale, zero, inverse; /* exact_scale, exact_zero and 1 / exact_scale, rounded */
     uint8_t padding;            /* exact_zero rounded to nearest even: what padding holds */
+    /* 16 bits: each code has a fraction in 0..255, 128 for none; real =
+     * (code + fraction / 256 - fine_zero) * scale, fine_zero = exact_zero + 1/2, rounded. */
+    bool fine;
+    float fine_zero;
     float low, high;            /* the range that scale and zero were made for */
+};
+
+/* One of the sums of a convolution that has several: input channels [first, first + channels) of
+ * the codes or of their fractions. v = fma((float)sum, multiplier[c], shift[c]), in reals. Vectors as
+ * in struct srpi_conv_layer; weights [out][channels][ky][kx]. */
+struct srpi_quant_part {
+    bool fractions;
+    uint32_t first, channels;
+    const int8_t *weights;
+    const int32_t *bias;
+    const float *multiplier, *shift;
 };
 
 /* A convolution step. `layer` is complete but for the packing: weights are int8_t
@@ -28,11 +43,16 @@ struct srpi_quant_tensor {
 struct srpi_quant_conv {
     struct srpi_conv_layer layer;
     /* TANH or SIGMOID: the layer's output is F32, whatever the tensor is; this follows
-     * (kernels/activation.h), then srpi_quantise if the tensor is Q8. Else NONE. */
+     * (kernels/activation.h), then the code if the tensor is Q8. Else NONE. */
     enum srpi_activation activation;
     /* The other summand is Q8 and the layer wants F32 (layer.residual): its row goes through
      * srpi_dequantise first. */
     bool widen_residual;
+    /* Not 0: there are several sums, which are added in this order. `layer` is then only what
+     * follows them, all in reals: its shape (output F32), slope and clamp; the residual is added
+     * as its real value, and the code follows last, if the tensor is Q8. */
+    uint32_t part_count;
+    struct srpi_quant_part *parts;
 };
 
 /* Immutable. */
@@ -65,6 +85,18 @@ static inline float srpi_dequantise(const struct srpi_quant_tensor *tensor, uint
     return ((float)code - tensor->zero) * tensor->scale;
 }
 
+/* Code and fraction as one number, exactly. */
+static inline float srpi_fine_code(uint8_t code, uint8_t fraction)
+{
+    return fmaf((float)fraction, 0x1p-8f, (float)code);
+}
+
+static inline float srpi_dequantise_fine(const struct srpi_quant_tensor *tensor, uint8_t code,
+                                         uint8_t fraction)
+{
+    return (srpi_fine_code(code, fraction) - tensor->fine_zero) * tensor->scale;
+}
+
 /* Rounds to nearest even and saturates; v is in codes. */
 static inline uint8_t srpi_saturate(float v)
 {
@@ -73,9 +105,12 @@ static inline uint8_t srpi_saturate(float v)
     return (uint8_t)lrintf(v);
 }
 
-static inline uint8_t srpi_quantise(const struct srpi_quant_tensor *tensor, float value)
+/* The fraction of v, in codes, beside the code srpi_saturate(v). */
+static inline uint8_t srpi_fraction(float v)
 {
-    return srpi_saturate(fmaf(value, tensor->inverse, tensor->zero));
+    v = v > 0.0f ? v : 0.0f;
+    v = v < 255.0f ? v : 255.0f;
+    return srpi_saturate(fmaf(v - rintf(v), 256.0f, 128.0f));
 }
 
 /* The definition of int8 execution, in plain C on whole tensors, one thread.

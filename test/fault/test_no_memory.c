@@ -47,6 +47,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #include "model/manifest.c"
 #include "model/model.c"
 #include "model/package.c"
+#include "model/parameters.c"
 #include "model/safetensors.c"
 #include "route/routes.c"
 #undef malloc

@@ -44,6 +44,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #define aligned_alloc scarce_aligned_alloc
 #include "plan/program.c"
 #include "quant/calibrate.c"
+#include "quant/layers.c"
 #include "quant/quant.c"
 #include "quant/reference.c"
 #undef malloc

@@ -53,7 +53,7 @@ struct trial {
     uint32_t group_pixels; /* row.pixels rounded up to whole groups */
     float *real_weights;   /* one of the two, by dtype */
     int8_t *weights;
-    struct zone rows[SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
+    struct zone rows[2 * SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
     uint8_t *expected;
 };
 
@@ -64,6 +64,7 @@ struct wish {
     bool worst; /* greatest values and least weights */
     bool slope, has_residual, clamp;
     bool f32_residual; /* else the layer's out dtype */
+    bool fractions;    /* of what is Q8: the output, the residual */
 };
 
 static inline void put_value(uint8_t *to, size_t index, enum srpi_dtype dtype,
@@ -85,6 +86,13 @@ static inline void put_value(uint8_t *to, size_t index, enum srpi_dtype dtype,
             to[index] = storage == SRPI_Q8_S8 ? (uint8_t)(q ^ 0x80u) : q;
         }
     }
+}
+
+/* Of a Q8 tensor with fractions: values from a code to its fraction; 0: none. */
+static inline size_t fraction_of(const struct trial *t, enum srpi_dtype dtype, bool fractions)
+{
+    const size_t values = (size_t)t->group_pixels * t->layer.shape.out_channels;
+    return fractions && dtype == SRPI_Q8 ? values + SRPI_ROW_SLACK : 0;
 }
 
 static inline struct zone values_create(size_t bytes, enum srpi_dtype dtype, uint32_t size,
@@ -156,7 +164,9 @@ static inline void trial_create(struct trial *t, const struct srpi_kernels *k,
     make_parameters(t, wish, seed);
     t->row.pixels = wish->pixels;
     t->group_pixels = (wish->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP * SRPI_ROW_GROUP;
-    const size_t need = (size_t)(t->group_pixels - 1 + s->kernel_width) * s->in_channels * in_size;
+    const uint32_t stride = s->in_stride != 0 ? s->in_stride : s->in_channels;
+    const size_t need = ((size_t)(t->group_pixels - 1) * stride + s->kernel_width * s->in_channels) *
+                        in_size;
     for (uint32_t ky = 0; ky < s->kernel_height; ky++) {
         t->rows[ky] = values_create(need + SRPI_ROW_SLACK, s->in, in_size, k, wish->worst, seed);
         t->row.rows[ky] = t->rows[ky].data;
@@ -164,14 +174,17 @@ static inline void trial_create(struct trial *t, const struct srpi_kernels *k,
     const size_t values = (size_t)t->group_pixels * s->out_channels;
     if (wish->has_residual) {
         const uint32_t size = srpi_element_size(k, t->layer.residual);
-        t->residual = values_create(values * size + SRPI_ROW_SLACK, t->layer.residual, size, k,
-                                    false, seed);
+        t->row.residual_fraction = fraction_of(t, t->layer.residual, wish->fractions) * size;
+        t->residual = values_create(t->row.residual_fraction + values * size + SRPI_ROW_SLACK,
+                                    t->layer.residual, size, k, false, seed);
         t->row.residual = t->residual.data;
     }
-    t->out = zone_create(CANARY + values * out_size + SRPI_ROW_SLACK, true);
-    memset(t->out.data, 0xa5, CANARY + values * out_size + SRPI_ROW_SLACK);
+    t->row.out_fraction = fraction_of(t, s->out, wish->fractions) * out_size;
+    const size_t bytes = t->row.out_fraction + values * out_size + SRPI_ROW_SLACK;
+    t->out = zone_create(CANARY + bytes, true);
+    memset(t->out.data, 0xa5, CANARY + bytes);
     t->row.out = t->out.data + CANARY;
-    t->expected = calloc((size_t)wish->pixels * s->out_channels, out_size);
+    t->expected = calloc(bytes, 1);
 }
 
 static inline void trial_destroy(struct trial *t)
@@ -226,9 +239,11 @@ static inline const char *compare(const struct trial *t, const char *name)
             return why;
         }
     }
-    for (size_t i = 0; i < (size_t)t->row.pixels * s->out_channels; i++) {
-        const uint8_t *got = (const uint8_t *)t->row.out + i * size;
-        const uint8_t *want = t->expected + i * size;
+    const size_t values = (size_t)t->row.pixels * s->out_channels;
+    for (size_t n = 0; n < (t->row.out_fraction != 0 ? 2 : 1) * values; n++) {
+        const size_t i = n % values, from = i * size + (n < values ? 0 : t->row.out_fraction);
+        const uint8_t *got = (const uint8_t *)t->row.out + from;
+        const uint8_t *want = t->expected + from;
         double a = 0.0, b = 0.0;
         if (s->out == SRPI_F32) {
             float x, y;
@@ -250,13 +265,13 @@ static inline const char *compare(const struct trial *t, const char *name)
         }
         if (!(fabs(a - b) <= bound)) {
             snprintf(why, sizeof(why),
-                     "%s, %ux%u %u->%u, %u pixels%s%s%s%s: pixel %zu channel %zu is %g, not %g",
+                     "%s, %ux%u %u->%u, %u pixels%s%s%s%s: pixel %zu channel %zu%s is %g, not %g",
                      name, s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                      t->row.pixels, t->layer.slope != NULL ? ", slope" : "",
                      t->layer.has_residual ? ", residual" : "",
                      t->layer.has_residual && t->layer.residual == SRPI_F32 ? " f32" : "",
-                     t->layer.clamp ? ", clamp" : "", i / s->out_channels, i % s->out_channels, a,
-                     b);
+                     t->layer.clamp ? ", clamp" : "", i / s->out_channels, i % s->out_channels,
+                     n < values ? "" : ", fraction", a, b);
             return why;
         }
     }
@@ -283,11 +298,11 @@ static inline const char *check_wish(const struct srpi_kernels *k, const struct 
     return why;
 }
 
-/* Every way to finish a value, on one shape. */
+/* Every way to finish a value, on one shape, of one kind or of both where the output is Q8. */
 static inline const char *check_shape(const struct srpi_kernels *k, struct srpi_conv_shape shape,
                                       uint32_t pixels, uint32_t *seed)
 {
-    for (uint32_t bits = 0; bits < 16; bits++) {
+    for (uint32_t bits = 0; bits < (shape.out == SRPI_Q8 ? 32 : 16); bits++) {
         const struct wish wish = {
             .shape = shape,
             .pixels = pixels,
@@ -295,6 +310,7 @@ static inline const char *check_shape(const struct srpi_kernels *k, struct srpi_
             .clamp = (bits & 2) != 0,
             .has_residual = (bits & 4) != 0,
             .f32_residual = (bits & 8) != 0,
+            .fractions = (bits & 16) != 0,
         };
         const char *why = wish.f32_residual && !wish.has_residual ? NULL
                                                                   : check_wish(k, &wish, seed);
@@ -324,7 +340,7 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
             continue;
         }
         const bool small = noise(&seed) % 2 != 0;
-        const struct wish wish = {
+        struct wish wish = {
             .shape = {.kernel_height = kernels[kernel][0],
                       .kernel_width = kernels[kernel][1],
                       .in_channels = 1 + noise(&seed) % (small ? 8 : 67),
@@ -337,7 +353,14 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
             .has_residual = noise(&seed) % 2 == 0,
             .clamp = noise(&seed) % 2 == 0,
             .f32_residual = noise(&seed) % 3 == 0,
+            .fractions = noise(&seed) % 2 == 0,
         };
+        if (wish.shape.in == SRPI_Q8 && noise(&seed) % 4 == 0) {
+            /* some channels of wider pixels: each tap is a row */
+            wish.shape.kernel_height = 1 + noise(&seed) % (2 * SRP_MAX_KERNEL);
+            wish.shape.kernel_width = 1;
+            wish.shape.in_stride = wish.shape.in_channels + noise(&seed) % 30;
+        }
         const char *why = check_wish(k, &wish, &seed);
         if (why != NULL) {
             return why;
@@ -433,7 +456,7 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
                                     const struct golden_picture *other, bool slope, uint64_t hash)
 {
     const struct srpi_conv_shape shape = {
-        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32};
+        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32, 0};
     const uint32_t size = srpi_element_size(k, SRPI_Q8), count = in->channels * 9;
     static int32_t bias[64];
     static float multiplier[64], shift[64], slopes[64];

@@ -55,8 +55,7 @@ static void set_node(struct fixture *f, const char *name, float weight, float bi
     const struct srpi_graph *g = srpi_model_graph(f->model);
     for (uint32_t n = 0; n < g->node_count; n++) {
         if (strcmp(g->nodes[n].name, name) == 0) {
-            float *w = f->model->parameters + (g->nodes[n].weight - f->model->parameters);
-            float *b = f->model->parameters + (g->nodes[n].bias - f->model->parameters);
+            float *w = (float *)g->nodes[n].weight, *b = (float *)g->nodes[n].bias;
             for (uint64_t i = 0; i < srpi_node_weight_count(g, &g->nodes[n]); i++) {
                 w[i] = weight;
             }
@@ -206,19 +205,21 @@ static void a_bias_without_weights_is_kept(void **state)
 static void refuses_values_that_cannot_be_rounded(void **state)
 {
     (void)state;
-    static float ranges[6][2] = {{0, 0}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}, {0, 1e-9f}};
+    static struct srpi_stated_range ranges[] = {
+        {0, 0, false},     {0, 1e-9f, false}, {0, 1e-9f, false},
+        {0, 1e-9f, false}, {0, 1e-9f, false}, {0, 1e-9f, false}};
     struct fixture f = {0};
     open_graph(&f, HEAD CONV("small", "x", "h", "1", "3", "none") ","
                CONV("b", "h", "y", "1", "3", "none") "]}");
-    f.model->graph.ranges = &ranges[0][0];
+    f.model->graph.ranges = ranges;
     refuse(&f, SRP_ERR_LIMIT, "node 'small': its values may pass 2^29 steps");
     close_graph(&f);
 
     /* of a sum outside of a convolution */
     open_graph(&f, HEAD CONV("a", "x", "h", "1", "3", "tanh") "," JOIN("add", "tiny", "h", "x", "i")
                "," CONV("b", "i", "y", "1", "3", "none") "]}");
-    ranges[1][1] = 1.0f;
-    f.model->graph.ranges = &ranges[0][0];
+    ranges[1].high = 1.0f;
+    f.model->graph.ranges = ranges;
     refuse(&f, SRP_ERR_LIMIT, "node 'tiny': its values may pass 2^29 steps");
     close_graph(&f);
 
@@ -229,8 +230,9 @@ static void refuses_values_that_cannot_be_rounded(void **state)
     quantise_well(&f);
     assert_int_equal(at(&f, "h")->dtype, SRPI_F32);
     srpi_quant_destroy(&f.quant);
-    static float stated[5][2] = {{0, 0}, {0, 1}, {0, 1}, {0, 1}, {0, 0}};
-    f.model->graph.ranges = &stated[0][0];
+    static const struct srpi_stated_range stated[] = {
+        {0, 0, false}, {0, 1, false}, {0, 1, false}, {0, 1, false}, {0, 0, false}};
+    f.model->graph.ranges = stated;
     set_node(&f, "big", 1e9f, 0.0f);
     refuse(&f, SRP_ERR_LIMIT, "node 'huge': its values may pass 2^29 steps");
     close_graph(&f);
@@ -265,8 +267,9 @@ static void flat_tensors_get_a_range(void **state)
     quantise_well(&f);
     assert_true(at(&f, "h")->low == 0.0f && at(&f, "h")->high == 1.0f);
     srpi_quant_destroy(&f.quant);
-    static float tiny[3][2] = {{0, 0}, {0, 1e-44f}, {0, 0}}; /* its scale would be 0 */
-    f.model->graph.ranges = &tiny[0][0];
+    static const struct srpi_stated_range tiny[] = {
+        {0, 0, false}, {0, 1e-44f, false}, {0, 0, false}}; /* its scale would be 0 */
+    f.model->graph.ranges = tiny;
     quantise_well(&f);
     assert_true(at(&f, "h")->exact_scale == 0x1p-100 && isfinite(at(&f, "h")->inverse));
     close_graph(&f);

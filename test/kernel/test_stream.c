@@ -32,21 +32,75 @@ struct rig {
     char *arena;
     size_t size;
     const uint8_t *codes; /* the picture: HEIGHT x WIDTH x channels */
+    void *stated;         /* memory of what state_codes made, or NULL */
     float *out;
 };
 
+/* Gives the model's parameters the form of docs/format.md for int8: ranges, some of 16 bits, and for
+ * some convolutions codes, with scales for groups of input channels. */
+static void state_codes(struct rig *rig, uint32_t seed)
+{
+    struct srpi_graph *graph = &rig->model->graph;
+    size_t bytes = graph->tensor_count * sizeof(struct srpi_stated_range);
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        bytes += (size_t)srpi_node_weight_count(graph, &graph->nodes[n]) +
+                 SRP_MAX_CHANNELS * SRP_MAX_GROUPS * sizeof(float);
+    }
+    char *next = rig->stated = calloc(1, bytes);
+    assert_non_null(next);
+    struct srpi_stated_range *ranges = rig->stated;
+    next += graph->tensor_count * sizeof(ranges[0]);
+    for (uint32_t t = 1; t < graph->tensor_count; t++) {
+        const struct srpi_node *node = &graph->nodes[t - 1];
+        const bool fine = (node->op == SRPI_OP_CONV2D && node->activation != SRPI_ACT_TANH &&
+                           node->activation != SRPI_ACT_SIGMOID) ||
+                          node->op == SRPI_OP_ADD || node->op == SRPI_OP_MUL;
+        ranges[t].low = -0.25f - (float)(noise(&seed) % 5);
+        ranges[t].high = 0.5f + (float)(noise(&seed) % 4);
+        ranges[t].fine = fine && noise(&seed) % 3 != 0;
+    }
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        struct srpi_node *node = &graph->nodes[n];
+        const size_t count = (size_t)srpi_node_weight_count(graph, node);
+        const uint32_t in = graph->tensors[node->inputs[0]].channels;
+        if (count == 0 || noise(&seed) % 4 == 0) {
+            continue;
+        }
+        const uint32_t out = graph->tensors[node->output].channels;
+        do {
+            node->groups = 1 + noise(&seed) % (in < SRP_MAX_GROUPS ? in : SRP_MAX_GROUPS);
+        } while (in % node->groups != 0);
+        float *scales = (float *)(void *)next;
+        next += out * node->groups * sizeof(float);
+        int8_t *codes = (int8_t *)next;
+        next += (count + 3) / 4 * 4;
+        for (uint32_t i = 0; i < out * node->groups; i++) {
+            scales[i] = (float)(1 + noise(&seed) % 100) * 2e-5f;
+        }
+        for (size_t i = 0; i < count; i++) {
+            codes[i] = (int8_t)(noise(&seed) % 255 - 127);
+        }
+        node->scales = scales;
+        node->codes = codes;
+    }
+    graph->ranges = ranges;
+}
+
 static void rig_make(struct rig *rig, const char *json, uint32_t threads, enum srpi_dtype dtype,
-                     const struct srpi_sink *sink)
+                     const struct srpi_sink *sink, const struct srpi_kernels *kernels,
+                     uint32_t stated)
 {
     struct srp_error err = {0};
     memset(rig, 0, sizeof(*rig));
     rig->model = model_from(json, 5);
+    if (stated != 0) {
+        state_codes(rig, stated);
+    }
     rig->graph = srpi_model_graph(rig->model);
     assert_int_equal(srpi_pool_create(&rig->pool, threads, &err), SRP_OK);
     assert_int_equal(srpi_program_create(&rig->program, rig->graph, rig->graph->output, true, &err),
                      SRP_OK);
-    if (srpi_layers_create(&rig->layers, &rig->program, srpi_kernels_best(), dtype, &err) !=
-        SRP_OK) {
+    if (srpi_layers_create(&rig->layers, &rig->program, kernels, dtype, &err) != SRP_OK) {
         fail_msg("%s\n%s", err.detail, json);
     }
     assert_int_equal(srpi_stream_create(&rig->stream, &rig->layers, rig->pool, sink, &err), SRP_OK);
@@ -66,6 +120,7 @@ static void rig_free(struct rig *rig)
     srp_model_unref(&rig->model);
     free(rig->arena);
     free(rig->out);
+    free(rig->stated);
 }
 
 static void rig_plan(struct rig *rig, uint32_t block)
@@ -168,8 +223,8 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
                                    .input_radius = seed % 5,
                                    .align = 1 + seed % 2};
     struct rig one, other;
-    rig_make(&one, sketch.json, 1, dtype, &sink);
-    rig_make(&other, sketch.json, 2 + seed % 4, dtype, &sink);
+    rig_make(&one, sketch.json, 1, dtype, &sink, srpi_kernels_best(), 0);
+    rig_make(&other, sketch.json, 2 + seed % 4, dtype, &sink, srpi_kernels_best(), 0);
     one.codes = other.codes = codes;
     rig_plan(&one, 0);
     rig_run(&one, &whole, 1);
@@ -214,6 +269,94 @@ static void test_q8(void **state)
     }
 }
 
+/* Parameters as codes, groups, 16 bits: every set gives what the plain C says, in one piece, in
+ * blocks by several threads, and in regions. */
+static void check_stated(const char *json, uint32_t seed)
+{
+    static struct srpi_region regions[256];
+    static uint8_t codes[WIDTH * HEIGHT * 6];
+    const struct srpi_sink sink = {.wanted_radius = seed % 4};
+    struct srp_error err = {0};
+    float *expected = NULL;
+    uint32_t random = seed + 1;
+    for (size_t i = 0; i < sizeof(codes); i++) {
+        codes[i] = (uint8_t)noise(&random);
+    }
+    for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
+        const struct srpi_kernels *kernels = srpi_kernels_of((enum srpi_isa)isa);
+        if (kernels == NULL) {
+            continue;
+        }
+        struct rig rig;
+        rig_make(&rig, json, 1 + (seed + (uint32_t)isa) % 3, SRPI_Q8, &sink, kernels, 31 + seed);
+        rig.codes = codes;
+        rig_plan(&rig, seed % 2 == 0 ? 0 : 1 + seed % 19);
+        const size_t count = (size_t)WIDTH * HEIGHT * rig.graph->scale * rig.graph->scale *
+                             rig.graph->channels;
+        if (expected == NULL) {
+            expected = malloc(count * sizeof(float));
+            assert_int_equal(srpi_quant_run(&rig.layers.quant, codes, WIDTH, HEIGHT, expected, &err),
+                             SRP_OK);
+        }
+        for (int cuts = 0; cuts < 2; cuts++) {
+            memset(rig.out, 0, count * sizeof(float));
+            if (cuts == 0) {
+                rig_run(&rig, &whole, 1);
+            } else {
+                rig_run(&rig, regions, cut(regions, &random));
+            }
+            for (size_t i = 0; i < count; i++) {
+                if (memcmp(&rig.out[i], &expected[i], sizeof(float)) != 0) {
+                    fail_msg("seed %u, %s%s, value %zu: %g, not %g\n%s", seed, kernels->name,
+                             cuts ? ", regions" : "", i, (double)rig.out[i], (double)expected[i],
+                             json);
+                }
+            }
+        }
+        rig_free(&rig);
+    }
+    free(expected);
+}
+
+static void test_stated(void **state)
+{
+    (void)state;
+    static struct sketch sketch;
+    for (uint32_t seed = 0; seed < 80; seed++) {
+        draw(&sketch, seed);
+        check_stated(sketch.json, seed);
+    }
+}
+
+#define CONV(name, from, to, channels, rest) \
+    "{\"op\":\"conv2d\",\"name\":\"" name "\",\"inputs\":[\"" from "\"],\"output\":\"" to \
+    "\",\"channels\":" #channels ",\"kernel\":[3,3]" rest "},"
+#define SUM(a, b, to, rest) \
+    "{\"op\":\"add\",\"name\":\"n" to "\",\"inputs\":[\"" a "\",\"" b "\"],\"output\":\"" to \
+    "\"" rest "},"
+
+/* A stream of sums, as in EDSR and WDSR: what chance seldom draws. */
+static void test_stated_sums(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"sums\",\"scale\":2,\"colour\":\"y\","
+        "\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+        CONV("head", "x", "h", 20, "")
+        CONV("a1", "h", "b1", 13, ",\"activation\":\"relu\"") CONV("a2", "b1", "b2", 20, "")
+        SUM("h", "b2", "s1", "")
+        CONV("c1", "s1", "d1", 36, ",\"activation\":\"relu\"")
+        CONV("c2", "d1", "d2", 20, ",\"activation\":\"leaky_relu\",\"alpha\":0.1")
+        SUM("d2", "s1", "s2", ",\"activation\":\"clip\",\"min\":-0.5,\"max\":1.5")
+        CONV("e2", "s2", "e", 20, ",\"activation\":\"relu\"") SUM("s2", "e", "s3", "")
+        CONV("tail", "s3", "t", 4, "") CONV("skip", "x", "k", 4, "") SUM("t", "k", "u", "")
+        "{\"op\":\"depth_to_space\",\"name\":\"d\",\"inputs\":[\"u\"],\"output\":\"y\","
+        "\"block\":2}]}";
+    for (uint32_t seed = 0; seed < 30; seed++) {
+        check_stated(json, seed);
+    }
+}
+
 static void test_bf16(void **state)
 {
     (void)state;
@@ -244,6 +387,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_q8),
+        cmocka_unit_test(test_stated),
+        cmocka_unit_test(test_stated_sums),
         cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -749,7 +749,7 @@ static void reads_and_refuses_ranges(void **state)
         {"t.range", "y.range", SRP_ERR_PARAMS, "p: tensor 't.range' is missing where others have"},
         {"u.range", "w.range", SRP_ERR_PARAMS, "p: tensor 'u.range' is missing where others have"},
         {"t.range\":{\"dtype\":\"F32\",\"shape\":[2]", "t.range\":{\"dtype\":\"F32\",\"shape\":[2,1]",
-         SRP_ERR_PARAMS, "p: tensor 't.range': shape [2,1] where a range is [2]"},
+         SRP_ERR_PARAMS, "p: tensor 't.range': shape [2,1] where a range is [2] floats"},
         {"\"t.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},"
          "\"u.range\":{\"dtype\":\"F32\",\"shape\":[2],",
          "\"x.range\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},"
@@ -773,9 +773,18 @@ static void reads_and_refuses_ranges(void **state)
 
     assert_int_equal(load_ranged(&model, "t.range", "t.range", good, &err), SRP_OK);
     const struct srpi_graph *g = srpi_model_graph(model);
-    assert_memory_equal(g->ranges + 2, good, sizeof(good));
-    assert_true(g->ranges[0] == 0.0f && g->ranges[1] == 0.0f && g->ranges[7] == 0.0f);
+    for (uint32_t t = 0; t < 4; t++) {
+        const bool stated = t == 1 || t == 2;
+        assert_true(g->ranges[t].low == (stated ? good[2 * t - 2] : 0.0f));
+        assert_true(g->ranges[t].high == (stated ? good[2 * t - 1] : 0.0f));
+        assert_false(g->ranges[t].fine);
+    }
     assert_int_equal(g->parameter_count, 6);
+    srp_model_unref(&model);
+    assert_int_equal(load_ranged(&model, "t.range", "t.range16", good, &err), SRP_OK);
+    assert_true(srpi_model_graph(model)->ranges[1].fine);
+    assert_true(srpi_model_graph(model)->ranges[1].high == good[1]);
+    assert_false(srpi_model_graph(model)->ranges[2].fine);
     srp_model_unref(&model);
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         check_failure(load_ranged(&model, headers[i].from, headers[i].to, good, &err),

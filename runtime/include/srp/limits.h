@@ -11,6 +11,7 @@
 #define SRP_MAX_CHANNELS 512u
 #define SRP_MAX_KERNEL 11u                /* convolution kernel height or width */
 #define SRP_MAX_INPUTS 64u                /* inputs of one node (add, mul, concat) */
+#define SRP_MAX_GROUPS 64u                /* of input channels, with scales of their own */
 #define SRP_MAX_PATHS 8u                  /* inputs of a route */
 #define SRP_MAX_NAME 64u                  /* bytes of a node, tensor or model name */
 #define SRP_MAX_PARAMETERS (16u << 20)    /* weights of one model */

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "quant/work.h"
+
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/error.h"
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+/* A bias is at most 2^29 steps of its sums; a channel with weights that are tiny beside its bias
+ * gets coarser steps. */
+#define MAX_BIAS_STEPS 0x1p29
+/* Values that are rounded to codes stay below 2^29 as computed here in double, so below 2^30 in
+ * f32; F32 tensors below 2^120. */
+#define MAX_CODE 0x1p29
+#define MAX_REAL 0x1p120
+/* Bicubic weights: their absolute sum per axis is at most 1.3. */
+#define CUBIC_GAIN (1.3 * 1.3)
+#define VECTOR_PAD 64u
+
+static size_t padded(uint32_t channels)
+{
+    return ((size_t)channels + VECTOR_PAD - 1) / VECTOR_PAD * VECTOR_PAD;
+}
+
+static bool is_curve(enum srpi_activation activation)
+{
+    return activation == SRPI_ACT_TANH || activation == SRPI_ACT_SIGMOID;
+}
+
+/* Whether the row kernel bends negative values before the residual is added. */
+static bool has_slope(const struct srpi_step *step)
+{
+    const enum srpi_activation activation = step->node->activation;
+    return activation == SRPI_ACT_PRELU || activation == SRPI_ACT_LEAKY_RELU ||
+           (activation == SRPI_ACT_RELU && step->sum != NULL);
+}
+
+static float slope_of(const struct srpi_node *node, uint32_t channel)
+{
+    return node->activation == SRPI_ACT_PRELU        ? node->slope[channel]
+           : node->activation == SRPI_ACT_LEAKY_RELU ? node->alpha
+                                                     : 0.0f;
+}
+
+/* Fractions are read by what ends in F32. */
+static bool reads_fractions(const struct srpi_quant_work *work, const struct srpi_step *step)
+{
+    return work->quant->tensors[step->node->inputs[0]].fine &&
+           work->quant->tensors[step->output].dtype == SRPI_F32;
+}
+
+static size_t part_bytes(uint32_t channels, size_t weights, bool slope)
+{
+    return (weights + 63) / 64 * 64 + (slope ? 4 : 3) * padded(channels) * sizeof(float);
+}
+
+size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_step *step)
+{
+    const struct srpi_node *node = step->node;
+    const uint32_t channels = graph->tensors[step->output].channels;
+    const size_t groups = node->groups > 1 ? node->groups : 1;
+    const size_t weights = (size_t)srpi_node_weight_count(graph, node) / groups;
+    const bool fine = graph->ranges != NULL && graph->ranges[node->inputs[0]].fine;
+    const size_t parts = fine ? 2 * groups : groups;
+    return (parts * sizeof(struct srpi_quant_part) + 63) / 64 * 64 +
+           parts * part_bytes(channels, weights, true);
+}
+
+static enum srp_err too_large(const struct srpi_quant_work *work, const struct srpi_node *node,
+                              const char *what, struct srp_error *err)
+{
+    return srpi_fail(err, SRP_ERR_LIMIT, "graph '%s': node '%s': %s", work->graph->name, node->name,
+                     what);
+}
+
+/* Weights of one channel as codes. Returns their scale. */
+static double quantise_weights(const struct srpi_node *node, uint32_t c, size_t count,
+                               double in_scale, int8_t *out)
+{
+    const float *weight = node->weight + c * count;
+    if (node->codes != NULL) {
+        memcpy(out, node->codes + c * count, count);
+        return (double)node->scales[c];
+    }
+    double most = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        const double w = fabs((double)weight[i]);
+        most = w > most ? w : most;
+    }
+    const double fine = most / 127.0;
+    const double coarse = fabs((double)node->bias[c]) / in_scale / MAX_BIAS_STEPS;
+    double scale = fine > coarse ? fine : coarse;
+    scale = scale > 0.0 ? scale : 1.0;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (int8_t)lrint((double)weight[i] / scale);
+    }
+    return scale;
+}
+
+struct vectors {
+    int8_t *weights;
+    int32_t *bias;
+    float *multiplier, *shift, *slope;
+};
+
+static struct vectors vectors_of(char *memory, uint32_t channels, size_t weights, bool slope)
+{
+    const size_t length = padded(channels);
+    int32_t *bias = (int32_t *)(void *)(memory + (weights + 63) / 64 * 64);
+    float *multiplier = (float *)(void *)(bias + length);
+    return (struct vectors){.weights = (int8_t *)memory,
+                            .bias = bias,
+                            .multiplier = multiplier,
+                            .shift = multiplier + length,
+                            .slope = slope ? multiplier + 2 * length : NULL};
+}
+
+static void set_vectors(struct srpi_conv_layer *layer, const struct vectors *v)
+{
+    layer->weights = v->weights;
+    layer->bias = v->bias;
+    layer->multiplier = v->multiplier;
+    layer->shift = v->shift;
+    layer->slope = v->slope;
+}
+
+/* One output channel. *bound: no |value| before the residual is greater, in units of the output. */
+static enum srp_err make_channel(const struct srpi_quant_work *work, const struct srpi_step *step, uint32_t c,
+                                 const struct vectors *v, double *bound, struct srp_error *err)
+{
+    const struct srpi_node *node = step->node;
+    const struct srpi_quant_tensor *in = &work->quant->tensors[node->inputs[0]];
+    const struct srpi_quant_conv *conv =
+        &work->quant->convs[work->program->writer[step->output]];
+    const bool to_codes = conv->layer.shape.out == SRPI_Q8;
+    const double out_scale = to_codes ? work->quant->tensors[step->output].exact_scale : 1.0;
+    const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
+                         work->graph->tensors[node->output].channels;
+    int8_t *weights = v->weights + c * count;
+    const double weight_scale = quantise_weights(node, c, count, in->exact_scale, weights);
+
+    int64_t sum = 0, absolute = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += weights[i];
+        absolute += abs(weights[i]);
+    }
+    const double step_size = in->exact_scale * weight_scale;
+    const double exact = (double)node->bias[c] / step_size - in->exact_zero * (double)sum;
+    const double whole = rint(exact);
+    /* 256: in S8 storage the bias grows by 128 * sum, and codes reach 128. */
+    const double most = fabs(whole) + 256.0 * (double)absolute;
+    if (most > (double)INT32_MAX) {
+        return too_large(work, node, "its int8 sums do not fit 32 bits", err);
+    }
+    v->bias[c] = (int32_t)whole;
+    v->multiplier[c] = (float)(step_size / out_scale);
+    v->shift[c] = to_codes ? 0.0f : (float)((exact - whole) * step_size);
+    double channel = most * (double)v->multiplier[c] + fabs((double)v->shift[c]);
+    if (v->slope != NULL) {
+        v->slope[c] = slope_of(node, c);
+        const double steep = fabs((double)v->slope[c]);
+        channel *= steep > 1.0 ? steep : 1.0;
+    }
+    *bound = channel > *bound ? channel : *bound;
+    return SRP_OK;
+}
+
+static void set_clamp(struct srpi_conv_layer *layer, const struct srpi_node *last,
+                      const struct srpi_quant_tensor *out)
+{
+    const bool to_codes = layer->shape.out == SRPI_Q8;
+    const double scale = to_codes ? out->exact_scale : 1.0, zero = to_codes ? out->exact_zero : 0.0;
+    layer->low = -FLT_MAX;
+    layer->high = FLT_MAX;
+    if (last->activation == SRPI_ACT_RELU) {
+        layer->low = (float)zero;
+        layer->clamp = !to_codes || layer->low > 0.0f;
+    } else if (last->activation == SRPI_ACT_CLIP) {
+        layer->low = (float)((double)last->min / scale + zero);
+        layer->high = (float)((double)last->max / scale + zero);
+        layer->clamp = !to_codes || layer->low > 0.0f || layer->high < 255.0f;
+    }
+}
+
+/* Returns the bound of the residual, in units of the output. */
+static double set_residual(const struct srpi_quant_work *work, const struct srpi_step *step,
+                           struct srpi_quant_conv *conv)
+{
+    struct srpi_conv_layer *layer = &conv->layer;
+    const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
+    const bool to_codes = layer->shape.out == SRPI_Q8;
+    layer->offset = to_codes ? (float)out->exact_zero : 0.0f;
+    if (step->residual == SRPI_NO_TENSOR) {
+        return 0.0;
+    }
+    const struct srpi_quant_tensor *other = &work->quant->tensors[step->residual];
+    layer->has_residual = true;
+    if (to_codes && other->dtype == SRPI_Q8) {
+        const double ratio = other->exact_scale / out->exact_scale;
+        const double zero = other->exact_zero + (other->fine ? 0.5 : 0.0);
+        layer->residual = SRPI_Q8;
+        layer->residual_multiplier = (float)ratio;
+        layer->offset = (float)(out->exact_zero - zero * ratio);
+        return 256.0 * ratio;
+    }
+    layer->residual = SRPI_F32;
+    layer->residual_multiplier = to_codes ? out->inverse : 1.0f;
+    conv->widen_residual = other->dtype == SRPI_Q8;
+    return work->bound[step->residual] * (double)layer->residual_multiplier;
+}
+
+/* A tensor's codes are at most 255 steps from its zero, and fractions half a step. */
+static double bound_of(const struct srpi_quant_tensor *tensor, double real)
+{
+    const double zero = tensor->exact_zero;
+    return tensor->dtype == SRPI_Q8
+               ? tensor->exact_scale * ((zero > 255.0 - zero ? zero : 255.0 - zero) + 0.5)
+               : real;
+}
+
+static enum srp_err check_bound(const struct srpi_quant_work *work, const struct srpi_step *step, double real,
+                                double codes, struct srp_error *err)
+{
+    if (!(codes <= MAX_CODE)) {
+        return too_large(work, srpi_step_last(step),
+                         "its values may pass 2^29 steps of its int8 output", err);
+    }
+    if (!(real <= MAX_REAL)) {
+        return too_large(work, srpi_step_last(step), "its values may pass 2^120", err);
+    }
+    return SRP_OK;
+}
+
+static enum srp_err make_whole(struct srpi_quant_work *work, uint32_t index, char *memory,
+                               struct srp_error *err)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
+    struct srpi_quant_conv *conv = &work->quant->convs[index];
+    struct srpi_conv_layer *layer = &conv->layer;
+    const uint32_t channels = layer->shape.out_channels;
+    const size_t weights = (size_t)srpi_node_weight_count(work->graph, step->node);
+    const struct vectors v = vectors_of(memory, channels, weights, has_slope(step));
+    set_vectors(layer, &v);
+    double bound = 0.0;
+    for (uint32_t c = 0; c < channels; c++) {
+        enum srp_err rc = make_channel(work, step, c, &v, &bound, err);
+        if (rc != SRP_OK) {
+            return rc;
+        }
+    }
+    bound += set_residual(work, step, conv) + fabs((double)layer->offset);
+    set_clamp(layer, srpi_step_last(step), out);
+    const bool to_codes = layer->shape.out == SRPI_Q8;
+    const double curved = conv->activation != SRPI_ACT_NONE ? 1.0 : bound;
+    work->bound[step->output] = bound_of(out, curved);
+    return check_bound(work, step, to_codes ? 0.0 : bound, to_codes ? bound : 0.0, err);
+}
+
+/* ---- convolutions with several sums ---------------------------------------------------------- */
+
+/* Codes of group `group` of one channel, [in / groups][ky][kx]; the scale of weights of the whole
+ * channel where the parameters hold no codes. */
+static double group_codes(const struct srpi_node *node, uint32_t c, size_t count, uint32_t group,
+                          double in_scale, int8_t *out)
+{
+    if (node->groups <= 1) {
+        return quantise_weights(node, c, count, in_scale, out);
+    }
+    const size_t part = count / node->groups;
+    memcpy(out, node->codes + c * count + group * part, part);
+    return (double)node->scales[c * node->groups + group];
+}
+
+/* The sum of one group's codes in channel c; adds its greatest value to *bound. */
+static enum srp_err make_sum(const struct srpi_quant_work *work, const struct srpi_step *step,
+                             uint32_t group, uint32_t c, const struct vectors *v, double *bound,
+                             struct srp_error *err)
+{
+    const struct srpi_node *node = step->node;
+    const struct srpi_quant_tensor *in = &work->quant->tensors[node->inputs[0]];
+    const uint32_t groups = node->groups > 1 ? node->groups : 1;
+    const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
+                         work->graph->tensors[node->output].channels;
+    const size_t part = count / groups;
+    int8_t *weights = v->weights + c * part;
+    const double step_size =
+        in->exact_scale * group_codes(node, c, count, group, in->exact_scale, weights);
+    int64_t sum = 0, absolute = 0;
+    for (size_t i = 0; i < part; i++) {
+        sum += weights[i];
+        absolute += abs(weights[i]);
+    }
+    const double zero = in->exact_zero + (in->fine ? 0.5 : 0.0);
+    const double exact = -zero * (double)sum, whole = rint(exact);
+    const double most = fabs(whole) + 256.0 * (double)absolute;
+    if (most > (double)INT32_MAX) {
+        return too_large(work, node, "its int8 sums do not fit 32 bits", err);
+    }
+    v->bias[c] = (int32_t)whole;
+    v->multiplier[c] = (float)step_size;
+    v->shift[c] =
+        (float)((exact - whole) * step_size + (group == 0 ? (double)node->bias[c] : 0.0));
+    bound[c] += most * (double)v->multiplier[c] + fabs((double)v->shift[c]);
+    return SRP_OK;
+}
+
+/* The fractions' share of a sum: the same codes, 1/256 of the scale, no constant. */
+static void add_fractions(const struct srpi_quant_part *codes, uint32_t channels,
+                          const struct vectors *v, struct srpi_quant_part *part)
+{
+    *part = *codes;
+    part->fractions = true;
+    part->bias = v->bias;
+    part->multiplier = v->multiplier;
+    part->shift = v->shift;
+    for (uint32_t c = 0; c < channels; c++) {
+        v->multiplier[c] = codes->multiplier[c] * 0x1p-8f;
+    }
+}
+
+/* Slope, clamp and residual after several sums, and how large that becomes. */
+static enum srp_err finish_split(struct srpi_quant_work *work, const struct srpi_step *step,
+                                 struct srpi_quant_conv *conv, double bound, struct srp_error *err)
+{
+    const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
+    set_clamp(&conv->layer, srpi_step_last(step), out);
+    bound += step->residual != SRPI_NO_TENSOR ? work->bound[step->residual] : 0.0;
+    const double curved = conv->activation != SRPI_ACT_NONE ? 1.0 : bound;
+    work->bound[step->output] = bound_of(out, curved);
+    return check_bound(work, step, bound,
+                       out->dtype == SRPI_Q8 ? curved * (double)out->inverse + 256.0 : 0.0, err);
+}
+
+static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, char *memory,
+                               struct srp_error *err)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_node *node = step->node;
+    struct srpi_quant_conv *conv = &work->quant->convs[index];
+    const uint32_t channels = conv->layer.shape.out_channels;
+    const uint32_t groups = node->groups > 1 ? node->groups : 1;
+    const uint32_t in = conv->layer.shape.in_channels / groups;
+    const size_t weights = (size_t)srpi_node_weight_count(work->graph, node) / groups;
+    const bool slope = has_slope(step);
+    double bound[SRP_MAX_CHANNELS] = {0.0}, most = 0.0;
+    struct vectors v = {0};
+    conv->part_count = reads_fractions(work, step) ? 2 * groups : groups;
+    conv->parts = (struct srpi_quant_part *)(void *)memory;
+    memory += (conv->part_count * sizeof(conv->parts[0]) + 63) / 64 * 64;
+    for (uint32_t p = 0; p < conv->part_count; p++) {
+        struct srpi_quant_part *part = &conv->parts[p];
+        v = vectors_of(memory, channels, p < groups ? weights : 0, slope);
+        memory += part_bytes(channels, p < groups ? weights : 0, slope);
+        if (p >= groups) {
+            add_fractions(&conv->parts[p - groups], channels, &v, part);
+            continue;
+        }
+        *part = (struct srpi_quant_part){.first = p * in,
+                                         .channels = in,
+                                         .weights = v.weights,
+                                         .bias = v.bias,
+                                         .multiplier = v.multiplier,
+                                         .shift = v.shift};
+        for (uint32_t c = 0; c < channels; c++) {
+            enum srp_err rc = make_sum(work, step, p, c, &v, bound, err);
+            if (rc != SRP_OK) {
+                return rc;
+            }
+        }
+    }
+    for (uint32_t c = 0; c < channels; c++) {
+        if (slope) {
+            v.slope[c] = slope_of(node, c);
+            const double steep = fabs((double)v.slope[c]);
+            bound[c] *= steep > 1.0 ? steep : 1.0;
+        }
+        most = bound[c] > most ? bound[c] : most;
+    }
+    conv->layer.shape.out = SRPI_F32;
+    conv->layer.slope = v.slope;
+    /* The fractions' sums are no greater than those of the codes. */
+    return finish_split(work, step, conv, conv->part_count > groups ? 2.0 * most : most, err);
+}
+
+static enum srp_err make_layer(struct srpi_quant_work *work, uint32_t index, char *memory,
+                               struct srp_error *err)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_node *node = step->node;
+    struct srpi_quant_conv *conv = &work->quant->convs[index];
+    conv->activation = is_curve(srpi_step_last(step)->activation)
+                           ? srpi_step_last(step)->activation
+                           : SRPI_ACT_NONE;
+    conv->layer.shape = (struct srpi_conv_shape){
+        .kernel_height = node->kernel_height,
+        .kernel_width = node->kernel_width,
+        .in_channels = work->graph->tensors[node->inputs[0]].channels,
+        .out_channels = work->graph->tensors[step->output].channels,
+        .in = SRPI_Q8,
+        .out = conv->activation != SRPI_ACT_NONE ? SRPI_F32
+                                                 : work->quant->tensors[step->output].dtype,
+    };
+    return node->groups > 1 || reads_fractions(work, step) ? make_split(work, index, memory, err)
+                                                           : make_whole(work, index, memory, err);
+}
+
+/* The other operators: how large their f32 values may become. */
+static enum srp_err bound_step(struct srpi_quant_work *work, uint32_t index, struct srp_error *err)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_node *node = step->node;
+    const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
+    double bound = work->bound[node->inputs[0]];
+    double most = 0.0; /* of what comes in between */
+    for (uint32_t i = 1; i < node->input_count; i++) {
+        const double other = work->bound[node->inputs[i]];
+        bound = node->op == SRPI_OP_ADD   ? bound + other
+                : node->op == SRPI_OP_MUL ? bound * other
+                                          : fmax(bound, other);
+        most = fmax(most, bound);
+    }
+    if (node->op == SRPI_OP_RESIZE && node->mode == SRPI_RESIZE_BICUBIC) {
+        bound *= CUBIC_GAIN;
+    }
+    if (node->activation == SRPI_ACT_LEAKY_RELU && fabsf(node->alpha) > 1.0f) {
+        bound *= fabs((double)node->alpha);
+    } else if (node->activation == SRPI_ACT_CLIP) {
+        bound = fmax(bound, fmax(fabs((double)node->min), fabs((double)node->max)));
+    } else if (node->activation == SRPI_ACT_SIGMOID) {
+        bound = fmax(bound, 1.0);
+    }
+    const bool to_codes = out->dtype == SRPI_Q8;
+    work->bound[step->output] = bound_of(out, bound);
+    return check_bound(work, step, fmax(bound, most),
+                       to_codes ? bound * (double)out->inverse + 255.0 : 0.0, err);
+}
+
+enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, struct srp_error *err)
+{
+    enum srp_err rc = SRP_OK;
+    work->bound[work->graph->input] = 1.0;
+    for (uint32_t s = 0; rc == SRP_OK && s < work->program->step_count; s++) {
+        if (work->program->steps[s].node->op == SRPI_OP_CONV2D) {
+            rc = make_layer(work, s, memory, err);
+            memory += srpi_quant_layer_bytes(work->graph, &work->program->steps[s]);
+        } else {
+            rc = bound_step(work, s, err);
+        }
+    }
+    return rc;
+}
+
