@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Weights as codes: granularity, which layers are flagged, the file; and a graph as int8 computes
+it, in PyTorch, against the engine."""
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import ROOT, srpack
+
+sys.path.insert(0, str(pathlib.Path(ROOT) / "test/golden"))
+
+import test_int8 as golden  # noqa: E402
+
+from srpack import fake, graph, native, options, qat, quant, steps  # noqa: E402
+from srpack.errors import UsageError  # noqa: E402
+
+
+def weights(out, channels, kernel=3, seed=1):
+    return torch.randn(out, channels, kernel, kernel, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- granularity ----
+
+def test_widths():
+    assert quant.widths(64, 16) == [16, 8, 4, 2, 1]
+    assert quant.widths(24, 16) == [12, 8, 6, 4, 3, 2, 1]
+    assert quant.widths(16, 16) == [8, 4, 2, 1] and quant.widths(1, 16) == []
+    assert quant.widths(256, 16) == [16, 8, 4]  # 64 groups at most
+
+
+def test_scales_by_hand():
+    weight = torch.zeros(2, 4, 1, 1)
+    weight[0, :, 0, 0] = torch.tensor([127.0, -1, 0.5, 0.25])
+    weight[1, :, 0, 0] = torch.tensor([0.0, 0, 0, -254])
+    assert quant.scales(weight).tolist() == [[1], [2]]
+    assert quant.scales(weight, tensor=True).tolist() == [[2]]
+    grouped = quant.scales(weight, 2)
+    assert grouped.tolist() == [[1, 0.5 / 127], [1, 2]]
+    assert quant.codes(weight, grouped)[:, :, 0, 0].tolist() == [[127, -1, 127, 64],
+                                                                [0, 0, 0, -127]]
+    found = quant.measure(weight, quant.scales(weight))
+    assert found.zeros == 2 / 5  # 0.5 and 0.25: to even, to zero
+    assert quant.measure(weight, grouped).zeros == 0
+
+
+@pytest.mark.parametrize("scale, flags", [(1, False), (10, False), (1000, True)])
+def test_a_channel_that_dwarfs_the_others_is_flagged(scale, flags):
+    weight = weights(32, 64)
+    weight[:, 5] *= scale
+    found = quant.measure(weight, quant.scales(weight))
+    assert quant.flagged(found, quant.Rules()) == flags
+    groups = quant.groups_of(weight, quant.Rules())
+    assert (groups > 1) == flags
+    if flags:
+        assert found.zeros > 0.9 and groups == 64  # the one stands alone
+        assert quant.measure(weight, quant.scales(weight, groups)).columns > 40
+
+
+def test_a_heavy_tail_is_flagged_by_its_zeros():
+    weight = weights(16, 32)
+    weight = weight.sign() * weight.abs() ** 4
+    found = quant.measure(weight, quant.scales(weight))
+    assert 0.10 < found.zeros < 0.9 and quant.flagged(found, quant.Rules())
+    assert not quant.flagged(found, quant.Rules(zeros=found.zeros + 0.01))
+    groups = quant.groups_of(weight, quant.Rules())
+    assert groups > 1
+    assert quant.measure(weight, quant.scales(weight, groups)).zeros < found.zeros
+
+
+def test_granularities():
+    weight = weights(8, 48)
+    got = {kind: quant.groups_of(weight, quant.Rules(kind)) for kind in quant.GRANULARITIES}
+    assert got == {"tensor": 0, "channel": 1, "group": 3, "mixed": 1}
+    assert quant.groups_of(weight, quant.Rules("group", width=12)) == 4
+    assert quant.groups_of(weights(8, 1), quant.Rules("group")) == 1
+
+
+@pytest.mark.parametrize("values, kind", [([1.0, 0.3], torch.float16),
+                                          ([1.0, 1e-6], torch.bfloat16),
+                                          ([1e6, 1.0], torch.bfloat16)])
+def test_scales_are_rounded_up_to_two_bytes(values, kind):
+    scale = torch.tensor([values]) * torch.linspace(1, 1.9, 37)[:, None]
+    got = quant.f16_or_bf16(scale)
+    assert got.dtype == kind
+    assert ((got.float() >= scale) & (got.float() <= scale * (1 + 2.0**-7))).all()
+    assert torch.equal(quant.f16_or_bf16(got.float()), got)
+
+
+# ---- the file ----
+
+def made(name, granularity="mixed", wide=None, seed=3):
+    """A fake-quantised network of test/golden with ranges of its own values."""
+    value, parameters = golden.made(name, seed)
+    module = graph.load_module(value)
+    with torch.no_grad():
+        for key, tensor in module.named_tensors().items():
+            tensor.copy_(torch.from_numpy(parameters[key]))
+    found = {}
+    x = torch.from_numpy(golden.picture(40, 48, golden.INPUTS[value["colour"]], seed))
+    x = x.permute(2, 0, 1)[None].float() / 255
+    from srpack import ranges
+    for tensor, y in ranges.tensors(module, x):
+        if tensor != value["output"]:
+            low, high = (float(v.detach()) for v in torch.aminmax(y))
+            found[tensor] = min(low, 0.0), max(high, 0.1)
+    groups = {key: quant.groups_of(conv.weight.detach(), quant.Rules(granularity))
+              for key, conv in module.convolutions.items()}
+    wide = qat.candidates(module) if wide is None else wide
+    return module, fake.Module(module, found, wide, groups), x
+
+
+def test_the_file_reads_back_as_what_the_module_computes(tmp_path):
+    module, quantised, _ = made("wdsr", "group")
+    quantised.settle()
+    before = {k: v.clone() for k, v in quantised.named_tensors().items()}
+    tensors = quant.file_tensors(quantised)
+    assert tensors["e0.weight"].dtype == torch.int8 and tensors["h.range16"].shape == (2,)
+    assert tensors["e0.scale"].shape == (24, 2) and "t.range" in tensors
+    (tmp_path / "p").write_bytes(safetensors.torch.save(tensors))
+    graph.load_parameters(module, tmp_path / "p")
+    for key, value in module.named_tensors().items():
+        assert torch.equal(value, before[key]), key
+    quantised.settle()  # nothing is left to round
+    assert all(torch.equal(before[k], v) for k, v in quantised.named_tensors().items())
+
+
+@pytest.mark.parametrize("change, line", [
+    ({"a.scale": None}, "a.weight is of codes without scales"),
+    ({"a.weight": torch.zeros(12, 1, 3, 3)}, "a.scale has no codes"),
+    ({"c.scale": torch.ones(20, 5)}, r"c.scale has shape \[20, 5\] for c.weight of"),
+])
+def test_files_that_are_refused(tmp_path, change, line):
+    module, quantised, _ = made("edge")
+    quantised.settle()
+    tensors = {**quant.file_tensors(quantised), **change}
+    data = safetensors.torch.save({k: v for k, v in tensors.items() if v is not None})
+    (tmp_path / "p").write_bytes(data)
+    with pytest.raises(ValueError, match=line):
+        graph.load_parameters(module, tmp_path / "p")
+
+
+def test_a_bias_that_dwarfs_its_channel_coarsens_it():
+    module, _, x = made("edge")
+    with torch.no_grad():
+        module.convolutions["c"].weight[0] = 1e-9
+        module.convolutions["c"].bias[0] = 3.0
+    quantised = fake.Module(module, made("edge")[1].stated_ranges())
+    quantised.settle()
+    program = quantised.programs[0]
+    unit = float(quantised._grids(program)["h"][0] * quantised.weight_scale("c")[0, 0])
+    assert 2.0**27 < 3.0 / unit < 2.0**29
+    assert bool((quantised.convolutions["c"].weight[0] == 0).all())
+
+
+# ---- against the engine ----
+
+# A value on the edge between two codes falls to either side, as f32 is summed in another order, and
+# so do those made from it: the difference stays this much below that of int8 from f32.
+BELOW = 0.2
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["8", "16"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "group"])
+@pytest.mark.parametrize("name", golden.GRAPHS)
+def test_fake_quantisation_is_the_engine(build, name, granularity, wide):
+    module, quantised, x = made(name, granularity, None if wide else [])
+    if wide and not quantised.wide:
+        assert name in ("espcn", "activations", "attention", "yuv"), "nothing to hold in 16 bits"
+    quantised.settle()
+    data = safetensors.torch.save(quant.file_tensors(quantised))
+    model = native.Model(build / "libsrp.so", json.dumps(module.graph).encode(), data)
+    got = model.run(x[0].permute(1, 2, 0).numpy(), module.scale)
+    model.close()
+    with torch.no_grad():
+        mine, exact = (m(x)[0].permute(1, 2, 0).numpy() for m in (quantised, module))
+    off, lost = np.sqrt(np.mean((mine - got) ** 2)), np.sqrt(np.mean((exact - got) ** 2))
+    assert lost > 0 and off < BELOW * lost, (off, lost)
+    assert (np.abs(mine - got) > 0.05 * np.abs(exact - got).max()).mean() < 0.05
+
+
+def test_steps_are_those_of_the_second_implementation():
+    for name in golden.GRAPHS:
+        value, parameters = golden.made(name, 1)
+        program, other = steps.Program(value), golden.Quantised(value, parameters)
+        assert [(s.output, s.residual) for s in program.steps] == [
+            (s.output, s.residual) for s in other.steps]
+        assert program.codes == other.q8
+        assert {t: set(g) for t, g in program.group_of.items()} == other.groups
+
+
+def test_paths_share_what_they_have_in_common(monkeypatch):
+    value = json.loads((ROOT / "models/edge-dyn-x2.json").read_bytes())
+    module = graph.load_module(value)
+    graph.initialise(module, 1)
+    names = [n["output"] for n in value["nodes"] if n["output"] != "y"]
+    quantised = fake.Module(module, {t: (-1.0, 1.0) for t in names})
+    x = torch.rand(1, 1, 16, 16)
+    with torch.no_grad():
+        apart = [quantised.forward_paths(x, [p])[0] for p in range(3)]
+        ran = []
+        convolve = quantised._convolve
+        monkeypatch.setattr(quantised, "_convolve",
+                            lambda step, *a: ran.append(step.node["name"]) or convolve(step, *a))
+        together = quantised.forward_paths(x, range(3))
+    assert all(torch.equal(a, b) for a, b in zip(apart, together))
+    assert len(ran) == len(set(ran)) == len(module.convolutions)
+
+
+# ---- options ----
+
+@pytest.mark.parametrize("given, line", [
+    (["--quant", "f32", "--qat", "5"], "--qat: --quant f32 has no int8"),
+    (["--quant", "bf16", "--granularity", "mixed"], "--granularity: --quant bf16 has no int8"),
+    (["--quant", "w8a8", "--group-width", "8"], "--group-width: --granularity channel has no grou"),
+    (["--granularity", "tensor", "--flag-zeros", "5"], "--flag-zeros: --granularity tensor has no"),
+    (["--chunks", "3", "--qat", "9"], "--qat: the models of --chunks are not trained in int8"),
+    (["--group-width", "65"], "argument --group-width: '65' is not a whole number from 1 to 64"),
+    (["--flag-zeros", "101"], "argument --flag-zeros: '101' is not a share from 0 to 100 %"),
+    (["--quant", "int4"], "argument --quant: invalid choice: 'int4'"),
+    (["--dtype", "f32"], "unrecognized arguments: --dtype f32"),
+])
+def test_options_that_are_refused(given, line):
+    with pytest.raises(UsageError, match=line):
+        options.parse(["v.mp4", "-o", "out", *given])
+
+
+def test_defaults():
+    got = options.parse(["v.mp4", "-o", "out"])
+    assert (got.quant, got.granularity, got.qat) == ("w8a8-mixed", "mixed", None)
+    assert options.parse(["v.mp4", "-o", "out", "--quant", "w8a8"]).granularity == "channel"
+
+
+def test_help_names_them():
+    text = srpack("--help").stdout
+    for name in ("--quant ", "--granularity", "--group-width", "--flag-zeros", "--qat",
+                 "--quant-report"):
+        assert name in text
