@@ -233,7 +233,7 @@ c-tests: $(LIBS) $(TEST_BIN) $(TEST_AID_BIN)
 ## test: install what is needed, build, run every test (C and Python)
 .PHONY: test
 test: deps-dev
-	$(Q)$(MAKE) --no-print-directory all c-tests
+	$(Q)$(MAKE) --no-print-directory all c-tests $(AARCH64_ROOT)/.ready
 	$(Q)SRP_BUILD=$(BUILD) $(VENV)/bin/python test/run.py $(TESTS)
 
 ## check: build and run the C tests alone
@@ -241,19 +241,41 @@ test: deps-dev
 check: c-tests
 	$(Q)for t in $(TEST_BIN); do CMOCKA_MESSAGE_OUTPUT=STDOUT $$t || exit 1; done
 
-# The row kernels of AArch64 and their checks, statically linked, for qemu-user or a board.
+# Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
+# and the whole library with the networks of models/.
 ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@
 
-## aarch64: cross-build the row kernels and run their checks under qemu-user
+$(BUILD)/whole-check: $(BUILD)/obj/test/golden/aid_whole.o $(BUILD)/libsrp.a
+	$(say) LINK $@
+	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ $(RUNTIME_LIBS) -o $@
+
+# What libsrp needs, of the other architecture. Like the venvs it is not cleaned away.
+AARCH64_ROOT := build/aarch64-root
+AARCH64_BUILD := build/aarch64
+$(AARCH64_ROOT)/.ready: scripts/sysroot.sh
+	$(Q)scripts/sysroot.sh arm64 $(@D) libjansson-dev libsodium-dev libzstd-dev
+	$(Q)touch $@
+
+.PHONY: aarch64-build
+aarch64-build: $(AARCH64_ROOT)/.ready
+	$(Q)$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar HOSTCC=$(HOSTCC) \
+	    BUILD=$(AARCH64_BUILD) XNNPACK=0 RUNTIME_PC= PLAYER_PC= \
+	    CPPFLAGS='-I$(AARCH64_ROOT)/usr/include $(CPPFLAGS)' \
+	    LDFLAGS='-L$(AARCH64_ROOT)/usr/lib/aarch64-linux-gnu $(LDFLAGS)' \
+	    RUNTIME_LIBS='-ljansson -lsodium -lzstd -lm' \
+	    $(AARCH64_BUILD)/rows-check $(AARCH64_BUILD)/whole-check
+
+## aarch64: cross-build libsrp; row kernels and whole networks under qemu-user, hashes as on x86
 .PHONY: aarch64
-aarch64:
-	$(Q)$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc HOSTCC=$(HOSTCC) BUILD=build/aarch64 \
-	    RUNTIME_PC= PLAYER_PC= build/aarch64/rows-check
-	$(Q)qemu-aarch64 -cpu max build/aarch64/rows-check check
-	$(Q)qemu-aarch64 -cpu cortex-a72 build/aarch64/rows-check check
+aarch64: aarch64-build
+	$(Q)qemu-aarch64 -cpu max $(AARCH64_BUILD)/rows-check check
+	$(Q)qemu-aarch64 -cpu cortex-a72 $(AARCH64_BUILD)/rows-check check
+	$(Q)qemu-aarch64 -cpu max -U SRP_CPU $(AARCH64_BUILD)/whole-check check models
+	$(Q)qemu-aarch64 -cpu max -E SRP_CPU=scalar $(AARCH64_BUILD)/whole-check check models
+	$(Q)qemu-aarch64 -cpu cortex-a72 -U SRP_CPU $(AARCH64_BUILD)/whole-check check models
 
 ## regen-check: write the row kernels again and compare
 .PHONY: regen-check
@@ -270,11 +292,12 @@ asan:
 tsan:
 	$(Q)$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread OPT='-O1 -g' check
 
-## lint: compile everything with gcc and clang and stop at any warning; check sizes of files
+## lint: compile all with gcc and clang, libsrp for AArch64, stop at any warning; check sizes of files
 .PHONY: lint
 lint:
 	$(Q)$(MAKE) --no-print-directory CC=gcc BUILD=build/gcc CFLAGS=-Werror all c-tests
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang CFLAGS=-Werror all c-tests
+	$(Q)$(MAKE) --no-print-directory AARCH64_BUILD=build/aarch64-gcc CFLAGS=-Werror aarch64-build
 	$(Q)scripts/lint.sh
 
 ## bench: srplay and other engines side by side, peaks, the demo package; options by BENCH="--quick"
@@ -347,10 +370,10 @@ uninstall:
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/srp $(DESTDIR)$(DATADIR)
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(wildcard docs/man/*.1))
 
-## clean: remove what was built (not the venvs)
+## clean: remove what was built (not the venvs, nor build/aarch64-root)
 .PHONY: clean distclean
 clean:
-	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name bench-venv ! -name general -exec rm -rf {} + 2>/dev/null || :
+	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name bench-venv ! -name general ! -name aarch64-root -exec rm -rf {} + 2>/dev/null || :
 
 ## distclean: remove build/ altogether
 distclean:

@@ -139,13 +139,10 @@ static void finish_residual(const struct tile *t)
     char one[240];
     if (narrow) {
         fputs("            if (t->residual_fraction != 0) {\n"
-              "                const uint8_t *rest = r + t->residual_fraction;\n"
-              "                const vfloat part = set_float(0x1p-8f);\n", t->to);
+              "                const uint8_t *rest = r + t->residual_fraction;\n", t->to);
         snprintf(one, sizeof(one),
-                 "                f@p_@v = muladd(muladd(other_q8(rest + @p * step, %" PRIu32
-                 ", @v), part,\n"
-                 "                    other_q8(r + @p * step, %" PRIu32 ", @v)), k, f@p_@v);",
-                 t->vectors, t->vectors);
+                 "                f@p_@v = muladd(other_fine(r + @p * step, rest + @p * step, %" PRIu32
+                 ", @v), k,\n                    f@p_@v);", t->vectors);
         each_sum(t, one);
         fputs("            } else {\n", t->to);
         snprintf(one, sizeof(one),
@@ -176,13 +173,17 @@ static void finish_residual(const struct tile *t)
     fputs("        }\n    }\n", t->to);
 }
 
-/* The values as codes, from `to` on. */
-static void store_codes(const struct tile *t, const char *indent, const char *to)
+/* The values as codes, or as 16 bits. */
+static void store_codes(const struct tile *t, bool fine)
 {
     const uint32_t together = t->isa->tiles[t->vectors - 1].q8_pixels;
     for (uint32_t p = 0; p < t->pixels; p += together) {
-        fprintf(t->to, "%sstore_q8_%" PRIu32 "(%s + %" PRIu32 " * step, step", indent, t->vectors,
-                to, p);
+        fprintf(t->to, "        store_%s_%" PRIu32 "(out + %" PRIu32 " * step, ",
+                fine ? "fine" : "q8", t->vectors, p);
+        if (fine) {
+            fprintf(t->to, "rest + %" PRIu32 " * step, ", p);
+        }
+        fputs("step", t->to);
         for (uint32_t i = 0; i < together * t->vectors; i++) {
             fprintf(t->to, ", f%" PRIu32 "_%" PRIu32, p + i / t->vectors, i % t->vectors);
         }
@@ -207,14 +208,10 @@ static void emit_finish(const struct tile *t)
     each_sum(t, "        f@p_@v = clamp(f@p_@v, low, high);");
     fputs("    }\n    uint8_t *out = t->out + pixel * step;\n", t->to);
     if (strcmp(f->out, "Q8") == 0) {
-        store_codes(t, "    ", "out");
-        fputs("    if (t->out_fraction != 0) {\n"
-              "        uint8_t *rest = out + t->out_fraction;\n"
-              "        const vfloat none = set_float(0.0f), most = set_float(255.0f);\n"
-              "        const vfloat parts = set_float(256.0f), half = set_float(128.0f);\n", t->to);
-        each_sum(t, "        f@p_@v = clamp(f@p_@v, none, most);");
-        each_sum(t, "        f@p_@v = muladd(minus(f@p_@v, nearest(f@p_@v)), parts, half);");
-        store_codes(t, "        ", "rest");
+        fputs("    if (t->out_fraction == 0) {\n", t->to);
+        store_codes(t, false);
+        fputs("    } else {\n        uint8_t *rest = out + t->out_fraction;\n", t->to);
+        store_codes(t, true);
         fputs("    }\n", t->to);
     } else {
         char one[100];

@@ -11,6 +11,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#define LARGE_BLOCK (256 << 10)
+
+void sp_return_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK); /* and so it no longer grows */
+#endif
+}
+
 enum srp_err sp_fail(struct srp_error *err, enum srp_err code, const char *format, ...)
 {
     if (err != NULL) {

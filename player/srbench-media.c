@@ -2,11 +2,13 @@
 /* srbench-media - the commands of srbench that decode video; srbench runs it. */
 #include <string.h>
 
+#include "base.h"
 #include "bench.h"
 #include "tool.h"
 
 int main(int argc, char **argv)
 {
+    sp_return_memory();
     if (argc > 1 && strcmp(argv[1], "package") == 0) {
         return sp_bench_package(argc - 1, argv + 1);
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base.h"
 #include "bench.h"
 #include "tool.h"
 
@@ -79,6 +80,7 @@ static const char usage[] =
 
 int main(int argc, char **argv)
 {
+    sp_return_memory();
     if (argc < 2) {
         fputs(usage, stderr);
         return SP_EXIT_USAGE;

@@ -11,6 +11,7 @@
 
 #include <libavutil/log.h>
 
+#include "base.h"
 #include "options.h"
 
 enum exit_status {
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
     struct sp_options options;
     struct srp_error err = {.code = SRP_OK};
     struct sp_log log = {.program = "srplay", .level = SP_LOG_INFO};
+    sp_return_memory();
     if (sp_options_parse(&options, argc, argv, &err) != SRP_OK) {
         sp_log(&log, SP_LOG_ERROR, "%s", err.detail);
         return EXIT_STATUS_USAGE;

@@ -68,12 +68,11 @@ struct srpi_conv_shape {
  *   slope (F32, BF16): v < 0 ? v * slope[c] : v
  *   residual:   v = fma(r, residual_multiplier, v); r is the other summand's value as float: of a
  *               Q8 tensor the integer q itself (offset holds the rest), with fractions
- *               fma(fraction, 1/256, q); else its f32 value
+ *               256 q + fraction; else its f32 value
  *   clamp:      v = min(max(v, low), high), when `clamp`
  *   to Q8:      q = v rounded to nearest even, saturated to 0..255 (the maker of the layer has
- *               proved that |v| < 2^30); with fractions: w = min(max(v, 0), 255), the fraction is
- *               fma(w - q, 256, 128), rounded and saturated alike; to BF16: rounded; to F32: stored
- */
+ *               proved that |v| < 2^30); with fractions: v rounded alike and saturated to
+ *               0..65535 is 256 q + fraction; to BF16: rounded; to F32: stored */
 struct srpi_conv_layer {
     struct srpi_conv_shape shape;
     const void *weights;     /* packed by the kernels' own srpi_conv_pack */

@@ -119,19 +119,20 @@ void srpi_row_reference(const struct srpi_conv_layer *layer, const struct srpi_c
                 float r = float_at(row->residual, at, layer->residual, storage);
                 if (row->residual_fraction != 0 && layer->residual == SRPI_Q8) {
                     const uint8_t *rest = (const uint8_t *)row->residual + row->residual_fraction;
-                    r = fmaf(float_at(rest, at, SRPI_Q8, storage), 0x1p-8f, r);
+                    r = 256.0f * r + float_at(rest, at, SRPI_Q8, storage);
                 }
                 v = fmaf(r, layer->residual_multiplier, v);
             }
             if (layer->clamp) {
                 v = fminf(fmaxf(v, layer->low), layer->high);
             }
-            store_at(row->out, at, layer->shape.out, storage, v);
             if (row->out_fraction != 0) {
-                v = fminf(fmaxf(v, 0.0f), 255.0f);
-                v = fmaf(v - nearbyintf(v), 256.0f, 128.0f);
-                store_at((uint8_t *)row->out + row->out_fraction, at, SRPI_Q8, storage, v);
+                const float whole = fminf(fmaxf(nearbyintf(v), 0.0f), 65535.0f);
+                v = floorf(whole / 256.0f);
+                store_at((uint8_t *)row->out + row->out_fraction, at, SRPI_Q8, storage,
+                         whole - 256.0f * v);
             }
+            store_at(row->out, at, layer->shape.out, storage, v);
         }
     }
 }

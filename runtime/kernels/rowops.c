@@ -149,15 +149,14 @@ INLINE float stored(const struct srpi_codec *codec, const void *row, size_t i)
 void srpi_row_load_fine(const struct srpi_codec *codec, const void *row, size_t fraction,
                         float *out, size_t count)
 {
-    const float zero = codec->fine_zero, scale = codec->scale;
+    const float zero = codec->fine_zero, scale = codec->scale * 0x1p-8f;
     if (fraction == 0) {
         srpi_row_load(codec, row, out, count);
         return;
     }
     const char *rest = (const char *)row + fraction;
     for (size_t i = 0; i < count; i++) {
-        /* exact: 16 bits */
-        out[i] = (stored(codec, rest, i) * 0x1p-8f + stored(codec, row, i) - zero) * scale;
+        out[i] = (stored(codec, row, i) * 256.0f + stored(codec, rest, i) - zero) * scale;
     }
 }
 
@@ -166,12 +165,10 @@ INLINE void store_fine(const struct srpi_codec *codec, const float *in, char *ro
 {
     const uint32_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
     for (size_t i = 0; i < count; i++) {
-        float w = fmaf(in[i], codec->inverse, codec->zero);
-        w = w > 0.0f ? w : 0.0f;
-        w = w < 255.0f ? w : 255.0f;
-        const float q = w + ROUNDER - ROUNDER;
-        const float rest = (w - q) * 256.0f + 128.0f; /* exact: w - q has 24 bits below 1/2 */
-        const uint32_t code = (uint32_t)q, part = code_of(rest, 1.0f, 0.0f);
+        float v = fmaf(in[i], codec->inverse * 256.0f, codec->fine_zero);
+        v = v > 0.0f ? v : 0.0f;
+        v = v < 65535.0f ? v : 65535.0f;
+        const uint32_t w = (uint32_t)(v + ROUNDER - ROUNDER), code = w >> 8, part = w & 255;
         if (codec->storage == SRPI_Q8_U16) {
             ((uint16_t *)(void *)row)[i] = (uint16_t)code;
             ((uint16_t *)(void *)(row + fraction))[i] = (uint16_t)part;

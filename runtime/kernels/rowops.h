@@ -16,8 +16,8 @@ struct srpi_codec {
      * codes need not be whole, and `padding` is the code that stands for zero */
     float scale, inverse, zero;
     uint8_t padding;
-    /* With fractions, which lie as the codes do some bytes behind them: real = (q + fraction / 256 -
-     * fine_zero) * scale. */
+    /* With fractions, which lie as the codes do some bytes behind them: real = (256 q + fraction -
+     * fine_zero) * scale / 256. */
     float fine_zero;
 };
 /* Whether values may be copied from one to the other. */

@@ -78,17 +78,6 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return vaddq_f32(a, b);
 }
 
-INLINE vfloat minus(vfloat a, vfloat b)
-{
-    return vsubq_f32(a, b);
-}
-
-/* Rounded to a whole number, to nearest even. */
-INLINE vfloat nearest(vfloat v)
-{
-    return vrndnq_f32(v);
-}
-
 /* v < 0 ? v * slope : v */
 INLINE vfloat lean(vfloat v, vfloat slope)
 {

@@ -104,17 +104,6 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return _mm256_add_ps(a, b);
 }
 
-INLINE vfloat minus(vfloat a, vfloat b)
-{
-    return _mm256_sub_ps(a, b);
-}
-
-/* Rounded to a whole number, to nearest even. */
-INLINE vfloat nearest(vfloat v)
-{
-    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
 /* v < 0 ? v * slope : v */
 INLINE vfloat lean(vfloat v, vfloat slope)
 {

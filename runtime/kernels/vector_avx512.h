@@ -98,17 +98,6 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return _mm512_add_ps(a, b);
 }
 
-INLINE vfloat minus(vfloat a, vfloat b)
-{
-    return _mm512_sub_ps(a, b);
-}
-
-/* Rounded to a whole number, to nearest even. */
-INLINE vfloat nearest(vfloat v)
-{
-    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
 /* v < 0 ? v * slope : v */
 INLINE vfloat lean(vfloat v, vfloat slope)
 {
@@ -127,13 +116,23 @@ INLINE __m512i narrow_q8(vfloat a, vfloat b, vfloat c, vfloat d)
                                _mm512_packs_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d)));
 }
 
-/* store_q8_V: V vectors of as many pixels as fill a register. `step`: bytes from pixel to pixel;
- * a constant in kernels made for one shape. */
-INLINE void store_q8_1(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+/* The same as 16 bits, the upper and the lower bytes. */
+INLINE __m512i narrow_fine(vfloat a, vfloat b, vfloat c, vfloat d, __m512i *low)
+{
+    const __m512i bytes = _mm512_set1_epi16(255);
+    const __m512i ab = _mm512_packus_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+    const __m512i cd = _mm512_packus_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d));
+    *low = _mm512_packus_epi16(_mm512_and_si512(ab, bytes), _mm512_and_si512(cd, bytes));
+    return _mm512_packus_epi16(_mm512_srli_epi16(ab, 8), _mm512_srli_epi16(cd, 8));
+}
+
+/* put_V: V vectors of as many pixels as fill a register, narrowed. `step`: bytes from pixel to
+ * pixel; a constant in kernels made for one shape. */
+INLINE void put_1(uint8_t *out, size_t step, __m512i q)
 {
     const __m512i pixel_order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i q = _mm512_permutexvar_epi32(pixel_order, narrow_q8(a, b, c, d));
+    q = _mm512_permutexvar_epi32(pixel_order, q);
     if (step == 16) {
         _mm512_storeu_si512(out, q);
     } else {
@@ -144,10 +143,10 @@ INLINE void store_q8_1(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, 
     }
 }
 
-INLINE void store_q8_2(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+INLINE void put_2(uint8_t *out, size_t step, __m512i q)
 {
     const __m512i pixel_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512i q = _mm512_permutexvar_epi64(pixel_order, narrow_q8(a, b, c, d));
+    q = _mm512_permutexvar_epi64(pixel_order, q);
     if (step == 32) {
         _mm512_storeu_si512(out, q);
     } else {
@@ -156,12 +155,12 @@ INLINE void store_q8_2(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, 
     }
 }
 
-INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
+INLINE void put_3(uint8_t *out, size_t step, __m512i q)
 {
     /* The last 16 bytes are of no use, and must not fall on another block's channels. */
     const __m512i channel_order =
         _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
-    const __m512i q = _mm512_permutexvar_epi32(channel_order, narrow_q8(a, b, c, c));
+    q = _mm512_permutexvar_epi32(channel_order, q);
     if (step == 48) {
         _mm512_storeu_si512(out, q);
     } else {
@@ -170,14 +169,45 @@ INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
     }
 }
 
-INLINE void store_q8_4(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, vfloat d)
+INLINE void put_4(uint8_t *out, size_t step, __m512i q)
 {
     (void)step;
-    _mm512_storeu_si512(out, narrow_q8(a, b, c, d));
+    _mm512_storeu_si512(out, q);
 }
 
-/* Vector `vector` of a pixel's `vectors`, in narrowing order, as floats. */
-INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
+/* store_q8_V: as codes; store_fine_V: as 16 bits, the lower byte of each to `rest`. */
+#define STORE_Q8(vectors) \
+    INLINE void store_q8_##vectors(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, \
+                                   vfloat d) \
+    { \
+        put_##vectors(out, step, narrow_q8(a, b, c, d)); \
+    } \
+    INLINE void store_fine_##vectors(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, \
+                                     vfloat c, vfloat d) \
+    { \
+        __m512i low; \
+        put_##vectors(out, step, narrow_fine(a, b, c, d, &low)); \
+        put_##vectors(rest, step, low); \
+    }
+STORE_Q8(1)
+STORE_Q8(2)
+STORE_Q8(4)
+#undef STORE_Q8
+
+INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
+{
+    put_3(out, step, narrow_q8(a, b, c, c));
+}
+
+INLINE void store_fine_3(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, vfloat c)
+{
+    __m512i low;
+    put_3(out, step, narrow_fine(a, b, c, c, &low));
+    put_3(rest, step, low);
+}
+
+/* Vector `vector` of a pixel's `vectors`, in narrowing order. */
+INLINE __m128i load_bytes(const uint8_t *p, int vectors, int vector)
 {
     __m128i q;
     if (vectors == 1) {
@@ -193,7 +223,20 @@ INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
                                                 v, v, v, v, v);
         q = _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, _mm512_loadu_si512(p)));
     }
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(q));
+    return q;
+}
+
+INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_bytes(p, vectors, vector)));
+}
+
+/* 16 bits, the lower bytes from `rest`. */
+INLINE vfloat other_fine(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
+{
+    const __m128i high = load_bytes(p, vectors, vector), low = load_bytes(rest, vectors, vector);
+    const __m256i all = _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(all));
 }
 
 #endif

@@ -97,17 +97,6 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return a + b;
 }
 
-INLINE vfloat minus(vfloat a, vfloat b)
-{
-    return a - b;
-}
-
-/* Rounded to a whole number, to nearest even. */
-INLINE vfloat nearest(vfloat v)
-{
-    return rintf(v);
-}
-
 INLINE vfloat lean(vfloat v, vfloat slope)
 {
     return v < 0.0f ? v * slope : v;
@@ -150,10 +139,50 @@ INLINE void store_q8_4(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, 
     store_q8_2(out + 2, step, c, d);
 }
 
+/* 16 bits, the lower byte to `rest`. */
+INLINE void narrow_fine(uint8_t *out, uint8_t *rest, vfloat v)
+{
+    const long q = lrintf(v), limited = q < 0 ? 0 : q > 65535 ? 65535 : q;
+    *out = (uint8_t)(limited >> 8);
+    *rest = (uint8_t)limited;
+}
+
+INLINE void store_fine_1(uint8_t *out, uint8_t *rest, size_t step, vfloat a)
+{
+    (void)step;
+    narrow_fine(out, rest, a);
+}
+
+INLINE void store_fine_2(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b)
+{
+    (void)step;
+    narrow_fine(out, rest, a);
+    narrow_fine(out + 1, rest + 1, b);
+}
+
+INLINE void store_fine_3(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, vfloat c)
+{
+    store_fine_2(out, rest, step, a, b);
+    narrow_fine(out + 2, rest + 2, c);
+}
+
+INLINE void store_fine_4(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, vfloat c,
+                         vfloat d)
+{
+    store_fine_2(out, rest, step, a, b);
+    store_fine_2(out + 2, rest + 2, step, c, d);
+}
+
 INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
 {
     (void)vectors;
     return p[vector];
+}
+
+INLINE vfloat other_fine(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
+{
+    (void)vectors;
+    return (float)(p[vector] * 256 + rest[vector]);
 }
 
 #endif

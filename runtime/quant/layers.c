@@ -102,6 +102,17 @@ static double quantise_weights(const struct srpi_node *node, uint32_t c, size_t 
     return scale;
 }
 
+/* What a tensor's codes count: steps and their zero, of 16 bits where it has them. */
+static double step_of(const struct srpi_quant_tensor *tensor)
+{
+    return tensor->fine ? tensor->exact_scale / 256.0 : tensor->exact_scale;
+}
+
+static double zero_of(const struct srpi_quant_tensor *tensor)
+{
+    return tensor->fine ? 256.0 * tensor->exact_zero + 128.0 : tensor->exact_zero;
+}
+
 struct vectors {
     int8_t *weights;
     int32_t *bias;
@@ -138,7 +149,7 @@ static enum srp_err make_channel(const struct srpi_quant_work *work, const struc
     const struct srpi_quant_conv *conv =
         &work->quant->convs[work->program->writer[step->output]];
     const bool to_codes = conv->layer.shape.out == SRPI_Q8;
-    const double out_scale = to_codes ? work->quant->tensors[step->output].exact_scale : 1.0;
+    const double out_scale = to_codes ? step_of(&work->quant->tensors[step->output]) : 1.0;
     const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
                          work->graph->tensors[node->output].channels;
     int8_t *weights = v->weights + c * count;
@@ -174,7 +185,8 @@ static void set_clamp(struct srpi_conv_layer *layer, const struct srpi_node *las
                       const struct srpi_quant_tensor *out)
 {
     const bool to_codes = layer->shape.out == SRPI_Q8;
-    const double scale = to_codes ? out->exact_scale : 1.0, zero = to_codes ? out->exact_zero : 0.0;
+    const double scale = to_codes ? step_of(out) : 1.0, zero = to_codes ? zero_of(out) : 0.0;
+    const float greatest = out->fine ? 65535.0f : 255.0f;
     layer->low = -FLT_MAX;
     layer->high = FLT_MAX;
     if (last->activation == SRPI_ACT_RELU) {
@@ -183,7 +195,7 @@ static void set_clamp(struct srpi_conv_layer *layer, const struct srpi_node *las
     } else if (last->activation == SRPI_ACT_CLIP) {
         layer->low = (float)((double)last->min / scale + zero);
         layer->high = (float)((double)last->max / scale + zero);
-        layer->clamp = !to_codes || layer->low > 0.0f || layer->high < 255.0f;
+        layer->clamp = !to_codes || layer->low > 0.0f || layer->high < greatest;
     }
 }
 
@@ -194,22 +206,21 @@ static double set_residual(const struct srpi_quant_work *work, const struct srpi
     struct srpi_conv_layer *layer = &conv->layer;
     const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
     const bool to_codes = layer->shape.out == SRPI_Q8;
-    layer->offset = to_codes ? (float)out->exact_zero : 0.0f;
+    layer->offset = to_codes ? (float)zero_of(out) : 0.0f;
     if (step->residual == SRPI_NO_TENSOR) {
         return 0.0;
     }
     const struct srpi_quant_tensor *other = &work->quant->tensors[step->residual];
     layer->has_residual = true;
     if (to_codes && other->dtype == SRPI_Q8) {
-        const double ratio = other->exact_scale / out->exact_scale;
-        const double zero = other->exact_zero + (other->fine ? 0.5 : 0.0);
+        const double ratio = step_of(other) / step_of(out);
         layer->residual = SRPI_Q8;
         layer->residual_multiplier = (float)ratio;
-        layer->offset = (float)(out->exact_zero - zero * ratio);
-        return 256.0 * ratio;
+        layer->offset = (float)(zero_of(out) - zero_of(other) * ratio);
+        return (other->fine ? 65535.0 : 255.0) * ratio;
     }
     layer->residual = SRPI_F32;
-    layer->residual_multiplier = to_codes ? out->inverse : 1.0f;
+    layer->residual_multiplier = to_codes ? (float)(1.0 / step_of(out)) : 1.0f;
     conv->widen_residual = other->dtype == SRPI_Q8;
     return work->bound[step->residual] * (double)layer->residual_multiplier;
 }
@@ -334,7 +345,7 @@ static enum srp_err finish_split(struct srpi_quant_work *work, const struct srpi
     const double curved = conv->activation != SRPI_ACT_NONE ? 1.0 : bound;
     work->bound[step->output] = bound_of(out, curved);
     return check_bound(work, step, bound,
-                       out->dtype == SRPI_Q8 ? curved * (double)out->inverse + 256.0 : 0.0, err);
+                       out->dtype == SRPI_Q8 ? curved / step_of(out) + 65535.0 : 0.0, err);
 }
 
 static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, char *memory,
@@ -438,7 +449,7 @@ static enum srp_err bound_step(struct srpi_quant_work *work, uint32_t index, str
     const bool to_codes = out->dtype == SRPI_Q8;
     work->bound[step->output] = bound_of(out, bound);
     return check_bound(work, step, fmax(bound, most),
-                       to_codes ? bound * (double)out->inverse + 255.0 : 0.0, err);
+                       to_codes ? bound / step_of(out) + 65535.0 : 0.0, err);
 }
 
 enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, struct srp_error *err)

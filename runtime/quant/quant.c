@@ -156,7 +156,7 @@ static void set_scale(struct srpi_quant_tensor *tensor, double scale, double zer
     tensor->scale = (float)scale;
     tensor->zero = (float)zero;
     tensor->inverse = (float)(1.0 / scale);
-    tensor->fine_zero = (float)(zero + 0.5);
+    tensor->fine_zero = (float)(256.0 * zero + 128.0);
     tensor->padding = (uint8_t)lrint(zero);
 }
 

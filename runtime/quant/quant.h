@@ -19,8 +19,8 @@ struct srpi_quant_tensor {
     double exact_scale, exact_zero;
     float scale, zero, inverse; /* exact_scale, exact_zero and 1 / exact_scale, rounded */
     uint8_t padding;            /* exact_zero rounded to nearest even: what padding holds */
-    /* 16 bits: each code has a fraction in 0..255, 128 for none; real =
-     * (code + fraction / 256 - fine_zero) * scale, fine_zero = exact_zero + 1/2, rounded. */
+    /* 16 bits: each code has a fraction in 0..255, and w = 256 * code + fraction; real =
+     * (w - fine_zero) * scale / 256, fine_zero = 256 * exact_zero + 128, rounded. */
     bool fine;
     float fine_zero;
     float low, high;            /* the range that scale and zero were made for */
@@ -85,16 +85,10 @@ static inline float srpi_dequantise(const struct srpi_quant_tensor *tensor, uint
     return ((float)code - tensor->zero) * tensor->scale;
 }
 
-/* Code and fraction as one number, exactly. */
-static inline float srpi_fine_code(uint8_t code, uint8_t fraction)
+/* w: 256 * code + fraction. */
+static inline float srpi_dequantise_fine(const struct srpi_quant_tensor *tensor, float w)
 {
-    return fmaf((float)fraction, 0x1p-8f, (float)code);
-}
-
-static inline float srpi_dequantise_fine(const struct srpi_quant_tensor *tensor, uint8_t code,
-                                         uint8_t fraction)
-{
-    return (srpi_fine_code(code, fraction) - tensor->fine_zero) * tensor->scale;
+    return (w - tensor->fine_zero) * (tensor->scale * 0x1p-8f);
 }
 
 /* Rounds to nearest even and saturates; v is in codes. */
@@ -105,12 +99,12 @@ static inline uint8_t srpi_saturate(float v)
     return (uint8_t)lrintf(v);
 }
 
-/* The fraction of v, in codes, beside the code srpi_saturate(v). */
-static inline uint8_t srpi_fraction(float v)
+/* The same to 16 bits; v is in 1/256 of codes. */
+static inline uint16_t srpi_saturate_fine(float v)
 {
     v = v > 0.0f ? v : 0.0f;
-    v = v < 255.0f ? v : 255.0f;
-    return srpi_saturate(fmaf(v - rintf(v), 256.0f, 128.0f));
+    v = v < 65535.0f ? v : 65535.0f;
+    return (uint16_t)lrintf(v);
 }
 
 /* The definition of int8 execution, in plain C on whole tensors, one thread.

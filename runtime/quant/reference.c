@@ -128,6 +128,12 @@ static float finish(const struct srpi_conv_layer *layer, uint32_t c, int32_t sum
     return v;
 }
 
+/* Code and fraction as one number. */
+static float wide_code(const struct run *run, uint32_t tensor, size_t at)
+{
+    return 256.0f * (float)run->codes[tensor][at] + (float)run->fractions[tensor][at];
+}
+
 static float residual_at(const struct run *run, const struct srpi_quant_conv *conv, uint32_t tensor,
                          size_t at)
 {
@@ -137,19 +143,21 @@ static float residual_at(const struct run *run, const struct srpi_quant_conv *co
     const struct srpi_quant_tensor *q = &run->quant->tensors[tensor];
     const uint8_t code = run->codes[tensor][at];
     if (run->fractions[tensor] != NULL) {
-        const uint8_t fraction = run->fractions[tensor][at];
-        return conv->widen_residual ? srpi_dequantise_fine(q, code, fraction)
-                                    : srpi_fine_code(code, fraction);
+        const float w = wide_code(run, tensor, at);
+        return conv->widen_residual ? srpi_dequantise_fine(q, w) : w;
     }
     return conv->widen_residual ? srpi_dequantise(q, code) : (float)code;
 }
 
-/* v is in codes. */
+/* v is in codes, in 1/256 of them with fractions. */
 static void store_code(const struct run *run, uint32_t tensor, size_t at, float v)
 {
-    run->codes[tensor][at] = srpi_saturate(v);
     if (run->fractions[tensor] != NULL) {
-        run->fractions[tensor][at] = srpi_fraction(v);
+        const uint16_t w = srpi_saturate_fine(v);
+        run->codes[tensor][at] = (uint8_t)(w >> 8);
+        run->fractions[tensor][at] = (uint8_t)w;
+    } else {
+        run->codes[tensor][at] = srpi_saturate(v);
     }
 }
 
@@ -162,7 +170,9 @@ static void store(const struct run *run, uint32_t tensor, size_t at, const float
     }
     const struct srpi_quant_tensor *q = &run->quant->tensors[tensor];
     for (uint32_t i = 0; i < count; i++) {
-        store_code(run, tensor, at + i, fmaf(values[i], q->inverse, q->zero));
+        store_code(run, tensor, at + i,
+                   q->fine ? fmaf(values[i], q->inverse * 256.0f, q->fine_zero)
+                           : fmaf(values[i], q->inverse, q->zero));
     }
 }
 
@@ -218,7 +228,7 @@ static float real_at(const struct run *run, uint32_t tensor, size_t at)
     const struct srpi_quant_tensor *q = &run->quant->tensors[tensor];
     return run->reals[tensor] != NULL ? run->reals[tensor][at]
            : run->fractions[tensor] != NULL
-               ? srpi_dequantise_fine(q, run->codes[tensor][at], run->fractions[tensor][at])
+               ? srpi_dequantise_fine(q, wide_code(run, tensor, at))
                : srpi_dequantise(q, run->codes[tensor][at]);
 }
 

@@ -111,6 +111,7 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
     const size_t products = (size_t)s->kernel_height * s->kernel_width * s->in_channels;
     const size_t count = products * s->out_channels, padded = (s->out_channels + 63) / 64 * 64;
     const float typical = 128.0f * 64.0f * sqrtf((float)products);
+    const float unit = wish->fractions && s->out == SRPI_Q8 ? 256.0f : 1.0f; /* a code */
     t->real_weights = malloc(count * sizeof(float));
     t->weights = malloc(count);
     for (size_t i = 0; i < count; i++) {
@@ -130,7 +131,7 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
             memcpy(t->bias.data + (size_t)4 * c, &bias, 4);
         }
         ((float *)(void *)t->multiplier.data)[c] =
-            (0.2f + fabsf(noise_f(seed))) * 200.0f / typical;
+            unit * (0.2f + fabsf(noise_f(seed))) * 200.0f / typical;
         ((float *)(void *)t->shift.data)[c] = 10.0f * noise_f(seed);
         ((float *)(void *)t->slope.data)[c] = noise_f(seed);
     }
@@ -140,13 +141,13 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
         .multiplier = s->in == SRPI_Q8 ? (float *)(void *)t->multiplier.data : NULL,
         .shift = s->in == SRPI_Q8 && s->out == SRPI_F32 ? (float *)(void *)t->shift.data : NULL,
         .slope = wish->slope ? (float *)(void *)t->slope.data : NULL,
-        .offset = 128.0f + 40.0f * noise_f(seed),
+        .offset = unit * (128.0f + 40.0f * noise_f(seed)),
         .has_residual = wish->has_residual,
         .residual = wish->f32_residual ? SRPI_F32 : s->out,
-        .residual_multiplier = 0.7f * noise_f(seed),
+        .residual_multiplier = unit * 0.7f * noise_f(seed),
         .clamp = wish->clamp,
-        .low = s->out == SRPI_Q8 ? 40.0f + 30.0f * noise_f(seed) : -0.4f,
-        .high = s->out == SRPI_Q8 ? 200.0f + 30.0f * noise_f(seed) : 0.6f,
+        .low = s->out == SRPI_Q8 ? unit * (40.0f + 30.0f * noise_f(seed)) : -0.4f,
+        .high = s->out == SRPI_Q8 ? unit * (200.0f + 30.0f * noise_f(seed)) : 0.6f,
     };
     const size_t size = t->kernels->packed_size(s);
     t->packed = zone_create(size, true);

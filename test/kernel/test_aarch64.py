@@ -1,22 +1,68 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The AArch64 row kernels: cross-built, run under qemu-user, and looked at for stack traffic."""
+"""libsrp for AArch64: cross-built, run under qemu-user; row kernels are looked at for stack traffic."""
 import subprocess
 
 import inner_loops
+import numpy as np
+import pytest
+
+TOLERANCE = 2e-5  # f32, of a network whose values are of order 1 (docs/arithmetic.md)
+# A processor with dot products, the same held to plain C, and one without.
+SETS = {"dotprod": ["-cpu", "max", "-U", "SRP_CPU"], "scalar": ["-cpu", "max", "-E", "SRP_CPU=scalar"],
+        "neon": ["-cpu", "cortex-a72", "-U", "SRP_CPU"]}
 
 
-def test_aarch64(request):
+@pytest.fixture(scope="module")
+def made(request):
+    """The folder of the programs for AArch64, and what their checks printed."""
     root = request.config.rootpath
     done = subprocess.run(["make", "aarch64"], cwd=root, capture_output=True, text=True,
                           timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
-    for line in ("scalar: ok", "neon: ok", "dotprod: ok"):
-        assert line in done.stdout.splitlines()
+    return root / "build" / "aarch64", done.stdout.splitlines()
+
+
+def test_rows(made):
+    lines = made[1]
     # the second processor has no dot products
-    assert done.stdout.splitlines().count("neon: ok") == 2
-    assert done.stdout.splitlines().count("dotprod: ok") == 1
+    assert [lines.count(f"{isa}: ok") for isa in ("scalar", "neon", "dotprod")] == [2, 2, 1]
+
+
+def test_rows_stay_in_registers(made):
     for isa in ("neon", "dotprod"):
-        tiles, bad = inner_loops.check(root / "build" / "aarch64" / "obj" / "gen" / f"rows_{isa}.o",
+        tiles, bad = inner_loops.check(made[0] / "obj" / "gen" / f"rows_{isa}.o",
                                        "aarch64-linux-gnu-objdump")
         assert tiles > 20
         assert not bad, "\n".join(bad[:20])
+
+
+def test_networks_in_int8_give_the_known_hashes(made):
+    """The program holds its results to the hashes that test/golden/test_whole.py has on this machine."""
+    lines = made[1]
+    assert [lines.count(f"{isa}: networks ok") for isa in SETS] == [1, 1, 1]
+
+
+def test_networks_in_f32(made, build, request, tmp_path):
+    """Tensors within the bound of this machine's, pictures within one code."""
+    models = request.config.rootpath / "models"
+
+    def write(command, folder):
+        (tmp_path / folder).mkdir()
+        done = subprocess.run([*command, "write", "f32", models, tmp_path / folder],
+                              capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip(), tmp_path / folder
+
+    _, mine = write([build / "test" / "golden" / "aid_whole"], "host")
+    tensors = sorted(path.name for path in mine.glob("*.tensor"))
+    assert len(tensors) >= 8
+    for isa, processor in SETS.items():
+        ran, theirs = write(["qemu-aarch64", *processor, made[0] / "whole-check"], isa)
+        assert ran == isa
+        for name in tensors:
+            a, b = (np.fromfile(folder / name, np.float32) for folder in (mine, theirs))
+            worst = float(np.abs(a - b).max())
+            assert worst <= TOLERANCE * max(1.0, float(np.abs(a).max())), (isa, name, worst)
+            name = name.replace(".tensor", ".picture")
+            a, b = (np.fromfile(folder / name, np.uint8).astype(int) for folder in (mine, theirs))
+            assert a.std() > 10 and np.abs(a - b).max() <= 1, (isa, name)
