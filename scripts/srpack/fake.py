@@ -16,30 +16,39 @@ from . import models, quant
 from .steps import CURVES, Program, kind
 
 SMALLEST_SCALE = 2.0**-100
+STEP = 0.51  # further from its code a value has saturated; the code of 16 bits may be half a step off
 
 
 class _Round(torch.autograd.Function):
-    """Codes as real values: of 8 bits, or with the fraction. The gradient passes where nothing
-    saturates; that of the scale is what rounding and saturation do to it."""
+    """Real values as those of their codes: of a tensor of 8 bits, or of one of 16 with or without
+    the fractions. The gradient passes where nothing saturates; that of the scale is what rounding
+    and saturation do to it."""
 
     @staticmethod
-    def forward(ctx, v, scale, zero, fine):
-        u = torch.addcmul(zero, v, 1 / scale)
-        q = u.round().clamp_(0, 255)
-        if fine:
-            fraction = (u - q).mul_(256).add_(128).round_().clamp_(0, 255)
-            q = q.add_(fraction.sub_(128), alpha=1 / 256)
-        ctx.save_for_backward(u, q, scale, zero)
+    def forward(ctx, v, scale, zero, wide, fractions):
+        if wide:
+            w = torch.addcmul(256 * zero + 128, v, 256 / scale)
+            u = (w - 128) / 256
+            w = w.round_().clamp_(0, 65535)
+            q = w.sub_(128).div_(256) if fractions else w.div_(256).floor_()
+        else:
+            u = torch.addcmul(zero, v, 1 / scale)
+            q = u.round().clamp_(0, 255)
+        if any(ctx.needs_input_grad):
+            by_scale = q - u
+            inside = by_scale.abs() <= STEP
+            by_scale = torch.where(inside, by_scale, q - zero)
+            ctx.save_for_backward(inside, by_scale, scale)
         return (q - zero).mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
-        u, q, scale, zero = ctx.saved_tensors
-        inside = (u >= 0) & (u <= 255)
+        inside, by_scale, scale = ctx.saved_tensors
         passed = grad * inside
-        by_scale = (grad * (q - zero)).sum() - (passed * (u - zero)).sum()
-        by_zero = scale * (passed.sum() - grad.sum())
-        return passed, by_scale.reshape(scale.shape), by_zero.reshape(zero.shape), None
+        by_zero = None
+        if ctx.needs_input_grad[2]:
+            by_zero = (scale * (passed.sum() - grad.sum())).reshape(())
+        return passed, (grad * by_scale).sum().reshape(scale.shape), by_zero, None, None
 
 
 def _straight(x):
@@ -67,6 +76,7 @@ class Module(graphs.GraphModule):
         self.range_names = [n["output"] for n in self.order if n["output"] in ranges]
         self._range_place = {name: i for i, name in enumerate(self.range_names)}
         self.register_buffer("range_base", torch.tensor([ranges[t] for t in self.range_names]))
+        self._lowest = [ranges[t][0] for t in self.range_names]
         self.range_steps = torch.nn.Parameter(torch.zeros(2 * len(self.range_names)))
         self._place = {name: i for i, name in enumerate(self.convolutions)}
         self.scale_steps = torch.nn.ParameterList()
@@ -108,6 +118,9 @@ class Module(graphs.GraphModule):
     def _low_high(self):
         return self.range_base * self.range_steps.reshape(-1, 2).exp()
 
+    def _falls(self, rows):
+        return any(self._lowest[row] < 0 for row in rows)
+
     def _grids(self, program):
         """{tensor: (scale, zero)} of a path's codes."""
         pairs, made, grids = self._low_high(), {}, {}
@@ -122,7 +135,9 @@ class Module(graphs.GraphModule):
                 low = pairs[rows, 0].amin() if len(rows) > 1 else pairs[rows[0], 0]
                 high = pairs[rows, 1].amax() if len(rows) > 1 else pairs[rows[0], 1]
                 scale = ((high - low) / 255).clamp_min(SMALLEST_SCALE)
-                made[group] = (scale, _straight(-low / scale))
+                # A tensor that never falls below zero keeps its zero.
+                zero = _straight(-low / scale) if self._falls(rows) else low.detach()
+                made[group] = (scale, zero)
             grids[tensor] = made[group]
         return grids
 
@@ -233,11 +248,11 @@ class Module(graphs.GraphModule):
                     value = (y, y)
                     if step.output in program.codes:
                         scale, zero = grids[step.output]
-                        coarse = _Round.apply(y, scale, zero, False)
-                        fine = coarse
-                        if step.output in self.wide:
-                            fine = _Round.apply(y, scale, zero, True)
-                        value = (coarse, fine)
+                        wide = step.output in self.wide
+                        coarse = _Round.apply(y, scale, zero, wide, False)
+                        value = (coarse, coarse)
+                        if wide:
+                            value = (coarse, _Round.apply(y, scale, zero, True, True))
                     if key is not None:
                         known[key] = value
                 for tensor in done:

@@ -27,7 +27,7 @@ class Rules:
     granularity: str = "mixed"
     width: int = 16        # input channels of a group, at most
     zeros: float = 0.10    # flagged: a greater share of weights rounds to zero ...
-    sqnr: float = 14.0     # ... or the columns (below) keep less than so many dB
+    sqnr: float = 25.0     # ... or the columns (below) keep less than so many dB
 
 
 def widths(channels: int, most: int) -> list[int]:
@@ -180,8 +180,7 @@ def file_tensors(module) -> dict:
         tensors[f"{name}.bias"] = conv.bias.detach().cpu().half()
         if hasattr(conv, "slope"):
             tensors[f"{name}.slope"] = conv.slope.detach().cpu().half()
-        if scale.shape[0] == 1:
-            scale = scale.expand(weight.shape[0], 1)
+        scale = scale.expand(len(weight), -1)  # that of a layer: the same for all channels
         stored = f16_or_bf16(scale)
         tensors[f"{name}.scale"] = (stored[:, 0] if scale.shape[1] == 1 else stored).contiguous()
     for tensor, pair in module.stated_ranges().items():
