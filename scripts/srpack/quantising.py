@@ -123,7 +123,7 @@ class Engine:
 
     def of_path(self, tensors):
         """The parameters of this path alone."""
-        return {name: value for name, value in tensors.items()
+        return {name: value.contiguous() for name, value in tensors.items()
                 if name.rpartition(".")[0] in (
                     self.tensors if quant.is_extra(name) else self.names)}
 

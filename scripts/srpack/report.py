@@ -101,9 +101,22 @@ def table(result) -> str:
         against = f" (f32 {found['f32']:.2f} dB)" if found["chosen"] == "int8" else (
             f" (int8 {found['int8']:.2f} dB)" if "int8" in found else "")
         lines += ["", f"{'arithmetic':<12}{found['chosen']}{against}"]
+        if found["chosen"] == "int8":
+            lines += ["", *_layer_table(found)]
     if result["routing"] is not None:
         lines += ["", *_routing_table(result["routing"])]
     return "\n".join(lines)
+
+
+def _layer_table(found) -> list[str]:
+    """What each convolution's codes lose, and its bytes."""
+    wide = max([12] + [len(line["layer"]) + 2 for line in found["layers"]])
+    lines = [f"{'layer':<{wide}}{'scales':>10}{'zeros':>9}{'SQNR':>11}{'bytes':>10}"]
+    for line in found["layers"]:
+        kind = f"{line['groups']} groups" if line["groups"] > 1 else line["granularity"]
+        lines.append(f"{line['layer']:<{wide}}{kind:>10}{100 * line['zero_fraction']:>7.1f} %"
+                     f"{line['sqnr_db']:>8.1f} dB{line['bytes']:>10,}")
+    return [*lines, f"16 bits: {', '.join(found['tensors16']) or 'none'}"]
 
 
 def _routing_table(found) -> list[str]:
