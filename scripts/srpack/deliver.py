@@ -133,7 +133,8 @@ def _attempt(job, work, frames, parameters, dtype, staged, out, stop) -> Attempt
 def _f32(job, work, frames, plain, attempt, staged, out, stop) -> float:
     """PSNR of luma of the parameters before they became int8, computed in f32 and with the routes
     that int8 has."""
-    beside = staged.with_name(f"{staged.name}-f32")
+    stem, _, number = staged.name.rpartition("-")
+    beside = staged.with_name(f"{stem}-f32-{number}")  # as _clean_stale() knows them
     try:
         with out.clock.step("write"):
             writer = write(job, work, frames, plain, beside)
