@@ -118,7 +118,7 @@ $(VENV)/.ready: scripts/requirements.txt
 
 # The generator runs on this machine, whatever CC builds for.
 SRCC_SRC := $(sort $(wildcard codegen/*.c)) $(addprefix runtime/model/,error.c graph.c json.c)
-$(BUILD)/srcc: $(SRCC_SRC) $(wildcard codegen/*.h runtime/model/*.h) runtime/kernels/row.h
+$(BUILD)/srcc: $(SRCC_SRC) $(wildcard codegen/*.h runtime/model/*.h) $(addprefix runtime/kernels/,row.h row_few.h row_sets.h)
 	$(say) HOSTCC $@
 	@mkdir -p $(@D)
 	$(Q)$(HOSTCC) -D_GNU_SOURCE -Iruntime/include -Iruntime -std=c11 -O1 -g $(WARN) $(HOSTCFLAGS) \
@@ -243,7 +243,7 @@ check: c-tests
 
 # Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
 # and the whole library with the networks of models/.
-ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c)
+ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_few_avx2.c row_reference.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@

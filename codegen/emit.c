@@ -141,8 +141,9 @@ static void finish_residual(const struct tile *t)
         fputs("            if (t->residual_fraction != 0) {\n"
               "                const uint8_t *rest = r + t->residual_fraction;\n", t->to);
         snprintf(one, sizeof(one),
-                 "                f@p_@v = muladd(other_fine(r + @p * step, rest + @p * step, %" PRIu32
-                 ", @v), k,\n                    f@p_@v);", t->vectors);
+                 "                f@p_@v = muladd(\n"
+                 "                    other_fine(r + @p * step, rest + @p * step, %" PRIu32
+                 ", @v), k, f@p_@v);", t->vectors);
         each_sum(t, one);
         fputs("            } else {\n", t->to);
         snprintf(one, sizeof(one),
@@ -431,10 +432,24 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             size_of(isa, family->in), size_of(isa, family->out));
 }
 
+/* Whether a shape has a kernel of its own in this set. */
+static bool has_kernel(const struct isa *isa, int pair, const struct shape *shape)
+{
+    const struct srpi_conv_shape as_row = {
+        .kernel_height = shape->kernel_height,
+        .kernel_width = shape->kernel_width,
+        .in_channels = shape->in_channels,
+        .out_channels = shape->out_channels,
+        .in = SRPI_Q8,
+        .out = SRPI_F32};
+    return isa->pairs[pair] &&
+           !(isa->few != NULL && pair == PAIR_Q8_F32 && srpi_row_few_suits(&as_row));
+}
+
 /* The set that serves a shape when this one does not. */
 static void emit_elsewhere(FILE *to, const struct isa *isa)
 {
-    if (isa->base == NULL && isa->narrow == NULL) {
+    if (isa->base == NULL && isa->narrow == NULL && isa->few == NULL) {
         return;
     }
     fputs("\n/* The set that has what this one lacks, or NULL. */\n"
@@ -451,6 +466,10 @@ static void emit_elsewhere(FILE *to, const struct isa *isa)
         fprintf(to, "        break;\n    default:\n        return &srpi_rows_%s.kernels;\n    }\n",
                 isa->base);
     }
+    if (isa->few != NULL) {
+        fprintf(to, "    if (srpi_row_few_suits(shape)) {\n"
+                "        return &srpi_rows_%s.kernels;\n    }\n", isa->few);
+    }
     if (isa->narrow != NULL) {
         fprintf(to, "    if (shape->out_channels <= %" PRIu32 ") {\n"
                 "        return &srpi_rows_%s.kernels;\n    }\n", isa->narrow_channels,
@@ -462,7 +481,7 @@ static void emit_elsewhere(FILE *to, const struct isa *isa)
 /* The first lines of a function that another set may have to answer for. */
 static void forward(FILE *to, const struct isa *isa, const char *call)
 {
-    if (isa->base != NULL || isa->narrow != NULL) {
+    if (isa->base != NULL || isa->narrow != NULL || isa->few != NULL) {
         const bool nothing = strncmp(call, "pack(", 5) == 0;
         fprintf(to, "    const struct srpi_kernels *other = elsewhere(shape);\n"
                 "    if (other != NULL) {\n        %sother->%s;\n%s    }\n",
@@ -477,9 +496,12 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
     if (shape_count > 0) {
         fputs("\nstatic const struct srpi_row_kernel made[] = {\n", to);
         for (int pair = 0; pair < PAIR_COUNT; pair++) {
-            for (size_t i = 0; isa->pairs[pair] && i < shape_count; i++) {
+            for (size_t i = 0; i < shape_count; i++) {
                 const struct family *f = &families[pair];
                 const struct shape *s = &shapes[i];
+                if (!has_kernel(isa, pair, s)) {
+                    continue;
+                }
                 fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
                         ", SRPI_%s, SRPI_%s, 0}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
                         ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
@@ -556,14 +578,17 @@ void emit_file(FILE *to, const struct isa *isa, const struct shape *shapes, size
         name += length + (name[length] == ' ');
     }
     fprintf(to, " */\n#define TILE_VECTORS %" PRIu32 "\n#include \"kernels/vector_%s.h\"\n\n"
-            "#include \"kernels/row_tile.h\"\n\n"
+            "#include \"kernels/row_tile.h\"\n%s\n"
             "_Static_assert(LANES == %" PRIu32 ", \"srcc and vector_%s.h agree\");\n",
-            isa->max_vectors, isa->name, isa->lanes, isa->name);
+            isa->max_vectors, isa->name, isa->few != NULL ? "#include \"kernels/row_few.h\"\n" : "",
+            isa->lanes, isa->name);
     for (int pair = 0; pair < PAIR_COUNT; pair++) {
         if (isa->pairs[pair]) {
             emit_row(to, isa, &families[pair], NULL);
             for (size_t i = 0; i < shape_count; i++) {
-                emit_row(to, isa, &families[pair], &shapes[i]);
+                if (has_kernel(isa, pair, &shapes[i])) {
+                    emit_row(to, isa, &families[pair], &shapes[i]);
+                }
             }
         }
     }

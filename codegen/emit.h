@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "kernels/row.h"
+#include "kernels/row_few.h"
 
 enum { EMIT_MAX_VECTORS = 4 };
 
@@ -22,6 +22,8 @@ struct isa {
     const char *base;       /* the set that has the pairs which this one lacks, or NULL */
     const char *narrow;     /* the set for layers of at most `narrow_channels` outputs, or NULL */
     uint32_t narrow_channels;
+    const char *few;        /* the set written by hand for layers of few outputs, or NULL:
+                               kernels/row_few.h */
     bool has_bf16;
     bool pairs[PAIR_COUNT]; /* its own */
     bool shapes;            /* kernels made for one shape too */

@@ -23,6 +23,7 @@ static const struct isa isas[] = {
         .name = "avx2",
         .constant = "SRPI_ISA_AVX2",
         .storage = "SRPI_Q8_U16",
+        .few = "avx2few",
         .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
         .shapes = true,
         .lanes = 8,

@@ -327,7 +327,8 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
     layers->grid = calloc(program->step_count, sizeof(layers->grid[0]));
     layers->steps = calloc(program->step_count, sizeof(layers->steps[0]));
     enum srp_err code = SRP_OK;
-    if (layers->tensor_dtype == NULL || layers->fine == NULL || layers->grid == NULL || layers->steps == NULL) {
+    if (layers->tensor_dtype == NULL || layers->fine == NULL || layers->grid == NULL ||
+        layers->steps == NULL) {
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
         goto fail;
     }

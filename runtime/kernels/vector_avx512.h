@@ -235,7 +235,8 @@ INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
 INLINE vfloat other_fine(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
 {
     const __m128i high = load_bytes(p, vectors, vector), low = load_bytes(rest, vectors, vector);
-    const __m256i all = _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
+    const __m256i all =
+        _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
     return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(all));
 }
 

@@ -127,7 +127,8 @@ INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
 INLINE vfloat other_fine(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
 {
     (void)vectors;
-    return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(load_bytes(p, vector), 8), load_bytes(rest, vector)));
+    const int32x4_t high = vshlq_n_s32(load_bytes(p, vector), 8);
+    return vcvtq_f32_s32(vaddq_s32(high, load_bytes(rest, vector)));
 }
 
 #endif

@@ -47,7 +47,8 @@ void srpi_safetensors_free(struct srpi_safetensors *file); /* accepts a zeroed o
 const struct srpi_array *srpi_safetensors_find(const struct srpi_safetensors *file,
                                                const char *name);
 
-/* Writes array->count floats, of any dtype but I8. Errors: NONFINITE, by bit pattern, with the element's index. */
+/* Writes array->count floats, of any dtype but I8. Errors: NONFINITE, by bit pattern, with the
+ * element's index. */
 enum srp_err srpi_array_to_f32(const struct srpi_safetensors *file, const struct srpi_array *array,
                                float *out, struct srp_error *err);
 

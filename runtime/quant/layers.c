@@ -141,8 +141,9 @@ static void set_vectors(struct srpi_conv_layer *layer, const struct vectors *v)
 }
 
 /* One output channel. *bound: no |value| before the residual is greater, in units of the output. */
-static enum srp_err make_channel(const struct srpi_quant_work *work, const struct srpi_step *step, uint32_t c,
-                                 const struct vectors *v, double *bound, struct srp_error *err)
+static enum srp_err make_channel(const struct srpi_quant_work *work, const struct srpi_step *step,
+                                 uint32_t c, const struct vectors *v, double *bound,
+                                 struct srp_error *err)
 {
     const struct srpi_node *node = step->node;
     const struct srpi_quant_tensor *in = &work->quant->tensors[node->inputs[0]];
@@ -234,8 +235,8 @@ static double bound_of(const struct srpi_quant_tensor *tensor, double real)
                : real;
 }
 
-static enum srp_err check_bound(const struct srpi_quant_work *work, const struct srpi_step *step, double real,
-                                double codes, struct srp_error *err)
+static enum srp_err check_bound(const struct srpi_quant_work *work, const struct srpi_step *step,
+                                double real, double codes, struct srp_error *err)
 {
     if (!(codes <= MAX_CODE)) {
         return too_large(work, srpi_step_last(step),
@@ -307,7 +308,7 @@ static enum srp_err make_sum(const struct srpi_quant_work *work, const struct sr
         sum += weights[i];
         absolute += abs(weights[i]);
     }
-    const double zero = in->exact_zero + (in->fine ? 0.5 : 0.0);
+    const double zero = in->exact_zero + (reads_fractions(work, step) ? 0.5 : 0.0);
     const double exact = -zero * (double)sum, whole = rint(exact);
     const double most = fabs(whole) + 256.0 * (double)absolute;
     if (most > (double)INT32_MAX) {

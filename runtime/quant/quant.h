@@ -27,8 +27,8 @@ struct srpi_quant_tensor {
 };
 
 /* One of the sums of a convolution that has several: input channels [first, first + channels) of
- * the codes or of their fractions. v = fma((float)sum, multiplier[c], shift[c]), in reals. Vectors as
- * in struct srpi_conv_layer; weights [out][channels][ky][kx]. */
+ * the codes or of their fractions. v = fma((float)sum, multiplier[c], shift[c]), in reals. Vectors
+ * as in struct srpi_conv_layer; weights [out][channels][ky][kx]. */
 struct srpi_quant_part {
     bool fractions;
     uint32_t first, channels;

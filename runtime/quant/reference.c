@@ -17,7 +17,7 @@ struct run {
     const struct srpi_quant *quant;
     const struct srpi_graph *graph;
     uint32_t width, height;
-    /* By tensor, NULL where there are none. A tensor is codes, with fractions or without, or reals. */
+    /* By tensor, NULL where there are none: codes, with fractions or without, or reals. */
     uint8_t **codes, **fractions;
     float **reals;
 };

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT - runs the int8 reference on raw codes [H][W][C]
- * and writes the graph's output tensor as raw f32. Prints for each tensor of the program its name
- * and "f32" or scale and zero, as hexadecimal numbers, and the seconds that making the layers and
- * running them took. Exit status 2: refused, with the error's text as the only line. */
+/* aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH [native]] - runs the int8 reference on raw
+ * codes [H][W][C] and writes the output tensor of a path (default: 0) as raw f32. Prints for each
+ * tensor of the program its name and "f32" or scale and zero, as hexadecimal numbers, and the
+ * seconds that making the layers and running them took. With "native" the same by the native
+ * executor on samples code / 255: the output has the mean, and one line names the instruction set.
+ * Exit status 2: refused, with the error's text as the only line. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "model/model.h"
 #include "quant/quant.h"
+
+#include <srp/model.h>
 
 static struct srp_blob read_file(const char *path)
 {
@@ -45,22 +50,37 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-int main(int argc, char **argv)
+static void run_native(struct srp_model *model, const struct srp_blob *codes, uint32_t width,
+                       uint32_t height, float *out)
 {
-    if (argc != 7) {
-        fputs("aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT\n", stderr);
-        return 1;
-    }
-    const struct srp_model_params params = {read_file(argv[1]), read_file(argv[2])};
-    const uint32_t width = (uint32_t)atoi(argv[3]), height = (uint32_t)atoi(argv[4]);
-    const struct srp_blob codes = read_file(argv[5]);
+    const struct srp_executor_params params = {model, SRP_BACKEND_NATIVE, 2, SRP_DTYPE_INT8};
     struct srp_error err = {0};
-    struct srp_model *model = NULL;
+    struct srp_executor *executor = NULL;
+    struct srp_executor_info info;
+
+    float *in = malloc((codes->size + 1) * sizeof(float));
+    if (in == NULL) {
+        exit(1);
+    }
+    for (size_t i = 0; i < codes->size; i++) {
+        in[i] = (float)((const uint8_t *)codes->data)[i] / 255.0f;
+    }
+    check(srp_executor_create(&executor, &params, &err), &err);
+    check(srp_executor_run(executor, in, width, height, out, &err), &err);
+    srp_executor_get_info(executor, &info);
+    puts(info.isa);
+    srp_executor_destroy(&executor);
+    free(in);
+}
+
+static void run_reference(struct srp_model *model, const struct srp_blob *codes, uint32_t width,
+                          uint32_t height, float *out)
+{
+    const struct srpi_graph *graph = srpi_model_graph(model);
     struct srpi_program program = {0};
     struct srpi_quant quant = {0};
+    struct srp_error err = {0};
 
-    check(srp_model_create(&model, &params, &err), &err);
-    const struct srpi_graph *graph = srpi_model_graph(model);
     check(srpi_program_create(&program, graph, graph->output, true, &err), &err);
     const double begin = seconds();
     check(srpi_quant_create(&quant, &program, &err), &err);
@@ -73,16 +93,44 @@ int main(int argc, char **argv)
             printf("%s f32\n", graph->tensors[t].name);
         }
     }
-    const size_t values =
-        (size_t)width * height * graph->scale * graph->scale * graph->channels;
+    const double start = seconds();
+    check(srpi_quant_run(&quant, codes->data, width, height, out, &err), &err);
+    printf("%.3f %.3f\n", made - begin, seconds() - start);
+    srpi_quant_destroy(&quant);
+    srpi_program_destroy(&program);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 7 || argc > 9 || (argc == 9 && strcmp(argv[8], "native") != 0)) {
+        fputs("aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH [native]]\n", stderr);
+        return 1;
+    }
+    const struct srp_model_params params = {read_file(argv[1]), read_file(argv[2])};
+    const uint32_t width = (uint32_t)atoi(argv[3]), height = (uint32_t)atoi(argv[4]);
+    const struct srp_blob codes = read_file(argv[5]);
+    struct srp_error err = {0};
+    struct srp_model *whole = NULL;
+    struct srp_model_info info;
+
+    check(srp_model_create(&whole, &params, &err), &err);
+    struct srp_model *model = srp_model_path(whole, argc > 7 ? (uint32_t)atoi(argv[7]) : 0);
+    if (model == NULL) {
+        fputs("no such path\n", stderr);
+        return 1;
+    }
+    srp_model_get_info(model, &info);
+    const size_t values = (size_t)width * height * info.scale * info.scale * info.channels;
     float *out = malloc(values * sizeof(float));
-    if (out == NULL || codes.size != (size_t)width * height * graph->channels) {
+    if (out == NULL || codes.size != (size_t)width * height * info.channels) {
         fputs("wrong size\n", stderr);
         return 1;
     }
-    const double start = seconds();
-    check(srpi_quant_run(&quant, codes.data, width, height, out, &err), &err);
-    printf("%.3f %.3f\n", made - begin, seconds() - start);
+    if (argc == 9) {
+        run_native(model, &codes, width, height, out);
+    } else {
+        run_reference(model, &codes, width, height, out);
+    }
     FILE *f = fopen(argv[6], "wb");
     if (f == NULL || fwrite(out, sizeof(float), values, f) != values || fclose(f) != 0) {
         perror(argv[6]);
@@ -92,8 +140,7 @@ int main(int argc, char **argv)
     free((void *)(uintptr_t)params.graph.data);
     free((void *)(uintptr_t)params.parameters.data);
     free((void *)(uintptr_t)codes.data);
-    srpi_quant_destroy(&quant);
-    srpi_program_destroy(&program);
     srp_model_unref(&model);
+    srp_model_unref(&whole);
     return 0;
 }

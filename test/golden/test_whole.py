@@ -15,8 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from safetensors.numpy import load_file  # noqa: E402
-from test_int8 import INPUTS, F, Quantised, same_bits  # noqa: E402
+from int8_reference import CHANNELS, F, Network, path_of, read_parameters  # noqa: E402
 
 NETWORKS = ["edge16-x1", "edge16-x2", "edge16-x3", "edge16-x4", "edge8-x3", "espcn-x3", "edge-dyn-x2", "wdsr2-x2"]
 MODELS = ROOT / "models"
@@ -90,7 +89,7 @@ def random_parameters(graph):
         z ^= z >> np.uint64(31)
         return ((z >> np.uint64(40)).astype(F) * F(2.0**-23) - F(1)) * F(amplitude)
 
-    parameters, channels = {}, {graph["input"]: INPUTS[graph["colour"]]}
+    parameters, channels = {}, {graph["input"]: CHANNELS[graph["colour"]]}
     for node in graph["nodes"]:
         a, out = node["inputs"][0], node["output"]
         channels[out] = node.get("channels", channels[a])
@@ -107,17 +106,8 @@ def random_parameters(graph):
 
 
 def default_path(graph):
-    """The graph without its route, and without what only other paths need."""
     route = next((n for n in graph["nodes"] if n["op"] == "route"), None)
-    if route is None:
-        return graph
-    wanted, nodes = {route["inputs"][route["default"]]}, []
-    output = set(wanted)
-    for node in reversed([n for n in graph["nodes"] if n is not route]):  # a node follows what it reads, in these files
-        if node["output"] in wanted:
-            wanted.update(node["inputs"])
-            nodes.insert(0, node)
-    return {**graph, "nodes": nodes, "output": output.pop()}
+    return graph if route is None else path_of(graph, route["default"])
 
 
 def test_the_table_is_whole(stated):
@@ -128,14 +118,17 @@ def test_the_table_is_whole(stated):
 def test_golden_hashes(stated, results, name):
     weights, width, height, channels, scale, tensor_hash, picture_hash = stated[name]
     graph = json.loads((MODELS / f"{name}.json").read_text())
-    parameters = load_file(MODELS / "general" / f"{name}.safetensors") if weights == "general" else random_parameters(graph)
+    if weights == "general":
+        parameters = read_parameters((MODELS / "general" / f"{name}.safetensors").read_bytes())
+    else:
+        parameters = random_parameters(graph)
     codes = np.fromfile(results / f"{name}.codes", np.uint8).reshape(height, width, channels)
     assert codes.std() > 30
     mean = F(graph.get("mean", 0))
-    tensor = Quantised(default_path(graph), parameters).run(codes) + mean
+    tensor = Network(default_path(graph), parameters).run(codes) + mean
     assert fnv(tensor.astype("<f4").tobytes()) == tensor_hash
     got = np.fromfile(results / f"{name}.tensor", F).reshape(tensor.shape)
-    assert same_bits(got, tensor), np.abs(got - tensor).max()
+    assert got.tobytes() == tensor.astype("<f4").tobytes(), np.abs(got - tensor).max()
     picture = np.fromfile(results / f"{name}.picture", np.uint8)
     assert fnv(picture.tobytes()) == picture_hash
     # where luma is the network's alone: it rounds 255 times the tensor, but sums in another order

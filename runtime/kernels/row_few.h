@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* row_few.h - row kernels for layers of few outputs, which the generated ones serve badly. */
+#ifndef SRPI_ROW_FEW_H
+#define SRPI_ROW_FEW_H
+
+#include "kernels/row_sets.h"
+
+#define SRPI_ROW_FEW_OUTPUTS 4u
+#define SRPI_ROW_FEW_VALUES 16u /* quantised values of 16 bits in a register */
+
+/* Registers of values in a kernel row's run of taps. */
+static inline uint32_t srpi_row_few_vectors(const struct srpi_conv_shape *shape)
+{
+    return (shape->kernel_width * shape->in_channels + SRPI_ROW_FEW_VALUES - 1) /
+           SRPI_ROW_FEW_VALUES;
+}
+
+/* Whether the set avx2 leaves a shape to srpi_rows_avx2few. What lies behind a run of taps is
+ * multiplied too, by zero: not worth it where that is more than a quarter. */
+static inline bool srpi_row_few_suits(const struct srpi_conv_shape *shape)
+{
+    const uint64_t run = (uint64_t)shape->kernel_width * shape->in_channels;
+    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
+           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && run >= SRPI_ROW_FEW_VALUES &&
+           4 * (uint64_t)srpi_row_few_vectors(shape) * SRPI_ROW_FEW_VALUES <= 5 * run;
+}
+
+extern const struct srpi_row_set srpi_rows_avx2few;
+
+#endif

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""int8 execution, bit by bit: int8_reference.py against the library, its reference in C and its native executor on each
+instruction set that the machine has."""
+
+import ctypes
+import ctypes.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import int8_graphs as graphs  # noqa: E402
+import int8_reference as reference  # noqa: E402
+
+F = np.float32
+GENERAL = sorted((ROOT / "models" / "general").glob("*.safetensors"))
+SEEDS = range(48)
+
+
+@pytest.fixture
+def aid(build, tmp_path):
+    return graphs.Aid(build, tmp_path)
+
+
+def bits(array):
+    return np.ascontiguousarray(array, F).view(np.uint32)
+
+
+def differences(got, expected):
+    """None, or where the first difference is and how many there are."""
+    wrong = np.argwhere(bits(got) != bits(expected))
+    if len(wrong) == 0:
+        return None
+    at = tuple(int(i) for i in wrong[0])
+    return f"{len(wrong)} of {got.size} values, first at {at}: {got[at]!r}, not {expected[at]!r}"
+
+
+def check(aid, graph, file, sizes, seed=1, path=None):
+    """graph: the object; file: the parameters' bytes; path: None where the graph has no route."""
+    text = json.dumps(graph).encode()
+    network = reference.Network(graph if path is None else reference.path_of(graph, path), reference.read_parameters(file))
+    for h, w in sizes:
+        codes = graphs.picture(h, w, graphs.INPUTS[graph["colour"]], seed)
+        expected = network.run(codes)
+        assert np.isfinite(expected).all()
+        got, tensors = aid.run(text, file, codes, graph["scale"], path or 0)
+        assert {t: n for t, n in tensors.items() if n} == {t: q.exact for t, q in network.tensors.items()}
+        assert differences(got, expected) is None
+        for cpu in aid.sets():
+            got = aid.run_native(cpu, text, file, codes, graph["scale"], path or 0)
+            assert differences(got, expected + F(graph.get("mean", 0))) is None, cpu
+    return network
+
+
+def test_fma_is_that_of_the_c_library():
+    fmaf = ctypes.CDLL(ctypes.util.find_library("m")).fmaf
+    fmaf.argtypes, fmaf.restype = [ctypes.c_float] * 3, ctypes.c_float
+    rng = np.random.default_rng(5)
+    a, b, c = (rng.normal(0, 1, 40000).astype(F) * F(2) ** rng.integers(-9, 9, 40000).astype(F) for _ in range(3))
+    # c + 2^-24 is a tie in single precision. The product is 2^-24 -+ 2^-54, for which the sum in double has no room.
+    c[:8000] = 1 + rng.integers(0, 2**23, 8000).astype(F) * F(2.0**-23)
+    a[:4000], b[:4000] = F(1 + 2.0**-15), F(2.0**-24) * F(1 - 2.0**-15)
+    a[4000:8000], b[4000:8000] = F(13325), F(80581) * F(2.0**-54)  # 13325 * 80581 = 2^30 + 1
+    a[:8000:2] *= -1
+    c[2000:6000] *= -1
+    c[8000:12000] = -(a * b)[8000:12000]        # nearly nothing is left
+    a[12000:16000] *= F(2.0**-70)               # subnormal results
+    b[12000:16000] *= F(2.0**-70)
+    c[12000:16000] *= F(2.0**-130)
+    c[16000:18000] *= F(2.0**60)
+    expected = np.array([fmaf(*map(float, row)) for row in zip(a, b, c)], F)
+    twice = (a.astype(float) * b + c).astype(F)
+    assert (bits(twice) != bits(expected)).sum() > 1000  # what rounding twice would give is another thing
+    assert np.array_equal(bits(reference.fma(a, b, c)), bits(expected))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("form", ["calibrated", "stated", "codes", "wide", "wide codes"])
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_bits(aid, name, form, seed):
+    graph, parameters = graphs.made(name, seed)
+    if "codes" in form:
+        graphs.to_codes(graph, parameters, seed)
+    if "wide" in form or form == "stated":  # ranges that saturate, and that activations would not allow
+        graphs.state_ranges(graph, parameters, seed, wide=0.7 if "wide" in form else 0.0)
+    check(aid, graph, graphs.packed(parameters), [(13, 22)] if seed == 1 else [(12, 5), (1, 1)], seed)
+
+
+def test_groups_read_the_code_alone_where_the_output_has_codes(aid):
+    """A tensor of 16 bits between two convolutions, of which the second has groups and writes a Q8 tensor: it is read as one
+    of 8 bits, zero point and all."""
+    graph = graphs.whole("few", "y", 1, 0.0, [graphs.conv("a", "x", "h", 4, 1), graphs.conv("c", "h", "g", 3, 1),
+                                              graphs.conv("t", "g", "y", 1, 1)])
+    parameters = graphs.parameters_of(graph, 1)
+    parameters["h.range16"], parameters["g.range"] = np.array([-2, 2], F), np.array([-2, 2], F)
+    parameters["c.weight"] = np.full((3, 4, 1, 1), 100, np.int8)
+    parameters["c.scale"] = np.full((3, 2), 0.004, F)
+    check(aid, graph, graphs.packed(parameters), [(9, 9)])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_graphs(aid, seed):
+    graph, parameters = graphs.drawn(seed)
+    check(aid, graph, graphs.packed(parameters), [(11, 9), (1, 2)][:1 + seed % 2], seed)
+
+
+def test_random_graphs_have_everything():
+    """What the definition tells apart occurs among the graphs above, so that none of it goes untested."""
+    seen = set()
+    for seed in SEEDS:
+        graph, parameters = graphs.drawn(seed)
+        if not any(".range" in name for name in parameters):  # the steps are the same, and measuring takes long
+            graphs.state_ranges(graph, parameters, seed)
+        network = reference.Network(graph, parameters)
+        seen |= {f"{s.node['op']} {s.last.get('activation', 'none')}" for s in network.steps}
+        seen |= {f"{s.node['op']} {s.node.get('mode', s.node.get('order', ''))}" for s in network.steps}
+        for s in network.steps:
+            q8 = "q8" if s.output in network.q8 else "f32"
+            wide = [t for t in s.inputs if t in network.q8 and network.tensors[t].wide]
+            seen |= {f"{s.node['op']} reads 16 bits to {q8}"} if wide else set()
+            if s.conv:
+                seen.add(f"conv to {q8}")
+                scale = parameters.get(f"{s.node['name']}.scale", np.ones(1))
+                seen |= {f"groups to {q8}", f"groups {s.residual is not None}"} if scale.ndim == 2 and scale.shape[1] > 1 else set()
+            if s.residual:
+                r = network.tensors.get(s.residual)
+                seen.add(f"residual {'f32' if r is None else 'wide' if r.wide else 'q8'} to {q8}")
+            if s.moves and s.output in network.q8:
+                seen |= {f"moved {network.tensors[t].exact == network.tensors[s.output].exact}" for t in s.inputs}
+        seen |= {f"wide {s.node['op']}" for s in network.steps if s.output in network.q8 and network.tensors[s.output].wide}
+    activations = ("none", "relu", "leaky_relu", "clip", "tanh", "sigmoid")
+    wanted = {
+        *(f"{op} {a}" for op in ("conv2d", "add", "mul") for a in activations), "conv2d prelu", "concat none", "slice none",
+        "resize nearest", "resize bilinear", "resize bicubic", "depth_to_space dcr", "depth_to_space ", "conv to q8", "conv to f32",
+        "groups to q8", "groups to f32", "groups True", "groups False", "moved True", "moved False", "wide conv2d", "wide add",
+        "wide mul", *(f"residual {r} to {o}" for r in ("f32", "q8", "wide") for o in ("q8", "f32")),
+        *(f"{op} reads 16 bits to {o}" for op in ("conv2d", "add", "mul") for o in ("q8", "f32")),
+        "slice reads 16 bits to q8", "resize reads 16 bits to q8", "depth_to_space reads 16 bits to q8",
+    }
+    assert wanted - seen == set()
+
+
+@pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.stem)
+def test_general_models(aid, path):
+    graph = json.loads((ROOT / "models" / f"{path.stem}.json").read_bytes())
+    check(aid, graph, path.read_bytes(), [(23, 37)])
+
+
+@pytest.mark.parametrize("name", ["espcn-x3", "edge8-x1", "wdsr2-x4"])
+def test_other_models(aid, name):
+    graph = json.loads((ROOT / "models" / f"{name}.json").read_bytes())
+    check(aid, graph, graphs.packed(graphs.parameters_of(graph, 3)), [(23, 37)])
+
+
+@pytest.mark.parametrize("form", ["calibrated", "wide codes"])
+@pytest.mark.parametrize("name, path", [(n, p) for n, c in (("edge-dyn-x2", 3), ("edge-dyn-x3", 3), ("dydca-x2", 3))
+                                        for p in range(c)])
+def test_paths(aid, name, path, form):
+    graph = json.loads((ROOT / "models" / f"{name}.json").read_bytes())
+    assert len(graph["nodes"][-1]["inputs"]) == 3
+    plain = {**graph, "nodes": graph["nodes"][:-1]}
+    parameters = graphs.parameters_of(plain, 4)
+    if form != "calibrated":
+        graphs.to_codes(plain, parameters, 5)
+        graphs.state_ranges(plain, parameters, 6, wide=0.6)
+    check(aid, graph, graphs.packed(parameters), [(9, 14)], path=path)
+
+
+def test_the_program(build, aid, tmp_path):
+    """The reference as a program, on a path; BF16 scales are read."""
+    graph = json.loads((ROOT / "models" / "edge-dyn-x2.json").read_bytes())
+    plain = {**graph, "nodes": graph["nodes"][:-1]}
+    parameters = graphs.parameters_of(plain, 4)
+    graphs.to_codes(plain, parameters, 1, share=1.0)
+    assert any(a.dtype == np.uint16 for a in parameters.values())
+    codes = graphs.picture(5, 6, 1, 1)
+    got, _ = aid.run(json.dumps(graph).encode(), graphs.packed(parameters), codes, 2, path=1)
+    subprocess.run([sys.executable, Path(reference.__file__), "g.json", "p.safetensors", "6", "5", "in", "mine", "1"],
+                   cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "mine").read_bytes() == got.tobytes()
+
+
+def test_sums_beyond_32_bits_are_refused():
+    graph = graphs.whole("deep", "y", 1, 0.0, [graphs.conv("a", "x", "h", 512, 1, activation="relu"),
+                                               graphs.conv("c", "h", "y", 1, 11)])
+    parameters = graphs.parameters_of(graph, 1)
+    parameters["c.weight"] = np.full((1, 512, 11, 11), 127, np.int8)  # 256 * 127 * 61952 is just below 2^31
+    parameters["c.scale"], parameters["c.bias"] = np.ones(1, F), np.zeros(1, F)
+    for t, fits in (([0, 1], True), ([-0.1, 1], False)):
+        network = reference.Network(graph, {**parameters, "h.range": np.array(t, F)})
+        if fits:
+            network.run(np.zeros((1, 1, 1), np.uint8))
+        else:
+            with pytest.raises(reference.Refused):
+                network.run(np.zeros((1, 1, 1), np.uint8))
