@@ -13,7 +13,8 @@ from conftest import ROOT, packed, srpack
 
 sys.path.insert(0, str(pathlib.Path(ROOT) / "test/golden"))
 
-import test_int8 as golden  # noqa: E402
+import int8_graphs as golden  # noqa: E402
+import int8_reference as reference  # noqa: E402
 
 from srpack import (colour, fake, graph, models, native, options, qat, quant,  # noqa: E402
                     quantising, ranges, report, sampler, steps, train)
@@ -185,7 +186,7 @@ def test_fake_quantisation_is_the_engine(build, name, granularity, wide):
 def test_steps_are_those_of_the_second_implementation():
     for name in golden.GRAPHS:
         value, parameters = golden.made(name, 1)
-        program, other = steps.Program(value), golden.Quantised(value, parameters)
+        program, other = steps.Program(value), reference.Network(value, parameters)
         assert [(s.output, s.residual) for s in program.steps] == [
             (s.output, s.residual) for s in other.steps]
         assert program.codes == other.q8
