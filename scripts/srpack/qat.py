@@ -10,8 +10,8 @@ import torch
 from . import fake, models, quant, steps, train
 from .colour import to_tensor
 
-FRAMES = 4       # looked at to choose the tensors of 16 bits
-WORK = 1.5e10    # multiply-accumulates of one look at all of them; dear networks see a part
+FRAMES = 3       # looked at to choose the tensors of 16 bits
+WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see a part
 # What 16 bits must win: so many dB, and so many for each doubling of a path's multiply-accumulates
 # (the fractions of a layer's input are a second sum, as dear as the first).
 LEAST_GAIN = 0.002
@@ -90,9 +90,11 @@ def _mean_square(first, second):
 
 def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
     """(tensors that get 16 bits, dB that each candidate wins): with all of them, and with all but
-    one. The error against f32 adds to the error that f32 leaves; a path's gain is that of the
-    sum, and the best path counts."""
-    names = candidates(module)
+    one; none where 8 bits lose less than they would have to win. The error against f32 adds to
+    the error that f32 leaves; a path's gain is that of the sum, and the best path counts."""
+    needs = {name: LEAST_GAIN + GAIN_FOR_COST * extra_cost(module, name)
+             for name in candidates(module)}
+    names = list(needs)
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
     if not names or not paths:
         return [], {}
@@ -104,13 +106,18 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
         made = fake.Module(module, found, wide, groups)
         made.settle()
         return _mean_square(exact, _outputs(made, pairs, paths))
-    best, gains = error(names), {}
-    for name in names:
-        without = error([other for other in names if other != name])
-        gains[name] = max(10 * math.log10((rest + worse) / (rest + now))
-                          for rest, worse, now in zip(left, without, best) if rest + now > 0)
-    wide = [name for name in names
-            if gains[name] >= LEAST_GAIN + GAIN_FOR_COST * extra_cost(module, name)]
+
+    def won(more, less):
+        return max([10 * math.log10((rest + a) / (rest + b))
+                    for rest, a, b in zip(left, more, less) if rest + b > 0], default=0.0)
+    lost = won(error([]), [0.0] * len(paths))
+    names = [name for name in names if lost >= needs[name]]
+    if not names:
+        return [], {}
+    best = error(names)
+    gains = {name: won(error([other for other in names if other != name]), best)
+             for name in names}
+    wide = [name for name in names if gains[name] >= needs[name]]
     return wide, {name: round(gain, 5) for name, gain in gains.items()}
 
 

@@ -75,17 +75,23 @@ def _settled(made):
 
 def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
     """Writes `coded`; returns what --json says of it."""
+    before = torch.get_num_threads()
+    if job.options.threads:  # part of what makes a run reproducible
+        torch.set_num_threads(job.options.threads)
     try:
         with out.clock.step("quantise"):
             it = Quantiser(job, work, parameters, stop)
             plan = it.plan()
+        exact = [path["psnr"] for path in work.done("train")["paths"]]
+        found = {"psnr_f32": _mean(exact), "psnr_ptq": None, "qat": None}
+        if it.amount() is None:
             best = _settled(plan.module(it.module))
-        found = {"psnr_f32": _mean(it.psnr(it.module)), "psnr_ptq": _mean(it.psnr(best)),
-                 "qat": None}
-        if it.amount() is not None:
+            found["psnr_ptq"] = _mean(it.psnr(best))
+        else:
             with out.clock.step("qat"), out.training_bar("int8") as update:
                 result = it.tune(plan.module(it.module), "qat", update)
             best = result.module
+            found["psnr_ptq"] = _mean(result.psnr_start)
             found["qat"] = {"steps": result.steps, "seconds": round(result.seconds, 1),
                             "psnr": _mean(result.psnr_of_path), "kept": result.chosen != "init"}
         if job.options.quant_report is not None:
@@ -93,6 +99,8 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
                 report(it, out)
     except (ValueError, FloatingPointError) as error:
         raise PackError(f"{job.source.path}: int8 of {job.model}: {one_line(error)}") from error
+    finally:
+        torch.set_num_threads(before)
     graph.write_atomically(coded, safetensors.torch.save(quant.file_tensors(best)))
     flagged = [name for name in plan.groups if best.granularity(name) == "group"]
     out.detail(f"int8: f32 {found['psnr_f32']:.3f} dB, codes {found['psnr_ptq']:.3f} dB"

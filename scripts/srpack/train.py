@@ -76,6 +76,7 @@ class Result:
     steps: int
     seconds: float  # of training, all resumed parts together
     psnr_of_path: list  # the same for each path, of one everywhere
+    psnr_start: list  # and of what training began with
 
 
 def _loss(kind, y, t, fraction):
@@ -579,4 +580,5 @@ def _run(
         trainer.step,
         spent + time.monotonic() - begin,
         best_psnr,
+        start_psnr,
     )
