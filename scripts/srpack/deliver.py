@@ -130,30 +130,44 @@ def _attempt(job, work, frames, parameters, dtype, staged, out, stop) -> Attempt
     return Attempt(writer, figures, made)
 
 
-def _settle(job, work, frames, plain, ranged, staged, out, stop) -> tuple[Attempt, dict]:
-    """With ranges, by which players compute in int8, unless that loses too much; and what was found
+def _f32(job, work, frames, plain, attempt, staged, out, stop) -> float:
+    """PSNR of luma of the parameters before they became int8, computed in f32 and with the routes
+    that int8 has."""
+    stem, _, number = staged.name.rpartition("-")
+    beside = staged.with_name(f"{stem}-f32-{number}")  # as _clean_stale() knows them
+    try:
+        with out.clock.step("write"):
+            writer = write(job, work, frames, plain, beside)
+            if attempt.routing is not None:
+                writer.add_routes(attempt.routing.objects)
+        with out.clock.step("measure"):
+            return verify.measure(beside, job, stop, "f32")["psnr_y"]["sr"]
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _settle(job, work, frames, plain, int8, staged, out, stop) -> tuple[Attempt, dict]:
+    """Of codes, by which players compute in int8, unless that loses too much; and what was found
     about it."""
-    f32_only = job.options.dtype == "f32"
-    if plain is None or ranged is None or f32_only:
+    if plain is None or int8 is None:
         attempt = _attempt(job, work, frames, plain, "f32", staged, out, stop)
         return attempt, {"chosen": "f32" if plain is not None else None}
     try:
-        attempt = _attempt(job, work, frames, ranged, "int8", staged, out, stop)
-        with out.clock.step("measure"):
-            f32 = verify.measure(staged, job, stop, "f32")["psnr_y"]["sr"]
+        attempt = _attempt(job, work, frames, int8, "int8", staged, out, stop)
+        f32 = _f32(job, work, frames, plain, attempt, staged, out, stop)
     except Interrupted:
         raise
     except PackError as error:  # an activation or weight that int8 cannot hold
         out.note(f"{job.model} does not run in int8: {error}")
         attempt = _attempt(job, work, frames, plain, "f32", staged, out, stop)
         return attempt, {"chosen": "f32", "refused": str(error)}
-    int8, bicubic = (attempt.figures["psnr_y"][key] for key in ("sr", "bicubic"))
-    found = {"int8": int8, "f32": f32, "loss_db": round(f32 - int8, 5)}
-    text = f"int8 {int8:.2f} dB, f32 {f32:.2f} dB"
-    if f32 - int8 <= job.options.quant_loss and (int8 > bicubic or f32 <= bicubic):
-        out.say(f"arithmetic: int8, with ranges ({text})")
-        return attempt, {"chosen": "int8", **found}
-    out.say(f"arithmetic: f32, without ranges ({text})")
+    got, bicubic = (attempt.figures["psnr_y"][key] for key in ("sr", "bicubic"))
+    found = {"int8": got, "f32": f32, "loss_db": round(f32 - got, 5)}
+    text = f"int8 {got:.2f} dB, f32 {f32:.2f} dB"
+    if f32 - got <= job.options.quant_loss and (got > bicubic or f32 <= bicubic):
+        out.say(f"arithmetic: int8 ({text})")
+        return attempt, {"chosen": "int8", **found, **work.done("quant")}
+    out.say(f"arithmetic: f32, as int8 loses too much ({text})")
     return (_attempt(job, work, frames, plain, "f32", staged, out, stop),
             {"chosen": "f32", **found})
 
@@ -180,11 +194,11 @@ def _staging(target):
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def finish(job, work: Work, frames: int, plain, ranged, out: report.Report, stop) -> dict:
-    """Writes beside the target, verifies, measures, puts in place. `plain`, `ranged`: parameters
-    without and with ranges, or None."""
+def finish(job, work: Work, frames: int, plain, int8, out: report.Report, stop) -> dict:
+    """Writes beside the target, verifies, measures, puts in place. `plain`, `int8`: parameters as
+    they are and as codes, or None."""
     with _staging(job.options.output) as staged:
-        done, arithmetic = _settle(job, work, frames, plain, ranged, staged, out, stop)
+        done, arithmetic = _settle(job, work, frames, plain, int8, staged, out, stop)
         figures, shipped = done.figures, plain is not None
         if shipped and figures["psnr_y"]["sr"] <= figures["psnr_y"]["bicubic"]:
             # What is worse than the base picture is never shipped: the same package, without the

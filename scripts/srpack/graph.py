@@ -12,10 +12,11 @@ import os
 import pathlib
 import tempfile
 
-import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+
+from . import quant
 
 CHANNELS = {"y": 1, "rgb": 3, "yuv420": 6}
 CUBIC_A = -0.6  # the free parameter of Keys' cubic: B = 0, C = 0.6
@@ -102,14 +103,14 @@ class Convolution(torch.nn.Module):
         if node.get("activation") == "prelu":
             self.slope = torch.nn.Parameter(torch.full((out,), 0.25))
         self.padding = ((kh - 1) // 2, (kw - 1) // 2)
-        self.activation = _activation(node)
+        self.activation = activation(node)
 
     def forward(self, x):
         y = F.conv2d(x, self.weight, self.bias, padding=self.padding)
         return F.prelu(y, self.slope) if hasattr(self, "slope") else self.activation(y)
 
 
-def _activation(node):
+def activation(node):
     name = node.get("activation", "none")
     if name == "none":
         return lambda x: x
@@ -155,6 +156,7 @@ class GraphModule(torch.nn.Module):
         self.scale, self.colour, self.mean = graph["scale"], graph["colour"], graph.get("mean", 0)
         self.channels = CHANNELS[self.colour]
         self.order = _ordered(graph)
+        self._index = {node["name"]: i for i, node in enumerate(self.order)}
         self.convolutions = {}
         self._modules_in_order = torch.nn.ModuleList()
         self._macs = {}  # of each convolution, by node name
@@ -188,6 +190,10 @@ class GraphModule(torch.nn.Module):
         ]
         self.macs_per_pixel = max(self.macs_of_path)
 
+    def macs(self, name):
+        """Multiply-accumulates of a convolution for each pixel of the input."""
+        return self._macs[name]
+
     def path_nodes(self, path):
         """The nodes that path `path` reads, in order."""
         return [self.order[i] for i, _ in self._schedule((self._path_tensors[path],))]
@@ -209,7 +215,7 @@ class GraphModule(torch.nn.Module):
         if node["op"] == "route":
             return self._check_route(node, inputs), first
         if node["op"] in ("add", "mul") and len(set(inputs)) == 1 and len(inputs) > 1:
-            _activation(node)
+            activation(node)
             return inputs[0], first
         if node["op"] == "concat":
             return sum(inputs), first
@@ -259,9 +265,9 @@ class GraphModule(torch.nn.Module):
         if node["op"] == "conv2d":
             return self.convolutions[node["name"]](inputs[0])
         if node["op"] == "add":
-            return _activation(node)(sum(inputs[1:], inputs[0]))
+            return activation(node)(sum(inputs[1:], inputs[0]))
         if node["op"] == "mul":
-            return _activation(node)(math.prod(inputs[1:], start=inputs[0]))
+            return activation(node)(math.prod(inputs[1:], start=inputs[0]))
         if node["op"] == "slice":
             return inputs[0][:, node["first"] : node["first"] + node["channels"]]
         if node["op"] == "concat":
@@ -287,6 +293,20 @@ class GraphModule(torch.nn.Module):
     def forward(self, x, path=None):
         """The output of a path, by default of the one that is taken without routes."""
         return self.forward_paths(x, [self.default_path if path is None else path])[0]
+
+    def learnt_factors(self):
+        """Parameters that are factors of scales (fake.Module has some)."""
+        return []
+
+    def description(self):
+        """What, beside the parameters, tells two modules of one graph apart."""
+        return []
+
+    def settle(self):
+        """Rounds the parameters to what the file holds."""
+        with torch.no_grad():
+            for parameter in self.named_tensors().values():
+                parameter.copy_(parameter.half().float())
 
     def named_tensors(self):
         """Name in the file -> parameter, in the order of the nodes."""
@@ -383,14 +403,9 @@ def initialise(module, seed=0) -> None:
 
 
 def load_parameters(module, path) -> None:
-    """Reads a safetensors file into a module of load_module. ValueError when names, shapes or
-    values are wrong."""
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: {error}") from None
-    # Ranges are for int8 execution alone.
-    tensors = {name: value for name, value in tensors.items() if not name.endswith(".range")}
+    """Reads a safetensors file into a module of load_module: codes as the weights that they stand
+    for, without ranges. ValueError when names, shapes or values are wrong."""
+    tensors = quant.read(path)
     expected = module.named_tensors()
     if tensors.keys() != expected.keys():
         name = sorted(tensors.keys() ^ expected.keys())[0]
@@ -407,22 +422,20 @@ def load_parameters(module, path) -> None:
             raise ValueError(f"{path}: {name} holds NaN or infinity")
     with torch.no_grad():
         for name, parameter in expected.items():
-            parameter.copy_(tensors[name].float())
+            parameter.copy_(tensors[name])
 
 
 def round_parameters(module, dtype="f16") -> None:
     """Rounds the parameters in place to what export() writes, so that a measurement sees what is
     shipped."""
     if dtype == "f16":
-        with torch.no_grad():
-            for parameter in module.named_tensors().values():
-                parameter.copy_(parameter.half().float())
+        module.settle()
 
 
 def export(module, path, dtype: str = "f16") -> None:
-    """Writes the module's parameters as safetensors (f16 or f32), atomically, the same bytes for
-    the same weights. ValueError when a value is not finite in that type."""
-    kind = {"f16": torch.float16, "f32": torch.float32}[dtype]
+    """Writes the module's parameters as safetensors (f16, bf16 or f32), atomically, the same bytes
+    for the same weights. ValueError when a value is not finite in that type."""
+    kind = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}[dtype]
     tensors = {
         name: value.detach().to("cpu", kind).contiguous()
         for name, value in module.named_tensors().items()

@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from .errors import UsageError
 
+INT8 = ("w8a8", "w8a8-mixed")  # values of --quant that ship codes
+
 EPILOG = """examples:
   srpack movie.mp4 -o out          scale 4 from 1080 lines up, else 2; 5 minutes of training
   srpack movie.mp4 -o out --scale 2 --codec hevc --crf 26 --budget 10m
@@ -71,6 +73,12 @@ def _decibel(text):
     return float(text)
 
 
+def _percent(text):
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?", text) or float(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 100 %")
+    return float(text)
+
+
 def cell_size(text: str) -> tuple[int, int]:
     """48x54: even, 8 to 1024"""
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
@@ -84,6 +92,63 @@ def cell_size(text: str) -> tuple[int, int]:
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(f"{message} ({self.prog} --help)")
+
+
+def _quantisation(parser):
+    group = parser.add_argument_group("arithmetic")
+    group.add_argument("--quant",
+                       choices=(*INT8, "bf16", "f32"),
+                       default="w8a8-mixed",
+                       help="w8a8: int8; w8a8-mixed: with 16 bits and finer scales where they pay; "
+                       "bf16, f32: parameters of these, no int8 (default: w8a8-mixed)")
+    group.add_argument("--granularity",
+                       choices=("tensor", "channel", "group", "mixed"),
+                       help="scales of int8 weights: one for a layer, for each output channel, for "
+                       "groups of input channels, or groups in the layers that need them "
+                       "(default: channel with w8a8, else mixed)")
+    group.add_argument("--group-width",
+                       type=_integer(1, 64),
+                       metavar="N",
+                       help="input channels of a group, at most (default: 16)")
+    group.add_argument("--flag-zeros",
+                       type=_percent,
+                       metavar="PERCENT",
+                       help="a layer needs groups where more of its weights become zero "
+                       "(default: 10)")
+    group.add_argument("--qat",
+                       type=_integer(0, 10**9),
+                       metavar="N",
+                       help="so many training steps with int8's arithmetic, at most 15 %% of the "
+                       "budget; 0: none (default: 15 %% of the training)")
+    group.add_argument("--quant-loss",
+                       type=_decibel,
+                       default=0.1,
+                       metavar="DB",
+                       help="what int8 may lose against f32 (default: 0.1)")
+    group.add_argument("--quant-report",
+                       type=pathlib.Path,
+                       metavar="FILE",
+                       help="try every granularity, before and after training, on the held-out "
+                       "frames by the engine; JSON")
+
+
+def _check_quantisation(options):
+    """Options that make no sense together; what is left open."""
+    int8 = options.quant in INT8
+    for name in ("granularity", "group_width", "flag_zeros", "qat", "quant_report"):
+        if not int8 and getattr(options, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')}: --quant {options.quant} has no int8 "
+                             "(srpack --help)")
+    if options.chunks and options.qat:
+        raise UsageError("--qat: the models of --chunks are not trained in int8")
+    if options.granularity is None:
+        options.granularity = "channel" if options.quant == "w8a8" else "mixed"
+    for name in ("group_width", "flag_zeros"):
+        if getattr(options, name) is not None and options.granularity not in ("group", "mixed"):
+            raise UsageError(f"--{name.replace('_', '-')}: --granularity {options.granularity} has "
+                             "no groups")
+    if options.quant_report is not None:
+        options.quant_report = pathlib.Path(os.path.abspath(options.quant_report))
 
 
 def parse(argv) -> argparse.Namespace:
@@ -169,16 +234,7 @@ def parse(argv) -> argparse.Namespace:
                         metavar="WxH",
                         help="low-resolution pixels of a cell of routes (default: 48x54; 64x60 at "
                         "scale 3)")
-    parser.add_argument("--dtype",
-                        choices=("auto", "f32"),
-                        default="auto",
-                        help="auto: int8 where it loses little; f32: no activation ranges "
-                        "(default: auto)")
-    parser.add_argument("--quant-loss",
-                        type=_decibel,
-                        default=0.1,
-                        metavar="DB",
-                        help="what int8 may lose against f32 (default: 0.1)")
+    _quantisation(parser)
     parser.add_argument("--threads",
                         type=_integer(0, 64),
                         default=0,
@@ -219,6 +275,7 @@ def parse(argv) -> argparse.Namespace:
         raise UsageError(f"--output {options.output}: not a place for a package")
     if options.budget is not None and options.steps is not None:
         raise UsageError("--budget and --steps exclude each other (srpack --help)")
+    _check_quantisation(options)
     if options.model is None:
         options.model = "edge16" if options.chunks else "edge-dyn"
     if options.budget is None and options.steps is None:

@@ -14,7 +14,7 @@ from . import media, models, mp4, report, tools
 from .deliver import finish
 from .errors import Interrupted, PackError, UsageError, one_line
 from .models import MODELS_DIR
-from .options import chunk_frames
+from .options import INT8, chunk_frames
 from .package import check_target
 from .probe import probe
 from .work import Work, job_id
@@ -126,6 +126,7 @@ def identity(job: Job) -> str:
             "budget": o.budget,
             "steps": o.steps,
             "seed": o.seed,
+            "quant": [o.quant, o.granularity, o.group_width, o.flag_zeros, o.qat],
             "threads": o.threads
         })
 
@@ -186,25 +187,17 @@ def train(job: Job, work: Work, out: report.Report, stop):
     return parameters if result.better else None
 
 
-def activation_ranges(job: Job, work: Work, parameters, out: report.Report, stop):
-    """Step 5: the parameters with activation ranges, for int8. None where there is nothing to
-    run."""
-    if parameters is None or job.options.dtype == "f32":
+def quantise(job: Job, work: Work, parameters, out: report.Report, stop):
+    """Step 5: the parameters as codes with scales and ranges, for int8. None where there is nothing
+    to run, or int8 is not wanted."""
+    if parameters is None or job.options.quant not in INT8:
         return None
-    ranged = work.path("ranged.safetensors")
-    if work.done("ranges") is None:
-        from . import colour, graph, ranges
-        with out.clock.step("ranges"):
-            module = graph.load_module(json.loads(job.graph))
-            graph.load_parameters(module, parameters)
-            frames = colour.frames_from_raw(work.path("lr.yuv"), job.geo.lr_width,
-                                            job.geo.lr_height)
-            found = ranges.collect(module, frames, colour.Colour(**job.source.colour),
-                                   lambda: stop.requested)
-            stop.check()
-            ranges.add_to(parameters, found, ranged)
-        work.finish("ranges")
-    return ranged
+    coded = work.path("int8.safetensors")
+    if work.done("quant") is None:
+        from . import quantising
+        found = quantising.run(job, work, parameters, coded, out, stop)
+        work.finish("quant", found)
+    return coded
 
 
 def pack(options, stop, out: report.Report) -> dict:
@@ -228,8 +221,8 @@ def pack(options, stop, out: report.Report) -> dict:
         if job.model is not None and parameters is None:
             out.note(
                 f"{job.model} does not beat bicubic on this video: packed without super-resolution")
-        ranged = activation_ranges(job, work, parameters, out, stop)
-        result = finish(job, work, frames, parameters, ranged, out, stop)
+        coded = quantise(job, work, parameters, out, stop)
+        result = finish(job, work, frames, parameters, coded, out, stop)
         has_audio = work.done("audio")["present"]
         if job.source.audio is not None and not has_audio:
             out.note("the source has no sound in this part")

@@ -2,12 +2,8 @@
 """Activation ranges (`T.range`, docs/format.md): what each tensor of a trained network holds on the
 frames of its own video, so that the player can run it in int8 (docs/arithmetic.md)."""
 
-import pathlib
-
-import safetensors.torch
 import torch
 
-from . import graph as graphs
 from .colour import to_tensor
 
 # Of frames that were not looked at, and of the difference between f32 and int8 on the way. The
@@ -72,11 +68,3 @@ def collect(module, frames, colour=None, should_stop=lambda: False) -> dict | No
         low, high = max(low * HEAD_ROOM, least), min(high * HEAD_ROOM, most)
         ranges[name] = (low, high) if low < high else (low, 1.0)
     return ranges
-
-
-def add_to(parameters: pathlib.Path, ranges: dict, out: pathlib.Path) -> None:
-    """`parameters`, a safetensors file, with the ranges, as `out`."""
-    arrays = safetensors.torch.load_file(parameters)
-    for name, pair in ranges.items():
-        arrays[f"{name}.range"] = torch.tensor(pair, dtype=torch.float32)
-    graphs.write_atomically(out, safetensors.torch.save(arrays))

@@ -61,9 +61,9 @@ class Report:
             yield lambda count: bar.update(count - bar.n)
 
     @contextlib.contextmanager
-    def training_bar(self):
+    def training_bar(self, name="train"):
         layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        with self._bar(total=1.0, desc="train", bar_format=layout) as bar:
+        with self._bar(total=1.0, desc=name, bar_format=layout) as bar:
             def update(fraction, loss, psnr):
                 bar.set_postfix_str(f"{psnr:.2f} dB" if math.isfinite(psnr) else f"loss {loss:.3g}",
                                     refresh=False)
@@ -101,9 +101,22 @@ def table(result) -> str:
         against = f" (f32 {found['f32']:.2f} dB)" if found["chosen"] == "int8" else (
             f" (int8 {found['int8']:.2f} dB)" if "int8" in found else "")
         lines += ["", f"{'arithmetic':<12}{found['chosen']}{against}"]
+        if found["chosen"] == "int8":
+            lines += ["", *_layer_table(found)]
     if result["routing"] is not None:
         lines += ["", *_routing_table(result["routing"])]
     return "\n".join(lines)
+
+
+def _layer_table(found) -> list[str]:
+    """What each convolution's codes lose, and its bytes."""
+    wide = max([12] + [len(line["layer"]) + 2 for line in found["layers"]])
+    lines = [f"{'layer':<{wide}}{'scales':>10}{'zeros':>9}{'SQNR':>11}{'bytes':>10}"]
+    for line in found["layers"]:
+        kind = f"{line['groups']} groups" if line["groups"] > 1 else line["granularity"]
+        lines.append(f"{line['layer']:<{wide}}{kind:>10}{100 * line['zero_fraction']:>7.1f} %"
+                     f"{line['sqnr_db']:>8.1f} dB{line['bytes']:>10,}")
+    return [*lines, f"16 bits: {', '.join(found['tensors16']) or 'none'}"]
 
 
 def _routing_table(found) -> list[str]:

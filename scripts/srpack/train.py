@@ -59,6 +59,7 @@ class Options:
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
+    factors: float = 1.0  # rate of scales and ranges, of a fake-quantised network, for weights' 1
 
 
 @dataclasses.dataclass
@@ -75,6 +76,7 @@ class Result:
     steps: int
     seconds: float  # of training, all resumed parts together
     psnr_of_path: list  # the same for each path, of one everywhere
+    psnr_start: list  # and of what training began with
 
 
 def _loss(kind, y, t, fraction):
@@ -172,12 +174,9 @@ def evaluation_frames(module, sources):
 class Trainer:
     """State of a run; everything that a checkpoint holds is in state()."""
 
-    def __init__(self, graph, sources, options, seed, threads, device, init):
+    def __init__(self, module, sources, options, seed, threads, device):
         self.options, self.seed, self.device = options, seed, device
-        self.module = graphs.load_module(graph)
-        graphs.initialise(self.module, seed)
-        if init is not None:
-            graphs.load_parameters(self.module, init)
+        self.module = module
         # On a CPU 1.2 to 1.5 times as fast; the values are the same functions of their places.
         self.layout = torch.channels_last if device == "cpu" else torch.contiguous_format
         self.module.to(device, memory_format=self.layout)
@@ -285,7 +284,7 @@ class Trainer:
             * (1 + math.cos(math.pi * min(1.0, fraction)))
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = max(rate, o.rate * 1e-3)
+            group["lr"] = max(rate, o.rate * 1e-3) * group["times"]
         self.optimiser.step()
         keep = min(o.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -295,9 +294,14 @@ class Trainer:
         return sum(losses)
 
     def new_optimiser(self):
+        factors = {id(p) for p in self.module.learnt_factors()}
+        parts = [{"params": [p for p in self.parameters if id(p) not in factors], "times": 1.0}]
+        if factors:
+            learnt = [p for p in self.parameters if id(p) in factors]
+            parts.append({"params": learnt, "times": self.options.factors})
         if self.options.optimiser == "soap":
-            return Soap(self.parameters, self.options.rate)
-        return torch.optim.Adam(self.parameters, self.options.rate, betas=(0.9, 0.99))
+            return Soap(parts, self.options.rate)
+        return torch.optim.Adam(parts, self.options.rate, betas=(0.9, 0.99))
 
     def copy(self):
         return [parameter.detach().clone() for parameter in self.parameters]
@@ -332,8 +336,8 @@ class Trainer:
 
     def restore(self, state):
         with torch.no_grad():
-            for mine, theirs in zip(self.parameters, state["module"].values()):
-                mine.copy_(theirs)  # in place: replicas share the memory
+            for name, mine in self.module.named_parameters():
+                mine.copy_(state["module"][name])  # in place: replicas share the memory
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
@@ -342,14 +346,14 @@ class Trainer:
             rng.bit_generator.state = saved
 
 
-def _identity(graph, sources, options, seed, threads, init, amount):
+def _identity(module, sources, options, seed, threads, amount):
     """Hash of all that decides a run, so that a checkpoint is only continued by the run that
-    wrote it."""
+    wrote it. `module`: where it begins."""
     digest = hashlib.sha256()
-    parts = [graphs.read_graph(graph), dataclasses.asdict(options), seed, threads, amount]
+    parts = [module.graph, module.description(), dataclasses.asdict(options), seed, threads, amount]
     digest.update(json.dumps(parts, sort_keys=True).encode())
-    if init is not None:
-        digest.update(pathlib.Path(init).read_bytes())
+    for value in module.state_dict().values():
+        digest.update(value.cpu().contiguous().numpy().tobytes())
     for source in sources:
         digest.update(
             repr((source.lr.y.shape, source.hr.y.shape, source.colour, source.share)).encode()
@@ -409,9 +413,9 @@ def overfit(
 
     lr, hr: colour.Frames (uint8 planes, may be memory maps) of equal length; hr is at most scale
     times lr.
-    Exactly one of budget_seconds (wall clock, evaluation included) and steps (bit-reproducible
-    on the CPU for equal seed and threads) is given. init: safetensors to start from. threads: 0
-    = one per core.
+    budget_seconds (wall clock, evaluation included) or steps (bit-reproducible on the CPU for
+    equal seed and threads) is given; of both, what comes first ends the run. init: safetensors to
+    start from. threads: 0 = one per core.
     checkpoint_path: written every 20 s, atomically, and read when it exists and belongs to the
     same run.
     progress(fraction 0..1, loss, psnr): about twice a second; psnr is NaN until it is known.
@@ -437,8 +441,8 @@ def overfit(
 
 
 def _check(module, sources, budget_seconds, steps):
-    if (budget_seconds is None) == (steps is None):
-        raise ValueError("give either budget_seconds or steps")
+    if budget_seconds is None and steps is None:
+        raise ValueError("give budget_seconds or steps")
     if not any(module.macs_of_path):
         raise ValueError(f"graph {module.graph['name']}: nothing to train")
     for source in sources:
@@ -474,11 +478,17 @@ def train(
     should_stop=None,
     options=None,
     keep_checkpoint=False,
+    module=None,
 ) -> Result:
     """overfit() for a list of Source: the general models are trained with it. keep_checkpoint:
-    the state at the end is written too, so that the same call gives the same result at once."""
+    the state at the end is written too, so that the same call gives the same result at once.
+    module: what is trained, in place of a new one of the graph (fake.Module)."""
     begin = time.monotonic()
-    module = graphs.load_module(graph)
+    if module is None:
+        module = graphs.load_module(graph)
+        graphs.initialise(module, seed)
+        if init is not None:
+            graphs.load_parameters(module, init)
     _check(module, sources, budget_seconds, steps)
     options = options or default_options(module)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -488,9 +498,8 @@ def train(
     if device == "cpu":  # one for each replica: cheaper than sharing each small operator
         torch.set_num_threads(1)
     try:
-        trainer = Trainer(graph, sources, options, seed, threads, device, init)
-        amount = ["seconds", budget_seconds] if steps is None else ["steps", steps]
-        identity = _identity(graph, sources, options, seed, threads, init, amount)
+        identity = _identity(module, sources, options, seed, threads, [budget_seconds, steps])
+        trainer = Trainer(module, sources, options, seed, threads, device)
         return _run(
             trainer,
             identity,
@@ -509,16 +518,17 @@ def train(
 def _run(
     trainer, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop, keep
 ):
+    start = copy.deepcopy(trainer.module)
+    graphs.round_parameters(start)
+    with torch.no_grad():
+        clock = time.monotonic()
+        start_psnr, bicubic = trainer.judge(start)
+        reserve = 2.5 * (time.monotonic() - clock) + 0.2  # for the evaluation at the end
     state = _load(checkpoint_path, identity)
     spent = 0.0  # by the parts of this run before this one
     if state is not None:
         trainer.restore(state)
         spent = state["seconds"]
-    with torch.no_grad():
-        clock = time.monotonic()
-        start_psnr, bicubic = trainer.judge(trainer.module)
-        reserve = 2.5 * (time.monotonic() - clock) + 0.2  # for the evaluation at the end
-    start = copy.deepcopy(trainer.module) if trainer.step == 0 else None
     saved = shown = time.monotonic()
     loss, psnr, finished = math.nan, math.nan, True
     smooth = None
@@ -528,8 +538,9 @@ def _run(
             elapsed = spent + now - begin
             if budget_seconds is not None:
                 fraction = elapsed / max(1e-3, budget_seconds - reserve)
-            else:
-                fraction = trainer.step / max(1, steps)
+            if steps is not None:
+                done = trainer.step / max(1, steps)
+                fraction = done if budget_seconds is None else max(fraction, done)
             if fraction >= 1:
                 break
             if should_stop():
@@ -548,15 +559,14 @@ def _run(
                 progress(min(1.0, fraction), math.nan if smooth is None else smooth, psnr)
     if (keep or not finished) and checkpoint_path is not None:
         _save(checkpoint_path, identity, trainer, spent + time.monotonic() - begin)
-    best, name, best_psnr = start, "init", start_psnr if start is not None else None
+    best, name, best_psnr = start, "init", start_psnr
     for candidate, kind in ((trainer.module, "raw"), (trainer.average, "ema")):
         candidate = copy.deepcopy(candidate)
         graphs.round_parameters(candidate)
         values = trainer.judge(candidate)[0]
         # The comparison is false for NaN.
-        if best is None or trainer.mean(values) > trainer.mean(best_psnr):
+        if trainer.mean(values) > trainer.mean(best_psnr):
             best, name, best_psnr = candidate, kind, values
-    graphs.round_parameters(best)
     psnr = best_psnr[dearest(best)]
     if progress is not None and finished:
         progress(1.0, math.nan if smooth is None else smooth, psnr)
@@ -570,4 +580,5 @@ def _run(
         trainer.step,
         spent + time.monotonic() - begin,
         best_psnr,
+        start_psnr,
     )

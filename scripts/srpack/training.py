@@ -6,12 +6,13 @@ import json
 import pathlib
 
 import numpy as np
-import safetensors.torch
 import torch
 
-from . import clip, general, graph, media, patches, stdo, train
+from . import clip, general, graph, media, patches, quant, stdo, train
 from .errors import Interrupted, PackError, one_line
+from .options import INT8
 
+QAT_SHARE = 0.15
 JUDGED = 24  # frames whose patches are judged, where no frame needs a label of its own
 
 
@@ -21,10 +22,16 @@ def start_weights(job, work) -> pathlib.Path | None:
     if job.init is None:
         return None
     module = graph.load_module(json.loads(job.base or job.graph))
-    names = {n for n in safetensors.torch.load_file(job.init) if not n.endswith(".range")}
+    names = quant.read(job.init).keys()
     if names == module.named_tensors().keys():
         return job.init
     return general.grow(module.graph, job.init, work.path("start.safetensors"))
+
+
+def qat_share(options) -> float:
+    """Of the training: what is done with int8's arithmetic."""
+    wanted = options.quant in INT8 and options.qat != 0 and not options.chunks
+    return QAT_SHARE if wanted else 0.0
 
 
 def judge(job, source, work, stop, every_frame) -> patches.Statistics:
@@ -61,7 +68,7 @@ def run(job, work, out, stop):
         with out.clock.step("judge"):
             source.statistics = judge(job, source, work, stop, every_frame=bool(o.chunks))
         shared = {
-            "budget_seconds": o.budget,
+            "budget_seconds": o.budget and o.budget * (1 - qat_share(o)),
             "steps": o.steps,
             "init": start_weights(job, work),
             "seed": o.seed,
@@ -84,7 +91,8 @@ def run(job, work, out, stop):
         raise Interrupted("interrupted")
     if o.chunks:
         np.save(work.path("labels.npy"), result.labels)
-    graph.export(result.module, work.path("parameters.safetensors"))
+    kind = "bf16" if o.quant == "bf16" else "f16"
+    graph.export(result.module, work.path("parameters.safetensors"), kind)
     return result
 
 

@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, packed
 from routed import route_graph
 
-from srpack import colour, graph, models, native, ranges
+from srpack import colour, fake, graph, models, native, quant, ranges
 
 
 def some_frames(count=3, size=(40, 30), seed=2):
@@ -84,12 +84,14 @@ def test_the_engine_takes_them(tmp_path, build):
     module, frames = trained(json.loads(text)), some_frames(size=(64, 48))
     graph.export(module, tmp_path / "p.safetensors")
     graph.load_parameters(module, tmp_path / "p.safetensors")
-    ranges.add_to(tmp_path / "p.safetensors", ranges.collect(module, frames),
-                  tmp_path / "r.safetensors")
+    coded = fake.Module(module, ranges.collect(module, frames))
+    coded.settle()
+    (tmp_path / "r.safetensors").write_bytes(safetensors.torch.save(quant.file_tensors(coded)))
     data = (tmp_path / "r.safetensors").read_bytes()
     stored = safetensors.torch.load(data)
     assert stored["h0.range"].dtype == torch.float32 and stored["h0.range"].shape == (2,)
     graph.load_parameters(module, tmp_path / "r.safetensors")  # ranges are no parameters
+    assert torch.equal(module.convolutions["head"].weight, coded.convolutions["head"].weight)
     x = frames.y[0][:, :, None] / np.float32(255)
     outputs = []
     for name in ("p", "r"):
@@ -104,12 +106,17 @@ def test_the_engine_takes_them(tmp_path, build):
 
 def test_int8_is_shipped_where_it_loses_little(plain, tmp_path, build):
     common = [plain, "--scale", 2, "--steps", 20, "--threads", 2, "--duration", "0.4", "--no-audio"]
-    result = packed(*common, "-o", tmp_path / "p", "--quant-loss", 3)
+    result = packed(*common, "-o", tmp_path / "p", "--quant-loss", 3, "--qat", 0)
     found = result["arithmetic"]
     assert found["chosen"] == "int8" and found["int8"] == result["psnr_y"]["sr"]
     assert found["loss_db"] == pytest.approx(found["f32"] - found["int8"], abs=1e-4)
-    assert any(name.endswith(".range") for name in parameters.of_package(tmp_path / "p"))
-    result = packed(*common, "-o", tmp_path / "q", "--dtype", "f32")
+    shipped = parameters.of_package(tmp_path / "p")
+    assert any(name.endswith(".range") for name in shipped)
+    assert shipped["body0.weight"][0] == "i1" and shipped["body0.scale"][1].shape == (16,)
+    assert sorted(line["layer"] for line in found["layers"]) == sorted(
+        name.removesuffix(".weight") for name in shipped if name.endswith(".weight"))
+    assert found["qat"] is None
+    result = packed(*common, "-o", tmp_path / "q", "--quant", "f32")
     assert result["arithmetic"] == {"chosen": "f32"}
     assert result["psnr_y"]["sr"] == pytest.approx(found["f32"], abs=1e-4)
     assert not any(name.endswith(".range") for name in parameters.of_package(tmp_path / "q"))

@@ -310,7 +310,7 @@ def test_flat_video_trains_without_harm(level):
 
 def test_refusals():
     lr, hr = video()
-    with pytest.raises(ValueError, match="either budget_seconds or steps"):
+    with pytest.raises(ValueError, match="give budget_seconds or steps"):
         train.overfit(GRAPH, lr, hr)
     with pytest.raises(ValueError, match="12 low-resolution frames for 6"):
         train.overfit(GRAPH, lr, colour.Frames(hr.y[:6]), steps=1)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From a trained network to its int8 form: which layers get groups, which tensors 16 bits, and the
+training that follows with the same arithmetic (fake.Module)."""
+
+import dataclasses
+import math
+
+import torch
+
+from . import fake, models, quant, steps, train
+from .colour import to_tensor
+
+FRAMES = 3       # looked at to choose the tensors of 16 bits
+WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see a part
+# What 16 bits must win: so many dB, and so many for each doubling of a path's multiply-accumulates
+# (the fractions of a layer's input are a second sum, as dear as the first).
+LEAST_GAIN = 0.002
+GAIN_FOR_COST = 0.3
+
+
+@dataclasses.dataclass
+class Plan:
+    """How a network becomes int8, before any of it learns."""
+
+    ranges: dict   # {tensor: (low, high)}
+    groups: dict   # {convolution: quant.groups_of()}
+    wide: list     # tensors of 16 bits
+    tried: dict    # {tensor: dB that 16 bits win there}
+
+    def module(self, module):
+        return fake.Module(module, self.ranges, self.wide, self.groups)
+
+
+def candidates(module) -> list[str]:
+    """Tensors whose 16 bits something would read, in order."""
+    found = {}
+    for program in (steps.Program(models.path(module.graph, p)) for p in range(module.paths)):
+        for step in program.steps:
+            if program.may_be_wide(step.output):
+                found[step.output] = None
+    return list(found)
+
+
+def extra_cost(module, tensor) -> float:
+    """Multiply-accumulates that 16 bits of `tensor` add, for one of the dearest path that reads
+    them."""
+    worst = 0.0
+    for p in range(module.paths):
+        program = steps.Program(models.path(module.graph, p))
+        added = sum(module.macs(step.node["name"]) for step in program.fine_readers(tensor)
+                    if step.is_conv and tensor in step.node["inputs"])
+        worst = max(worst, added / max(1, module.macs_of_path[p]))
+    return worst
+
+
+def samples(module, source):
+    """Pairs of (low-resolution tensor, original) of a few frames, or of their middles."""
+    count = min(FRAMES, len(source.lr))
+    pixels = WORK / max(1, module.macs_per_pixel) / count
+    h, w = source.lr.height, source.lr.width
+    part = min(1.0, math.sqrt(pixels / (h * w)))
+    high, wide = (max(16, int(n * part) & ~1) for n in (h, w))
+    high, wide = min(high, h & ~1), min(wide, w & ~1)
+    top, left, s = (h - high) // 2 & ~1, (w - wide) // 2 & ~1, module.scale
+    pairs = []
+    for i in range(count):
+        index = int((i + 0.5) * len(source.lr) / count)
+        x, t = (to_tensor(frames, index, module.colour, source.colour)[None]
+                for frames in (source.lr, source.hr))
+        k = 2 if module.colour == "yuv420" else 1
+        x = x[..., top // k:(top + high) // k, left // k:(left + wide) // k]
+        y = t[..., top * s // k:(top + high) * s // k, left * s // k:(left + wide) * s // k]
+        pairs.append((x, y))
+    return pairs
+
+
+@torch.no_grad()
+def _outputs(module, pairs, paths):
+    return [module.forward_paths(x, paths) for x, _ in pairs]
+
+
+def _mean_square(first, second):
+    """For each path, over all samples."""
+    return [
+        sum(float((a[i][..., :b[i].shape[2], :b[i].shape[3]] - b[i]).square().mean())
+            for a, b in zip(first, second)) / len(first)
+        for i in range(len(first[0]))
+    ]
+
+
+def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
+    """(tensors that get 16 bits, dB that each candidate wins): with all of them, and with all but
+    one; none where 8 bits lose less than they would have to win. The error against f32 adds to
+    the error that f32 leaves; a path's gain is that of the sum, and the best path counts."""
+    needs = {name: LEAST_GAIN + GAIN_FOR_COST * extra_cost(module, name)
+             for name in candidates(module)}
+    names = list(needs)
+    paths = [p for p in range(module.paths) if module.macs_of_path[p]]
+    if not names or not paths:
+        return [], {}
+    exact = _outputs(module, pairs, paths)
+    left = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
+                                for (_, t), outputs in zip(pairs, exact)])
+
+    def error(wide):
+        made = fake.Module(module, found, wide, groups)
+        made.settle()
+        return _mean_square(exact, _outputs(made, pairs, paths))
+
+    def won(more, less):
+        return max([10 * math.log10((rest + a) / (rest + b))
+                    for rest, a, b in zip(left, more, less) if rest + b > 0], default=0.0)
+    lost = won(error([]), [0.0] * len(paths))
+    names = [name for name in names if lost >= needs[name]]
+    if not names:
+        return [], {}
+    best = error(names)
+    gains = {name: won(error([other for other in names if other != name]), best)
+             for name in names}
+    wide = [name for name in names if gains[name] >= needs[name]]
+    return wide, {name: round(gain, 5) for name, gain in gains.items()}
+
+
+def plan(module, found, rules, source=None) -> Plan:
+    """`found`: ranges.collect(); source: frames to choose the tensors of 16 bits by, None: none."""
+    groups = {
+        name: quant.groups_of(conv.weight.detach(), rules)
+        for name, conv in module.convolutions.items()
+    }
+    wide, tried = [], {}
+    if source is not None:
+        wide, tried = choose_wide(module, found, groups, samples(module, source))
+    return Plan(found, groups, wide, tried)
+
+
+def default_options(module):
+    """The learning of weights that are nearly there, and of scales and ranges."""
+    options = train.default_options(module)
+    options.rate *= 0.1
+    options.warmup = 0.05
+    options.average = 0.99
+    return options
+
+
+def tune(made, source, *, options=None, **more) -> train.Result:
+    """Trains a fake-quantised module further; gives back the better of what it was and what it
+    became, judged on held-out whole frames, settled. The arguments are those of train.train()."""
+    options = options or default_options(made)
+    return train.train(made.graph, [source], module=made, options=options, **more)
+
