@@ -2,8 +2,8 @@
 """A graph as the engine computes it in int8 (docs/arithmetic.md), in PyTorch and differentiable.
 
 Values are real numbers that lie where codes lie: of tensors, of weights, and of the fractions of
-tensors of 16 bits; biases, padding and sums are those of the engine. Left out is the order in which
-f32 rounds, so that now and then a value falls to the neighbouring code. Rounding passes gradients through; scales of weights and
+tensors of 16 bits; biases, padding and sums are those of the engine. Left out is the order in
+which f32 rounds, so that now and then a value falls to the neighbouring code. Rounding passes gradients through; scales of weights and
 ranges of tensors learn by them, each as the logarithm of a factor (Esser et al., "Learned Step
 Size Quantization", ICLR 2020).
 """
@@ -16,7 +16,7 @@ from . import models, quant
 from .steps import CURVES, Program, kind
 
 SMALLEST_SCALE = 2.0**-100
-STEP = 0.51  # further from its code a value has saturated; the code of 16 bits may be half a step off
+STEP = 0.51  # further from its code a value has saturated; 16 bits round their code up a little
 
 
 class _Round(torch.autograd.Function):

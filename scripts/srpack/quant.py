@@ -79,8 +79,8 @@ def measure(weight, scale) -> Layer:
     power, error = weight64.sum((0, 2, 3)), noise.sum((0, 2, 3))
     live = power > 0
     share = float((error[live] / power[live]).mean()) if live.any() else 0.0
-    return Layer(lost / max(1, int(there.sum())), _decibel(power.sum() / error.sum().clamp_min(1e-99)),
-                 _decibel(1 / share if share > 0 else math.inf))
+    return Layer(lost / max(1, int(there.sum())),
+                 _decibel(power.sum() / error.sum().clamp_min(1e-99)), _decibel(1 / share if share > 0 else math.inf))
 
 
 def _decibel(ratio):

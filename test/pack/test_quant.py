@@ -374,7 +374,8 @@ def sharp_video():
         angle = 0.4 + 0.5 * i
         along = x * np.cos(angle) + y * np.sin(angle)
         rings = np.hypot(x - 128 - 9 * i, y - 96)
-        frames.append(128 + 70 * np.tanh(3 * np.sin(along / 7)) + 40 * np.tanh(4 * np.sin(rings / 9)))
+        lines, circles = np.tanh(3 * np.sin(along / 7)), np.tanh(4 * np.sin(rings / 9))
+        frames.append(128 + 70 * lines + 40 * circles)
     hr = torch.from_numpy(np.stack(frames))[:, None].clamp(0, 255)
     lr = torch.nn.functional.interpolate(hr, scale_factor=0.5, mode="bicubic", antialias=True)
     planes = [colour.Frames(t[:, 0].round().clamp(0, 255).byte().numpy()) for t in (lr, hr)]
