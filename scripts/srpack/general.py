@@ -73,7 +73,8 @@ BICUBIC = (
     "flags=bicubic+accurate_rnd+full_chroma_int:in_h_chr_pos=0:out_h_chr_pos=0:"
     "in_v_chr_pos=128:out_v_chr_pos=128"
 )
-STEPS = {"edge16-x4": 6000, "edge16-x1": 1500}  # the others begin with the features of the first
+# The others begin with the features of the first, dydca with nothing.
+STEPS = {"edge16-x4": 6000, "edge16-x1": 1500, "dydca-x4": 5200}
 OTHER_STEPS = 2500
 FIRST = "edge16-x4"
 # Complete, so that what is tuned for overfitting does not change these weights.
@@ -535,7 +536,7 @@ def main(argv=None):
     parser.add_argument(
         "names",
         nargs="*",
-        default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1", "edge-dyn-x4", "edge-dyn-x2"],
+        default=["edge16-x4", "edge16-x2", "edge16-x3", "edge16-x1", "edge-dyn-x4", "edge-dyn-x2", "dydca-x4"],
         help="which models",
     )
     parser.add_argument(
