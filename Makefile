@@ -219,7 +219,7 @@ demo-package: deps-dev
 models: deps-dev
 	$(Q)PYTHONPATH=scripts $(VENV)/bin/python -m srpack.models --write
 
-## general-models: train models/general anew (about an hour on 2 cores)
+## general-models: train models/general anew (about two hours on 2 cores)
 .PHONY: general-models
 general-models: deps-dev
 	$(Q)$(MAKE) --no-print-directory all
