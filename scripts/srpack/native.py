@@ -2,11 +2,13 @@
 """libsrp's executor through ctypes: runs a graph on an array as the player does."""
 
 import ctypes as c
+import json
 import os
 import pathlib
 
 import numpy as np
 
+from .graph import CHANNELS
 from .tools import SOURCE_ROOT
 
 AUTO, REFERENCE = 0, 1  # enum srp_backend
@@ -47,6 +49,7 @@ class Model:
         params = _ModelParams(_Blob(graph, len(graph), b"graph"),
                               _Blob(parameters, len(parameters), b"parameters"))
         self._call("srp_model_create", c.byref(self._model), c.byref(params))
+        self.channels = CHANNELS[json.loads(graph)["colour"]]
 
     def _call(self, name, *arguments):
         error = _Error()
@@ -57,6 +60,8 @@ class Model:
         """x: [height][width][channels] float32; the result is `scale` times as high and wide."""
         x = np.ascontiguousarray(x, np.float32)
         height, width, channels = x.shape
+        if channels != self.channels:  # the library takes memory as it comes
+            raise ValueError(f"{channels} channels where the network has {self.channels}")
         out = np.full((height * scale, width * scale, channels), np.nan, np.float32)
         executor = c.c_void_p()
         self._call("srp_executor_create", c.byref(executor),

@@ -19,8 +19,13 @@ def functions(path, objdump):
                             re.finditer(r"^ *([0-9a-f]+):\t(.*)$", part, re.M)]
 
 
+# What comes after the sums: such code may lie out of the way, and jump back to where it belongs.
+FINISH = re.compile(r"(vcvtdq2ps|vcvtps2dq|scvtf|fcvtns)\b")
+
+
 def loops(code):
-    """Innermost loops: what a backward jump spans, without another such span or a return."""
+    """Innermost loops: what a backward jump spans, without another such span, a return, or what
+    finishes a value."""
     spans = []
     for address, instruction in code:
         jump = JUMP.match(instruction)
@@ -29,7 +34,7 @@ def loops(code):
     for low, high in spans:
         body = [text for address, text in code if low <= address <= high]
         inside = any(low <= a and b <= high and (a, b) != (low, high) for a, b in spans)
-        if not inside and not any(re.match(r"ret", text) for text in body):
+        if not inside and not any(re.match(r"ret", text) or FINISH.match(text) for text in body):
             yield body
 
 

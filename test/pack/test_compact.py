@@ -70,7 +70,8 @@ def test_read_alike(path, kind, build):
         assert values.tobytes() == as_stored(arrays[name]).tobytes(), name
 
     scale = json.loads(graph)["scale"]
-    x = np.random.default_rng(5).random((24, 40, 1), np.float32)
+    channels = parameters.CHANNELS[json.loads(graph)["colour"]]
+    x = np.random.default_rng(5).random((24, 40, channels), np.float32)
     pictures = []
     for data in (plain, packed):
         model = native.Model(build / "libsrp.so", graph, data)

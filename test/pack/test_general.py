@@ -27,7 +27,9 @@ def luma(source, width, height, *filters):
         capture_output=True,
         timeout=60,
     ).stdout
-    return colour.Frames(np.frombuffer(data, np.uint8).reshape(-1, height, width))
+    y = np.frombuffer(data, np.uint8).reshape(-1, height, width)
+    grey = np.full((len(y), (height + 1) // 2, (width + 1) // 2), 128, np.uint8)
+    return colour.Frames(y, grey, grey)  # networks of RGB want chroma
 
 
 def test_page_agrees_with_the_weights(tmp_path):
@@ -57,7 +59,7 @@ def test_beats_bicubic_by_half_a_decibel(name):
     small = f"scale={width // s}:{height // s}:flags=bicubic+accurate_rnd"
     lr = luma(source, width // s, height // s, "format=gray", cut, small)
     frames = [(0, i) for i in range(3)]
-    psnr, bicubic = train.evaluate(module, frames, [train.Source(lr, hr)])
+    psnr, bicubic = train.evaluate(module, frames, [train.Source(lr, hr, colour.Colour())])
     assert psnr > bicubic + 0.5
 
 
