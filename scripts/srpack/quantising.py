@@ -123,7 +123,7 @@ class Engine:
         library = native.find()
         if library is None:
             raise PackError("libsrp.so: not found (run make, or set SRP_BINDIR to where it is)")
-        self.library, self.scale = library, module.scale
+        self.lib, self.scale = library, module.scale
         self.colour, self.path = module.colour, train.dearest(module)
         self.value = models.path(module.graph, self.path)
         self.names = {node["name"] for node in self.value["nodes"]}
@@ -138,7 +138,7 @@ class Engine:
     def psnr(self, tensors: dict, pairs, source) -> float:
         """dB on whole frames, rounded to 8 bits, as train.evaluate_paths()."""
         data = safetensors.torch.save(self.of_path(tensors))
-        model = native.Model(self.library, json.dumps(self.value).encode(), data)
+        model = native.Model(self.lib, json.dumps(self.value).encode(), data)
         total = 0.0
         try:
             for _, index in pairs:
