@@ -15,7 +15,7 @@
 
 /* A layer is flagged above this share of weights lost, or below so many dB of its columns. */
 #define MOST_LOST 0.10
-#define LEAST_COLUMNS 14.0
+#define LEAST_COLUMNS 25.0
 
 struct layer {
     const struct srpi_node *node; /* of the model's graph; of a path once it was looked at */

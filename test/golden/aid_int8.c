@@ -10,30 +10,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "golden/aid_file.h"
 #include "model/model.h"
 #include "quant/quant.h"
 
 #include <srp/model.h>
-
-static struct srp_blob read_file(const char *path)
-{
-    struct srp_blob blob = {.name = path};
-    FILE *f = fopen(path, "rb");
-    if (f == NULL || fseek(f, 0, SEEK_END) != 0) {
-        perror(path);
-        exit(1);
-    }
-    blob.size = (size_t)ftell(f);
-    rewind(f);
-    void *data = malloc(blob.size + 1);
-    if (data == NULL || fread(data, 1, blob.size, f) != blob.size) {
-        perror(path);
-        exit(1);
-    }
-    fclose(f);
-    blob.data = data;
-    return blob;
-}
 
 static void check(enum srp_err rc, const struct srp_error *err)
 {

@@ -14,6 +14,7 @@
 
 #include <srp/upscaler.h>
 
+#include "golden/aid_file.h"
 #include "kernel/noise.h"
 
 enum { ROUTED_CELL = 10, SEED = 7, PATH_MAX_LENGTH = 4096 };
@@ -69,26 +70,6 @@ static void want(enum srp_err code, const struct srp_error *err)
         fprintf(stderr, "%s\n", err->detail);
         exit(1);
     }
-}
-
-static struct srp_blob read_file(const char *path)
-{
-    struct srp_blob blob = {.name = path};
-    FILE *f = fopen(path, "rb");
-    if (f == NULL || fseek(f, 0, SEEK_END) != 0) {
-        perror(path);
-        exit(1);
-    }
-    blob.size = (size_t)ftell(f);
-    rewind(f);
-    void *data = allocate(blob.size + 1);
-    if (fread(data, 1, blob.size, f) != blob.size) {
-        perror(path);
-        exit(1);
-    }
-    fclose(f);
-    blob.data = data;
-    return blob;
 }
 
 static void write_file(const char *folder, const struct network *n, const char *end,

@@ -64,7 +64,7 @@ def check_channel(layer, weight):
     lost, columns, sqnr = by_channel(weight)
     assert layer["lost_fraction"] == pytest.approx(lost, abs=1e-8)
     assert layer["columns_db"] == pytest.approx(columns, abs=1e-5)
-    assert layer["flagged"] == (lost > 0.1 or columns < 14)
+    assert layer["flagged"] == (lost > 0.1 or columns < 25)
     return sqnr
 
 
