@@ -150,6 +150,8 @@ $(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o 
 ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma
 $(BUILD)/obj/runtime/kernels/winograd_avx512.o: ISA := -mavx512f -mfma
+$(BUILD)/obj/runtime/kernels/row_few_avx512.o: ISA := $(FLAGS_avx512)
+$(BUILD)/obj/runtime/kernels/row_few_avxvnni.o: ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))
 endif
 
 $(BUILD)/obj/%.o: %.c
@@ -243,7 +245,7 @@ check: c-tests
 
 # Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
 # and the whole library with the networks of models/.
-ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_few_avx2.c row_reference.c)
+ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_few_avx2.c row_few_avxvnni.c row_few_avx512.c row_reference.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@

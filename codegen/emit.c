@@ -292,9 +292,52 @@ static bool units_meet(const struct tile *t, uint32_t units)
     return false;
 }
 
+/* Whether the taps of a kernel row are taken together: a value is then spread once for all outputs
+ * that it is a tap of. That needs registers for the weights of all taps beside the sums,
+ * and changes the order of summation, which only integers bear: other tiles of a layer keep theirs. */
+static bool slides(const struct tile *t)
+{
+    const uint32_t registers = t->isa->tiles[0].most > 12 ? 32 : 16; /* one is left to gcc */
+    return t->family->quantised && t->isa->q8_values == 4 && t->vectors == 1 &&
+           t->shape->kernel_width > 1 && t->shape->in_channels % t->isa->q8_values == 0 &&
+           t->isa->tiles[0].most + t->shape->kernel_width + 1 < registers;
+}
+
+static void emit_sliding_loops(const struct tile *t)
+{
+    const char *value = t->family->value;
+    const uint32_t width = t->shape->kernel_width, units = t->shape->in_channels / t->isa->q8_values;
+    const uint32_t in_step = 4 * units, vector_bytes = t->isa->lanes * 4;
+    fprintf(t->to, "    KEEP_LOOP for (uint32_t ky = 0; ky < %" PRIu32 "; ky++) {\n"
+            "        const uint8_t *x = (const uint8_t *)t->rows[ky] + pixel * %" PRIu32 ";\n"
+            "        KEEP_LOOP for (uint32_t unit = 0; unit < %" PRIu32 "; unit++) {\n",
+            t->shape->kernel_height, in_step, units);
+    for (uint32_t tap = 0; tap < width; tap++) {
+        fprintf(t->to, "            const weight_%s w%" PRIu32 " = load_%s(w + %" PRIu32 ");\n",
+                value, tap, value, tap * units * vector_bytes);
+    }
+    for (uint32_t p = 0; p < t->pixels + width - 1; p++) {
+        fprintf(t->to, "            const value_%s x%" PRIu32 " = spread_%s(x + %" PRIu32 ");\n",
+                value, p, value, p * in_step);
+        for (uint32_t tap = 0; tap < width && tap <= p; tap++) {
+            if (p - tap < t->pixels) {
+                fprintf(t->to, "            s%" PRIu32 "_0 = dot_%s(s%" PRIu32 "_0, x%" PRIu32
+                        ", w%" PRIu32 ");\n", p - tap, value, p - tap, p, tap);
+            }
+        }
+    }
+    fprintf(t->to, "            x += 4;\n            w += %" PRIu32 ";\n        }\n"
+            "        w += %" PRIu32 ";\n    }\n", vector_bytes,
+            (width - 1) * units * vector_bytes);
+}
+
 /* Loops of known length. */
 static void emit_shape_loops(const struct tile *t)
 {
+    if (slides(t)) {
+        emit_sliding_loops(t);
+        return;
+    }
     const uint32_t size = size_of(t->isa, t->family->in);
     const uint32_t units = (t->shape->kernel_width * t->shape->in_channels * size + 3) / 4;
     const uint32_t row_bytes = t->vectors * t->isa->lanes * 4;
@@ -443,7 +486,7 @@ static bool has_kernel(const struct isa *isa, int pair, const struct shape *shap
         .in = SRPI_Q8,
         .out = SRPI_F32};
     return isa->pairs[pair] &&
-           !(isa->few != NULL && pair == PAIR_Q8_F32 && srpi_row_few_suits(&as_row));
+           !(isa->few != NULL && pair == PAIR_Q8_F32 && isa->few_has(&as_row));
 }
 
 /* The set that serves a shape when this one does not. */
@@ -467,8 +510,8 @@ static void emit_elsewhere(FILE *to, const struct isa *isa)
                 isa->base);
     }
     if (isa->few != NULL) {
-        fprintf(to, "    if (srpi_row_few_suits(shape)) {\n"
-                "        return &srpi_rows_%s.kernels;\n    }\n", isa->few);
+        fprintf(to, "    if (%s(shape)) {\n"
+                "        return &srpi_rows_%s.kernels;\n    }\n", isa->few_suits, isa->few);
     }
     if (isa->narrow != NULL) {
         fprintf(to, "    if (shape->out_channels <= %" PRIu32 ") {\n"

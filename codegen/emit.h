@@ -22,8 +22,9 @@ struct isa {
     const char *base;       /* the set that has the pairs which this one lacks, or NULL */
     const char *narrow;     /* the set for layers of at most `narrow_channels` outputs, or NULL */
     uint32_t narrow_channels;
-    const char *few;        /* the set written by hand for layers of few outputs, or NULL:
-                               kernels/row_few.h */
+    const char *few;        /* the set written by hand for layers of few outputs, or NULL */
+    const char *few_suits;  /* and the function of kernels/row_few.h that says for which */
+    bool (*few_has)(const struct srpi_conv_shape *shape); /* the same function */
     bool has_bf16;
     bool pairs[PAIR_COUNT]; /* its own */
     bool shapes;            /* kernels made for one shape too */

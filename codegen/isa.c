@@ -5,6 +5,7 @@
 
 /* Sums of a tile (vectors x pixels) fill the registers that weights, one value and one product
  * leave. With two and four vectors the step is 2 pixels, else the row's own group of 4. */
+#define FEW(set, suits) .few = set, .few_suits = #suits, .few_has = suits
 #define TILES_32(q1, q2) {{24, 4, q1}, {12, 2, q2}, {8, 4, 1}, {6, 2, 1}}
 #define TILES_16(q1, q2) {{12, 4, q1}, {6, 2, q2}}
 
@@ -23,7 +24,7 @@ static const struct isa isas[] = {
         .name = "avx2",
         .constant = "SRPI_ISA_AVX2",
         .storage = "SRPI_Q8_U16",
-        .few = "avx2few",
+        FEW("avx2few", srpi_row_few_suits_avx2),
         .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
         .shapes = true,
         .lanes = 8,
@@ -36,6 +37,7 @@ static const struct isa isas[] = {
         .constant = "SRPI_ISA_AVXVNNI",
         .storage = "SRPI_Q8_U8",
         .base = "avx2",
+        FEW("avxvnnifew", srpi_row_few_suits_vnni),
         .pairs = {[PAIR_Q8] = true, [PAIR_Q8_F32] = true},
         .shapes = true,
         .lanes = 8,
@@ -60,6 +62,7 @@ static const struct isa isas[] = {
         .name = "avx512vl",
         .constant = "SRPI_ISA_AVX512",
         .storage = "SRPI_Q8_U8",
+        FEW("avx512few", srpi_row_few_suits_vnni),
         .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
         .shapes = true,
         .lanes = 8,

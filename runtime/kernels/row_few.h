@@ -17,7 +17,7 @@ static inline uint32_t srpi_row_few_vectors(const struct srpi_conv_shape *shape)
 
 /* Whether the set avx2 leaves a shape to srpi_rows_avx2few. What lies behind a run of taps is
  * multiplied too, by zero: not worth it where that is more than a quarter. */
-static inline bool srpi_row_few_suits(const struct srpi_conv_shape *shape)
+static inline bool srpi_row_few_suits_avx2(const struct srpi_conv_shape *shape)
 {
     const uint64_t run = (uint64_t)shape->kernel_width * shape->in_channels;
     return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
@@ -25,6 +25,17 @@ static inline bool srpi_row_few_suits(const struct srpi_conv_shape *shape)
            4 * (uint64_t)srpi_row_few_vectors(shape) * SRPI_ROW_FEW_VALUES <= 5 * run;
 }
 
+/* The same of the sets with vpdpbusd: whole pixels must fill a register. */
+static inline bool srpi_row_few_suits_vnni(const struct srpi_conv_shape *shape)
+{
+    const uint32_t in = shape->in_channels;
+    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
+           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && (in == 8 || in == 16 || in == 32) &&
+           (shape->in_stride == 0 || shape->in_stride == in);
+}
+
 extern const struct srpi_row_set srpi_rows_avx2few;
+extern const struct srpi_row_set srpi_rows_avxvnnifew;
+extern const struct srpi_row_set srpi_rows_avx512few;
 
 #endif

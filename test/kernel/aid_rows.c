@@ -71,8 +71,9 @@ PEAK(peak_q8_512, "avx512f,avx512vnni", __m512i)
 PEAK(peak_bf16_512, "avx512f,avx512bf16", __m512)
 #undef ONE
 #ifdef SRPI_ROWS_avxvnni
-#define ONE(s, a, b) _mm256_dpbusd_avx_epi32(s, a, b)
-PEAK(peak_q8_256, "avx2,avxvnni", __m256i)
+#define ONE(s, a, b) \
+    (ints256)_mm256_dpbusd_avx_epi32((__m256i)s, (__m256i)a, (__m256i)b)
+PEAK(peak_q8_256, "avx2,avxvnni", ints256)
 #undef ONE
 #endif
 
@@ -159,7 +160,8 @@ static void bench(const struct srpi_kernels *k)
 {
     static const uint32_t shapes[][3] = {{3, 32, 64}, {3, 64, 32},  {3, 32, 48}, {3, 32, 32},
                                          {3, 16, 16}, {3, 128, 32}, {3, 1, 16},  {3, 3, 32},
-                                         {3, 8, 8},   {5, 3, 48},   {3, 16, 4},  {3, 32, 12}};
+                                         {3, 8, 8},   {5, 3, 48},   {3, 16, 4},  {3, 32, 12},
+                                         {3, 8, 4},   {3, 32, 4}};
     for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
         if (!k->has[dtype_pairs[pair].in]) {
             continue;
@@ -183,6 +185,7 @@ static int check(const struct srpi_kernels *k)
 {
     const char *why = check_random(k, 300);
     why = why != NULL ? why : check_widths(k);
+    why = why != NULL ? why : check_few(k);
     why = why != NULL ? why : check_made(k);
     why = why != NULL ? why : check_golden(k);
     printf("%s: %s\n", k->name, why != NULL ? why : "ok");

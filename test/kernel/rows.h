@@ -391,6 +391,30 @@ static inline const char *check_widths(const struct srpi_kernels *k)
     return NULL;
 }
 
+/* Layers of few outputs, which have kernels of their own (row_few.h), and their neighbours. */
+static inline const char *check_few(const struct srpi_kernels *k)
+{
+    static const uint32_t in_channels[] = {4, 8, 12, 16, 32, 48};
+    static const uint32_t kernels[][2] = {{1, 1}, {3, 3}, {5, 3}};
+    uint32_t seed = 13;
+    for (uint32_t i = 0; i < 6 * 5 * 70; i++) {
+        const uint32_t *kernel = kernels[i % 3];
+        const struct wish wish = {
+            .shape = {kernel[0], kernel[1], in_channels[i % 6], 1 + i / 6 % 5, SRPI_Q8, SRPI_F32},
+            .pixels = 1 + i / 30,
+            .worst = noise(&seed) % 8 == 0,
+            .slope = noise(&seed) % 3 == 0,
+            .has_residual = noise(&seed) % 2 == 0,
+            .clamp = noise(&seed) % 2 == 0,
+        };
+        const char *why = check_wish(k, &wish, &seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
+}
+
 /* The kernels made for one shape each. */
 static inline const char *check_made(const struct srpi_kernels *k)
 {

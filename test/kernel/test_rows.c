@@ -39,6 +39,12 @@ static void row_widths(void **state)
     check_all(check_widths);
 }
 
+static void few_outputs(void **state)
+{
+    (void)state;
+    check_all(check_few);
+}
+
 static void made_for_models(void **state)
 {
     (void)state;
@@ -119,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
+        cmocka_unit_test(few_outputs),
         cmocka_unit_test(made_for_models),
         cmocka_unit_test(every_model_has_its_own),
         cmocka_unit_test(golden_hash_on_every_set),
