@@ -293,8 +293,8 @@ static bool units_meet(const struct tile *t, uint32_t units)
 }
 
 /* Whether the taps of a kernel row are taken together: a value is then spread once for all outputs
- * that it is a tap of. That needs registers for the weights of all taps beside the sums,
- * and changes the order of summation, which only integers bear: other tiles of a layer keep theirs. */
+ * that it is a tap of. That needs registers for the weights of all taps beside the sums, and
+ * changes the order of summation, which only integers bear: other tiles of a layer keep theirs. */
 static bool slides(const struct tile *t)
 {
     const uint32_t registers = t->isa->tiles[0].most > 12 ? 32 : 16; /* one is left to gcc */
@@ -306,7 +306,8 @@ static bool slides(const struct tile *t)
 static void emit_sliding_loops(const struct tile *t)
 {
     const char *value = t->family->value;
-    const uint32_t width = t->shape->kernel_width, units = t->shape->in_channels / t->isa->q8_values;
+    const uint32_t width = t->shape->kernel_width;
+    const uint32_t units = t->shape->in_channels / t->isa->q8_values;
     const uint32_t in_step = 4 * units, vector_bytes = t->isa->lanes * 4;
     fprintf(t->to, "    KEEP_LOOP for (uint32_t ky = 0; ky < %" PRIu32 "; ky++) {\n"
             "        const uint8_t *x = (const uint8_t *)t->rows[ky] + pixel * %" PRIu32 ";\n"

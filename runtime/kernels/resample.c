@@ -366,6 +366,9 @@ const struct srpi_resample_kernels srpi_resample_scalar = {
 
 const struct srpi_resample_kernels *srpi_resample_kernels(void)
 {
+    if (srpi_resample_avx512 != NULL && srpi_cpu_avx512()) {
+        return srpi_resample_avx512;
+    }
     return srpi_resample_avx2 != NULL && srpi_cpu_avx2() ? srpi_resample_avx2
                                                          : &srpi_resample_scalar;
 }

@@ -169,8 +169,14 @@ struct srpi_resample_kernels {
                        uint32_t step, uint8_t *out, uint32_t count);
 };
 extern const struct srpi_resample_kernels srpi_resample_scalar;
-/* NULL where this was compiled without them; only for machines with AVX2. */
+/* NULL where this was compiled without them; only for machines with AVX2, and with AVX-512. */
 extern const struct srpi_resample_kernels *const srpi_resample_avx2;
+extern const struct srpi_resample_kernels *const srpi_resample_avx512;
+/* Parts of the latter. */
+void srpi_blend_avx512(const struct srpi_blend *blend, uint8_t *out, uint32_t count);
+void srpi_interleave_shuffled_avx512(const float *pixel, uint32_t channels, uint32_t cell,
+                                     uint32_t block, float flat, float gain, const uint8_t *order,
+                                     uint32_t step, uint8_t *out, uint32_t count);
 /* The ones to use. */
 const struct srpi_resample_kernels *srpi_resample_kernels(void);
 

@@ -354,20 +354,21 @@ AVX2 static void interleave_avx2(const float *const *rows, float flat, float gai
                                     count - x);
 }
 
+#define SHARED \
+    .horizontal = horizontal_avx2, .vertical = vertical_avx2, .widen = widen_avx2, \
+    .narrow = narrow_avx2, .spread = spread_avx2, .interleave = interleave_avx2
 static const struct srpi_resample_kernels kernels_avx2 = {
-    .horizontal = horizontal_avx2,
-    .vertical = vertical_avx2,
-    .widen = widen_avx2,
-    .narrow = narrow_avx2,
-    .spread = spread_avx2,
-    .blend = blend_avx2,
-    .interleave_shuffled = interleave_shuffled_avx2,
-    .interleave = interleave_avx2,
-};
+    SHARED, .blend = blend_avx2, .interleave_shuffled = interleave_shuffled_avx2};
+static const struct srpi_resample_kernels kernels_avx512 = {
+    SHARED,
+    .blend = srpi_blend_avx512,
+    .interleave_shuffled = srpi_interleave_shuffled_avx512};
 const struct srpi_resample_kernels *const srpi_resample_avx2 = &kernels_avx2;
+const struct srpi_resample_kernels *const srpi_resample_avx512 = &kernels_avx512;
 
 #else
 
 const struct srpi_resample_kernels *const srpi_resample_avx2 = NULL;
+const struct srpi_resample_kernels *const srpi_resample_avx512 = NULL;
 
 #endif

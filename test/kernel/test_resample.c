@@ -178,24 +178,26 @@ static void test_columns(void **state)
 }
 
 /* Rows of bytes, and nothing behind them. */
-static void check_bytes(float (*in)[512], uint32_t count)
+static void check_bytes(const struct srpi_resample_kernels *k, float (*in)[512], uint32_t count)
 {
     const float *rows[SRPI_MAX_TAPS] = {in[0], in[1], in[2], in[3], in[4], in[5]};
     const float taps[SRPI_MAX_TAPS] = {-0.1f, 0.4f, 0.9f, -0.2f, 0.05f, -0.05f};
     uint8_t a[4 * 333 + 1], b[4 * 333 + 1];
     for (uint32_t n = 0; n <= SRPI_MAX_TAPS; n++) {
-        for (uint32_t block = 0; block <= 4; block++) {
+        for (uint32_t i = 0; i <= 8; i++) {
+            const uint32_t block = i / 2;
+            const bool wide = i % 2 != 0 && count * block <= 400;
             const struct srpi_blend blend = {.rows = rows,
                                              .tap = taps,
                                              .taps = n,
                                              .flat = 99.5f,
                                              .tail = block > 0 ? in[2] : NULL,
                                              .block = block,
-                                             .channels = block,
+                                             .channels = wide ? block * block : block,
                                              .gain = 0.75f};
             a[count] = b[count] = 77;
             srpi_resample_scalar.blend(&blend, a, count);
-            srpi_resample_avx2->blend(&blend, b, count);
+            k->blend(&blend, b, count);
             assert_memory_equal(a, b, count);
             assert_true(a[count] == 77 && b[count] == 77);
         }
@@ -207,14 +209,14 @@ static void check_bytes(float (*in)[512], uint32_t count)
             a[n * step] = b[n * step] = 77;
             srpi_resample_scalar.interleave_shuffled(in[0], 3 * cell, cell, block, 9.5f, 0.4f,
                                                      orders[step - 3], step, a, n);
-            srpi_resample_avx2->interleave_shuffled(in[0], 3 * cell, cell, block, 9.5f, 0.4f,
+            k->interleave_shuffled(in[0], 3 * cell, cell, block, 9.5f, 0.4f,
                                                     orders[step - 3], step, b, n);
             assert_memory_equal(a, b, (size_t)n * step);
             assert_true(a[n * step] == 77 && b[n * step] == 77);
         }
         a[count * step] = b[count * step] = 77;
         srpi_resample_scalar.interleave(rows, 3.25f, 0.5f, orders[step - 3], step, a, count);
-        srpi_resample_avx2->interleave(rows, 3.25f, 0.5f, orders[step - 3], step, b, count);
+        k->interleave(rows, 3.25f, 0.5f, orders[step - 3], step, b, count);
         assert_memory_equal(a, b, (size_t)count * step);
         assert_true(a[count * step] == 77 && b[count * step] == 77);
     }
@@ -234,24 +236,19 @@ static void test_interleaving(void **state)
     assert_memory_equal(out, bgra, 12);
 }
 
-/* Every vector kernel gives the bits of the plain one, at odd counts too. */
-static void test_variants(void **state)
+/* The kernels give the bits of the plain ones, at odd counts too. */
+static void check_variant(const struct srpi_resample_kernels *k)
 {
-    (void)state;
-    if (srpi_resample_avx2 == NULL || !srpi_cpu_avx2()) {
-        print_message("no vector variant on this machine: nothing to compare\n");
-        return;
-    }
     static float in[SRPI_MAX_TAPS][512], a[1024], b[1024];
     static uint8_t bytes[512], c[512], d[512];
     uint32_t seed = 9;
-    for (uint32_t k = 0; k < SRPI_MAX_TAPS; k++) {
+    for (uint32_t row = 0; row < SRPI_MAX_TAPS; row++) {
         for (uint32_t i = 0; i < 512; i++) {
-            in[k][i] = noise_f(&seed) * 300.0f;
+            in[row][i] = noise_f(&seed) * 300.0f;
             bytes[i] = (uint8_t)noise(&seed);
         }
     }
-    const uint32_t counts[] = {1, 7, 8, 9, 31, 32, 33, 65, 200, 333};
+    const uint32_t counts[] = {1, 7, 8, 9, 31, 32, 33, 64, 65, 128, 200, 333};
     for (size_t n = 0; n < sizeof(counts) / sizeof(counts[0]); n++) {
         const uint32_t count = counts[n];
         for (size_t i = 0; i < AXES; i++) {
@@ -259,27 +256,27 @@ static void test_variants(void **state)
                 struct srpi_axis axis;
                 srpi_axis_init(&axis, f, axes[i][0], axes[i][1], axes[i][2]);
                 srpi_resample_scalar.horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, a, count);
-                srpi_resample_avx2->horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, b, count);
+                k->horizontal(&axis, in[0] + SRPI_SAMPLE_SLACK, b, count);
                 assert_memory_equal(a, b, count * sizeof(float));
                 const float *rows[SRPI_MAX_TAPS] = {in[0], in[1], in[2], in[3], in[4], in[5]};
                 srpi_resample_scalar.vertical(rows, axis.tap[0], axis.taps, a, count);
-                srpi_resample_avx2->vertical(rows, axis.tap[0], axis.taps, b, count);
+                k->vertical(rows, axis.tap[0], axis.taps, b, count);
                 assert_memory_equal(a, b, count * sizeof(float));
             }
         }
         srpi_resample_scalar.widen(bytes, a, count);
-        srpi_resample_avx2->widen(bytes, b, count);
+        k->widen(bytes, b, count);
         assert_memory_equal(a, b, count * sizeof(float));
         in[1][0] = 0.5f, in[1][1] = 1.5f, in[1][2] = 254.5f, in[1][3] = -0.5f;
         in[1][4] = 1e30f, in[1][5] = -1e30f, in[1][6] = 255.49f;
         srpi_resample_scalar.narrow(in[1], c, count);
-        srpi_resample_avx2->narrow(in[1], d, count);
+        k->narrow(in[1], d, count);
         assert_memory_equal(c, d, count);
-        check_bytes(in, count);
+        check_bytes(k, in, count);
         for (uint32_t block = 1; block <= 4 && count * block < 500; block++) {
             const uint32_t width = count / (block * block) + 1;
             srpi_resample_scalar.spread(in[3], a, width, block, block * block);
-            srpi_resample_avx2->spread(in[3], b, width, block, block * block);
+            k->spread(in[3], b, width, block, block * block);
             assert_memory_equal(a, b, width * block * sizeof(float));
         }
     }
@@ -287,6 +284,19 @@ static void test_variants(void **state)
     assert_int_equal(c[1], 2);
     assert_int_equal(c[2], 254);
     assert_int_equal(c[4], 255);
+}
+
+static void test_variants(void **state)
+{
+    (void)state;
+    if (srpi_resample_avx2 == NULL || !srpi_cpu_avx2()) {
+        print_message("no vector variant on this machine: nothing to compare\n");
+        return;
+    }
+    check_variant(srpi_resample_avx2);
+    if (srpi_cpu_avx512()) {
+        check_variant(srpi_resample_avx512);
+    }
 }
 
 #define W 66u /* even, and half of it odd */
