@@ -177,7 +177,8 @@ AVX2 static __m256i codes_of(__m256 value)
     return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0f)));
 }
 
-/* Eight values of one channel: of two pixels of the network (block 4), four (2) or eight (1). */
+/* Eight values of one channel: of two pixels of the network (block 4), four (2) or eight (1). With
+ * block 3 three of each pixel, and one that counts for nothing. */
 AVX2 static inline __attribute__((always_inline)) __m256 shuffled(const float *pixel,
                                                                   uint32_t channels,
                                                                   const uint32_t block)
@@ -185,7 +186,7 @@ AVX2 static inline __attribute__((always_inline)) __m256 shuffled(const float *p
     if (block == 1) {
         return _mm256_loadu_ps(pixel); /* of one channel: all lie side by side */
     }
-    if (block == 4) {
+    if (block >= 3) {
         return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(pixel)),
                                     _mm_loadu_ps(pixel + channels), 1);
     }
@@ -288,6 +289,18 @@ AVX2 static inline __attribute__((always_inline)) void store_pixels(__m256i pixe
     _mm_storeu_si128((__m128i *)(void *)(out + 12), _mm256_extracti128_si256(pixels, 1));
 }
 
+/* Three of four pixels' dwords, twice. Up to seven bytes more are written. */
+AVX2 static inline __attribute__((always_inline)) void store_threes(__m256i pixels, uint32_t step,
+                                                                    uint8_t *out)
+{
+    const __m256i three = _mm256_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, -1, -1, -1, -1, -1, -1, -1,
+                                           0, 1, 2, 4, 5, 6, 8, 9, 10, -1, -1, -1, -1, -1, -1, -1);
+    pixels = step == 4 ? _mm256_or_si256(pixels, _mm256_set1_epi32((int)0xff000000u))
+                       : _mm256_shuffle_epi8(pixels, three);
+    _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(pixels));
+    _mm_storeu_si128((__m128i *)(void *)(out + 3 * step), _mm256_extracti128_si256(pixels, 1));
+}
+
 /* As many pixels as can be stored without reaching beyond; returns their number. */
 AVX2 static inline __attribute__((always_inline)) uint32_t
 interleave_block(const float *pixel, uint32_t channels, uint32_t cell, const uint32_t block,
@@ -297,8 +310,9 @@ interleave_block(const float *pixel, uint32_t channels, uint32_t cell, const uin
     const __m256 offset = _mm256_set1_ps(flat), factor = _mm256_set1_ps(gain);
     const __m128i shift[3] = {_mm_cvtsi32_si128(8 * order[0]), _mm_cvtsi32_si128(8 * order[1]),
                               _mm_cvtsi32_si128(8 * order[2])};
+    const uint32_t together = block == 3 ? 6 : 8, beyond = 3;
     uint32_t x = 0;
-    for (; x + 10 <= count; x += 8) {
+    for (; x + together + beyond <= count; x += together) {
         __m256i pixels = _mm256_setzero_si256();
         UNROLL for (uint32_t c = 0; c < 3; c++) {
             const __m256 value = shuffled(pixel + (size_t)c * cell, channels, block);
@@ -306,9 +320,13 @@ interleave_block(const float *pixel, uint32_t channels, uint32_t cell, const uin
                 codes_of(_mm256_add_ps(offset, _mm256_mul_ps(factor, value)));
             pixels = _mm256_or_si256(pixels, _mm256_sll_epi32(code, shift[c]));
         }
-        store_pixels(pixels, step, out);
-        out += 8 * step;
-        pixel += 8 / block * (size_t)channels;
+        if (block == 3) {
+            store_threes(pixels, step, out);
+        } else {
+            store_pixels(pixels, step, out);
+        }
+        out += together * step;
+        pixel += together / block * (size_t)channels;
     }
     return x;
 }
@@ -323,6 +341,10 @@ AVX2 static void interleave_shuffled_avx2(const float *pixel, uint32_t channels,
         x = interleave_block(pixel, channels, cell, 4, flat, gain, order, 3, out, count);
     } else if (block == 4) {
         x = interleave_block(pixel, channels, cell, 4, flat, gain, order, 4, out, count);
+    } else if (block == 3 && step == 3) {
+        x = interleave_block(pixel, channels, cell, 3, flat, gain, order, 3, out, count);
+    } else if (block == 3) {
+        x = interleave_block(pixel, channels, cell, 3, flat, gain, order, 4, out, count);
     } else if (block == 2 && step == 3) {
         x = interleave_block(pixel, channels, cell, 2, flat, gain, order, 3, out, count);
     } else if (block == 2) {

@@ -62,7 +62,9 @@ INLINE vfloat load_pixels(const float *from, uint32_t channels)
     }
     float values[LANES] = {0};
     for (uint32_t p = 0; p < LANES / OUTPUTS; p++) {
-        memcpy(values + p * OUTPUTS, from + p * channels, channels * sizeof(float));
+        for (uint32_t c = 0; c < channels; c++) {
+            values[p * OUTPUTS + c] = from[p * channels + c];
+        }
     }
     return v_load_float(values);
 }
@@ -90,7 +92,9 @@ INLINE void finish(const struct ending *e, size_t pixel, vint sum)
         float values[LANES];
         v_store_float(values, v);
         for (uint32_t p = 0; p < LANES / OUTPUTS; p++) {
-            memcpy(out + p * channels, values + p * OUTPUTS, channels * sizeof(float));
+            for (uint32_t c = 0; c < channels; c++) {
+                out[p * channels + c] = values[p * OUTPUTS + c];
+            }
         }
     }
 }

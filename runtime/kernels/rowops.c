@@ -8,6 +8,7 @@
 #include "kernels/activation.h"
 #include "kernels/reference.h"
 #include "kernels/resample.h"
+#include "kernels/select.h"
 
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
@@ -72,8 +73,8 @@ INLINE uint32_t code_of(float value, float inverse, float zero)
 {
     float v = fmaf(value, inverse, zero);
     /* Comparisons that are false for NaN, which thereby becomes 0. */
-    v = v > 0.0f ? v : 0.0f;
-    v = v < 255.0f ? v : 255.0f;
+    v = srpi_select(v > 0.0f, v, 0.0f);
+    v = srpi_select(v < 255.0f, v, 255.0f);
     v += ROUNDER;
     uint32_t bits;
     memcpy(&bits, &v, sizeof(bits));
@@ -160,21 +161,33 @@ void srpi_row_load_fine(const struct srpi_codec *codec, const void *row, size_t 
     }
 }
 
+/* The value as 16 bits. */
+INLINE uint32_t fine_of(float value, float inverse, float zero)
+{
+    float v = fmaf(value, inverse, zero);
+    v = srpi_select(v > 0.0f, v, 0.0f);
+    v = srpi_select(v < 65535.0f, v, 65535.0f);
+    return (uint32_t)(int32_t)(v + ROUNDER - ROUNDER);
+}
+
 INLINE void store_fine(const struct srpi_codec *codec, const float *in, char *row, size_t fraction,
                        size_t count)
 {
-    const uint32_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
-    for (size_t i = 0; i < count; i++) {
-        float v = fmaf(in[i], codec->inverse * 256.0f, codec->fine_zero);
-        v = v > 0.0f ? v : 0.0f;
-        v = v < 65535.0f ? v : 65535.0f;
-        const uint32_t w = (uint32_t)(v + ROUNDER - ROUNDER), code = w >> 8, part = w & 255;
-        if (codec->storage == SRPI_Q8_U16) {
-            ((uint16_t *)(void *)row)[i] = (uint16_t)code;
-            ((uint16_t *)(void *)(row + fraction))[i] = (uint16_t)part;
-        } else {
-            ((uint8_t *)row)[i] = (uint8_t)(code ^ flip);
-            ((uint8_t *)row + fraction)[i] = (uint8_t)(part ^ flip);
+    const float inverse = codec->inverse * 256.0f, zero = codec->fine_zero;
+    if (codec->storage == SRPI_Q8_U16) {
+        uint16_t *codes = (void *)row, *rest = (void *)(row + fraction);
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t fine = fine_of(in[i], inverse, zero);
+            codes[i] = (uint16_t)(fine >> 8);
+            rest[i] = (uint16_t)(fine & 255);
+        }
+    } else {
+        const uint32_t flip = codec->storage == SRPI_Q8_S8 ? 0x80 : 0;
+        uint8_t *codes = (void *)row, *rest = codes + fraction;
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t fine = fine_of(in[i], inverse, zero);
+            codes[i] = (uint8_t)(fine >> 8 ^ flip);
+            rest[i] = (uint8_t)(fine ^ flip);
         }
     }
 }
@@ -212,7 +225,7 @@ void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pi
     for (uint32_t p = 0; finish->slope != NULL && p < pixels; p++) {
         float *pixel = v + (size_t)p * channels;
         for (uint32_t c = 0; c < channels; c++) {
-            pixel[c] = pixel[c] < 0.0f ? pixel[c] * finish->slope[c] : pixel[c];
+            pixel[c] = srpi_select(pixel[c] < 0.0f, pixel[c] * finish->slope[c], pixel[c]);
         }
     }
     if (finish->other != NULL) {
