@@ -152,12 +152,18 @@ static const void *residual_row(const struct conv *c, uint32_t y)
     return wide;
 }
 
+#define FINISH_VALUES 2048u /* 8 KiB: both passes of a piece find it in the nearest cache */
+
 /* tanh or sigmoid of a row in work memory, then into the ring. */
 static void finish_row(const struct conv *c, float *values, char *row, uint32_t pixels)
 {
-    const uint32_t count = pixels * tensor_of(c->block, c->out)->channels;
-    srpi_row_activate(values, count, c->layer->post, 0.0f, 0.0f, 0.0f);
-    srpi_row_store_fine(&c->codec, values, row, tensor_of(c->block, c->out)->fraction, count);
+    const size_t count = (size_t)pixels * tensor_of(c->block, c->out)->channels;
+    for (size_t done = 0; done < count; done += FINISH_VALUES) {
+        const size_t piece = count - done < FINISH_VALUES ? count - done : FINISH_VALUES;
+        srpi_row_activate(values + done, piece, c->layer->post, 0.0f, 0.0f, 0.0f);
+        srpi_row_store_fine(&c->codec, values + done, row + done * c->codec.element,
+                            tensor_of(c->block, c->out)->fraction, piece);
+    }
 }
 
 /* Work memory: a row of the output as f32. */

@@ -111,20 +111,36 @@ INLINE uint16_t bf16_of(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof(bits));
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return (uint16_t)(bits >> 16 | 0x40u);
-    }
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+    const uint32_t nan = 0u - (uint32_t)((bits & 0x7fffffffu) > 0x7f800000u);
+    const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    return (uint16_t)(((rounded & ~nan) | ((bits | 0x400000u) & nan)) >> 16);
 }
+
+INLINE void store_bf16(const float *in, uint16_t *to, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        to[i] = bf16_of(in[i]);
+    }
+}
+
+#if defined(__x86_64__)
+FMA static void store_bf16_fma(const float *in, uint16_t *to, size_t count)
+{
+    store_bf16(in, to, count);
+}
+#else
+#define store_bf16_fma store_bf16
+#endif
 
 void srpi_row_store(const struct srpi_codec *codec, const float *in, void *row, size_t count)
 {
     if (codec->dtype == SRPI_F32) {
         memcpy(row, in, count * sizeof(float));
     } else if (codec->dtype == SRPI_BF16) {
-        uint16_t *to = row;
-        for (size_t i = 0; i < count; i++) {
-            to[i] = bf16_of(in[i]);
+        if (srpi_cpu_avx2()) {
+            store_bf16_fma(in, row, count);
+        } else {
+            store_bf16(in, row, count);
         }
     } else {
 #if defined(__x86_64__)
