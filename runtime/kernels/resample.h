@@ -173,6 +173,8 @@ extern const struct srpi_resample_kernels srpi_resample_scalar;
 extern const struct srpi_resample_kernels *const srpi_resample_avx2;
 extern const struct srpi_resample_kernels *const srpi_resample_avx512;
 /* Parts of the latter. */
+void srpi_horizontal_avx512(const struct srpi_axis *axis, const float *in, float *out,
+                            uint32_t count);
 void srpi_blend_avx512(const struct srpi_blend *blend, uint8_t *out, uint32_t count);
 void srpi_interleave_shuffled_avx512(const float *pixel, uint32_t channels, uint32_t cell,
                                      uint32_t block, float flat, float gain, const uint8_t *order,

@@ -377,12 +377,16 @@ AVX2 static void interleave_avx2(const float *const *rows, float flat, float gai
 }
 
 #define SHARED \
-    .horizontal = horizontal_avx2, .vertical = vertical_avx2, .widen = widen_avx2, \
-    .narrow = narrow_avx2, .spread = spread_avx2, .interleave = interleave_avx2
+    .vertical = vertical_avx2, .widen = widen_avx2, .narrow = narrow_avx2, \
+    .spread = spread_avx2, .interleave = interleave_avx2
 static const struct srpi_resample_kernels kernels_avx2 = {
-    SHARED, .blend = blend_avx2, .interleave_shuffled = interleave_shuffled_avx2};
+    SHARED,
+    .horizontal = horizontal_avx2,
+    .blend = blend_avx2,
+    .interleave_shuffled = interleave_shuffled_avx2};
 static const struct srpi_resample_kernels kernels_avx512 = {
     SHARED,
+    .horizontal = srpi_horizontal_avx512,
     .blend = srpi_blend_avx512,
     .interleave_shuffled = srpi_interleave_shuffled_avx512};
 const struct srpi_resample_kernels *const srpi_resample_avx2 = &kernels_avx2;

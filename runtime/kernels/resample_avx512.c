@@ -15,11 +15,45 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-/* max(x, 0) with 0 second gives 0 for NaN; the conversion rounds to nearest even. */
+/* Sixteen outputs of four taps each. The axis has patterns of eight, of samples from a window of
+ * eight; two follow each other in a window of sixteen, which holds them where the second begins at
+ * most eight samples later. */
+AVX512 void srpi_horizontal_avx512(const struct srpi_axis *axis, const float *in, float *out,
+                                   uint32_t count)
+{
+    const uint32_t advance = axis->advance;
+    if (!axis->narrow || axis->taps != 4 || axis->patterns != 1 || advance > 8) {
+        srpi_resample_avx2->horizontal(axis, in, out, count);
+        return;
+    }
+    __m512i lane[4];
+    __m512 tap[4];
+    UNROLL for (uint32_t k = 0; k < 4; k++) {
+        const __m256i first =
+            _mm256_loadu_si256((const __m256i *)(const void *)axis->lane[0][k]);
+        const __m256i second = _mm256_add_epi32(first, _mm256_set1_epi32((int)advance));
+        const __m256 taps = _mm256_loadu_ps(axis->lane_tap[0][k]);
+        lane[k] = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+        tap[k] = _mm512_insertf32x8(_mm512_castps256_ps512(taps), taps, 1);
+    }
+    in += axis->start[0];
+    for (uint32_t j = 0; j < count; j += 16) {
+        const __m512 window = _mm512_loadu_ps(in);
+        __m512 sum = _mm512_mul_ps(tap[0], _mm512_permutexvar_ps(lane[0], window));
+        UNROLL for (uint32_t k = 1; k < 4; k++) {
+            sum = _mm512_add_ps(sum,
+                                _mm512_mul_ps(tap[k], _mm512_permutexvar_ps(lane[k], window)));
+        }
+        _mm512_storeu_ps(out + j, sum);
+        in += 2 * (size_t)advance;
+    }
+}
+
+/* Codes after narrowing with unsigned saturation, which makes 0 of all below. With the value second
+ * the minimum of NaN is NaN, whose conversion is the least integer. It rounds to nearest even. */
 INLINE __m512i codes_of(__m512 value)
 {
-    value = _mm512_max_ps(value, _mm512_setzero_ps());
-    return _mm512_cvtps_epi32(_mm512_min_ps(value, _mm512_set1_ps(255.0f)));
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255.0f), value));
 }
 
 /* Sixteen values of one channel: of four pixels of the network (block 4), or of eight (2) or
@@ -131,7 +165,9 @@ INLINE uint32_t interleave_block(const float *pixel, uint32_t channels, uint32_t
         __m512i pixels = _mm512_setzero_si512();
         UNROLL for (uint32_t c = 0; c < 3; c++) {
             const __m512 value = shuffled(pixel + (size_t)c * cell, channels, block);
-            const __m512i code = codes_of(_mm512_add_ps(offset, _mm512_mul_ps(factor, value)));
+            const __m512i code = _mm512_max_epi32(
+                codes_of(_mm512_add_ps(offset, _mm512_mul_ps(factor, value))),
+                _mm512_setzero_si512());
             pixels = _mm512_or_si512(pixels, _mm512_sll_epi32(code, shift[c]));
         }
         if (step == 4) {

@@ -272,7 +272,9 @@ static void check_variant(const struct srpi_resample_kernels *k)
         srpi_resample_scalar.narrow(in[1], c, count);
         k->narrow(in[1], d, count);
         assert_memory_equal(c, d, count);
+        in[1][7] = NAN; /* as a code 0 */
         check_bytes(k, in, count);
+        in[1][7] = 0.0f;
         for (uint32_t block = 1; block <= 4 && count * block < 500; block++) {
             const uint32_t width = count / (block * block) + 1;
             srpi_resample_scalar.spread(in[3], a, width, block, block * block);
