@@ -379,7 +379,7 @@ static inline const char *check_widths(const struct srpi_kernels *k)
         for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
             for (uint32_t pixels = 1; k->has[dtype_pairs[pair].in] && pixels < 60; pixels++) {
                 const struct wish wish = {.shape = {1, 3, 2, out_channels[o], dtype_pairs[pair].in,
-                                                    dtype_pairs[pair].out},
+                                                    dtype_pairs[pair].out, 0},
                                           .pixels = pixels};
                 const char *why = check_wish(k, &wish, &seed);
                 if (why != NULL) {
@@ -400,7 +400,8 @@ static inline const char *check_few(const struct srpi_kernels *k)
     for (uint32_t i = 0; i < 6 * 5 * 70; i++) {
         const uint32_t *kernel = kernels[i % 3];
         const struct wish wish = {
-            .shape = {kernel[0], kernel[1], in_channels[i % 6], 1 + i / 6 % 5, SRPI_Q8, SRPI_F32},
+            .shape = {kernel[0], kernel[1], in_channels[i % 6], 1 + i / 6 % 5, SRPI_Q8,
+                      SRPI_F32, 0},
             .pixels = 1 + i / 30,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 3 == 0,
