@@ -142,7 +142,7 @@ static enum srp_err plan_picture(struct description *d, const struct srp_plan_pa
     if (code != SRP_OK) {
         return code;
     }
-    d->bound = alive(d, width);
+    d->bound = alive(d, d->plan.span);
     const uint32_t symbols[SRPI_SYMBOL_COUNT] = {0, height, width, 1};
     return plan_whole(d, symbols, err);
 }

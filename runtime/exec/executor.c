@@ -494,8 +494,8 @@ static uint32_t widest(const struct srp_region *regions, uint32_t count)
     return most;
 }
 
-/* Both of a region's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
-static uint64_t region_macs(const struct srp_executor *ex, const struct srpi_region *region)
+/* Both of a piece's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
+static uint64_t piece_macs(const struct srp_executor *ex, const struct srpi_region *region)
 {
     const struct srpi_strip strip = srpi_stream_strip(&ex->stream.plan, region, 0, 1);
     uint64_t macs = 0;
@@ -523,7 +523,10 @@ enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width, u
     *macs = code == SRP_OK && !ex->streams ? ex->graph->macs_per_pixel * width * height : 0;
     for (uint32_t r = 0; code == SRP_OK && ex->streams && r < count; r++) {
         const struct srpi_region region = region_of(&regions[r], width, height);
-        *macs += region_macs(ex, &region);
+        for (uint32_t i = 0; i < srpi_stream_pieces(&ex->stream.plan, &region); i++) {
+            const struct srpi_region piece = srpi_stream_piece(&ex->stream.plan, &region, i);
+            *macs += piece_macs(ex, &piece);
+        }
     }
     return code;
 }

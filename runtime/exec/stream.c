@@ -16,10 +16,20 @@
 
 /* Strips of a large region for each thread. */
 #define PARTS 4u
+/* What is more than one of so many parts of a thread's share is large: else 5 equal pieces would
+ * take 2 threads as long as 6. */
+#define SHARES 4u
 #define SPINS 1000u
 
 /* How far a strip has come: blocks done, or */
 #define STRIP_DONE UINT_MAX
+
+/* A region, or one of those that it is cut into side by side. */
+struct srpi_piece {
+    struct srpi_region region;
+    uint32_t first;     /* its first strip */
+    uint32_t first_cut; /* the same, counted in `cut` */
+};
 
 struct srpi_stream_run {
     atomic_uint next;      /* number of the strip to be taken */
@@ -33,19 +43,23 @@ struct srpi_stream_run {
     uint32_t *columns;
 
     /* Constant while a run lasts. */
-    const struct srpi_region *regions;
+    struct srpi_piece *pieces; /* of all regions, and one behind the last */
     const struct srpi_stream_io *io;
-    uint32_t region_count, strip_count;
-    uint32_t first[SRPI_STREAM_REGIONS + 1];     /* strip of each region */
-    uint32_t first_cut[SRPI_STREAM_REGIONS]; /* the same, counted in `cut` */
+    uint32_t piece_count, strip_count;
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Most strips of one run: fewer than 2 * workers regions are large enough to be cut. */
-static uint32_t most_strips(uint32_t workers)
+/* Most pieces of one run: no region is wider than the widest. */
+static uint32_t most_pieces(const struct srpi_stream_plan *plan, uint32_t width)
 {
-    return SRPI_STREAM_REGIONS + 2 * workers * PARTS * workers;
+    return SRPI_STREAM_REGIONS * ((width + plan->span - 1) / plan->span);
+}
+
+/* Most strips: fewer than SHARES * workers pieces are large enough to be cut. */
+static uint32_t most_strips(uint32_t pieces, uint32_t workers)
+{
+    return pieces + SHARES * workers * PARTS * workers;
 }
 
 enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_layers *layers,
@@ -72,13 +86,10 @@ enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_la
     pthread_cond_init(&run->moved, NULL);
     stream->run = run;
     /* At most SRP_MAX_THREADS * (SRP_MAX_NODES + 1) of each: no overflow. */
-    run->state = calloc(most_strips(workers), sizeof(run->state[0]));
-    run->cut = calloc(most_strips(workers), sizeof(run->cut[0]));
     run->workers = calloc(workers, sizeof(run->workers[0]));
     run->rows = calloc((size_t)workers * tensors, sizeof(run->rows[0]));
     run->columns = calloc((size_t)workers * tensors, sizeof(run->columns[0]));
-    if (run->state == NULL || run->cut == NULL || run->workers == NULL || run->rows == NULL ||
-        run->columns == NULL) {
+    if (run->workers == NULL || run->rows == NULL || run->columns == NULL) {
         srpi_stream_destroy(stream);
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
     }
@@ -99,6 +110,7 @@ void srpi_stream_destroy(struct srpi_stream *stream)
         pthread_mutex_destroy(&run->lock);
         free((void *)run->state);
         free(run->cut);
+        free(run->pieces);
         free(run->workers);
         free(run->rows);
         free(run->columns);
@@ -106,6 +118,24 @@ void srpi_stream_destroy(struct srpi_stream *stream)
     }
     srpi_stream_plan_destroy(&stream->plan);
     memset(stream, 0, sizeof(*stream));
+}
+
+/* Room for the pieces and strips of a run. */
+static enum srp_err reserve_run(struct srpi_stream *stream, struct srp_error *err)
+{
+    struct srpi_stream_run *run = stream->run;
+    /* Pieces have 64 columns or more, so there are at most 2^16: no overflow. */
+    const uint32_t pieces = most_pieces(&stream->plan, stream->params.width);
+    const uint32_t strips = most_strips(pieces, stream->plan.workers);
+    free((void *)run->state);
+    free(run->cut);
+    free(run->pieces);
+    run->state = calloc(strips, sizeof(run->state[0]));
+    run->cut = calloc(strips, sizeof(run->cut[0]));
+    run->pieces = calloc((size_t)pieces + 1, sizeof(run->pieces[0]));
+    return run->state != NULL && run->cut != NULL && run->pieces != NULL
+               ? SRP_OK
+               : srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
 }
 
 enum srp_err srpi_stream_reserve(struct srpi_stream *stream, uint32_t picture_width,
@@ -121,7 +151,11 @@ enum srp_err srpi_stream_reserve(struct srpi_stream *stream, uint32_t picture_wi
     params->height = height;
     params->scratch_size =
         stream->layers->scratch_size + srpi_steps_scratch(stream->layers, picture_width);
-    return srpi_stream_plan_create(&stream->plan, params, err);
+    enum srp_err code = srpi_stream_plan_create(&stream->plan, params, err);
+    if (code == SRP_OK) {
+        code = reserve_run(stream, err);
+    }
+    return code;
 }
 
 void srpi_stream_attach(struct srpi_stream *stream, char *arena)
@@ -190,30 +224,29 @@ static void announce(struct srpi_stream_run *run, uint32_t strip, unsigned state
     }
 }
 
-/* Region of a strip; regions are few. */
-static uint32_t region_of(const struct srpi_stream_run *run, uint32_t number)
+/* Piece of a strip; pieces are few. */
+static const struct srpi_piece *piece_of(const struct srpi_stream_run *run, uint32_t number)
 {
-    uint32_t low = 0, high = run->region_count;
+    uint32_t low = 0, high = run->piece_count;
     while (high - low > 1) {
         const uint32_t middle = low + (high - low) / 2;
-        if (run->first[middle] <= number) {
+        if (run->pieces[middle].first <= number) {
             low = middle;
         } else {
             high = middle;
         }
     }
-    return low;
+    return &run->pieces[low];
 }
 
-/* Sets the worker's place to strip `number`: the lowest strip of a region has its first number. */
+/* Sets the worker's place to strip `number`: the lowest strip of a piece has its first number. */
 static void take_strip(const struct srpi_stream *stream, struct srpi_block *block, uint32_t number)
 {
     const struct srpi_stream_run *run = stream->run;
     const struct srpi_stream_plan *plan = &stream->plan;
-    const uint32_t region = region_of(run, number);
-    const uint32_t count = run->first[region + 1] - run->first[region];
-    block->strip = srpi_stream_strip(plan, &run->regions[region],
-                                     run->first[region + 1] - 1 - number, count);
+    const struct srpi_piece *piece = piece_of(run, number);
+    const uint32_t end = piece[1].first, count = end - piece->first;
+    block->strip = srpi_stream_strip(plan, &piece->region, end - 1 - number, count);
     for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
         if (plan->tensors[t].used) {
             block->rows[t] = srpi_stream_rows(plan, &block->strip, t);
@@ -224,7 +257,7 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
     block->seam = block->below = NULL;
     if (count > 1) {
         char *seams = stream->arena + plan->seam;
-        const uint32_t cut = run->first_cut[region] + number - run->first[region];
+        const uint32_t cut = piece->first_cut + number - piece->first;
         block->seam = seams + cut % plan->seams * plan->seam_size;
         block->below = seams + (cut + plan->seams - 1) % plan->seams * plan->seam_size;
         /* The seam's memory was that of the strip `seams` before, which the one after that reads;
@@ -300,29 +333,30 @@ void srpi_stream_start(struct srpi_stream *stream, const struct srpi_region *reg
                        uint32_t count, const struct srpi_stream_io *io)
 {
     struct srpi_stream_run *run = stream->run;
-    const uint32_t workers = stream->plan.workers;
-    run->regions = regions;
-    run->region_count = count;
+    const struct srpi_stream_plan *plan = &stream->plan;
     run->io = io;
-    run->strip_count = 0;
+    run->piece_count = run->strip_count = 0;
     uint64_t all = 0;
     uint32_t cut_count = 0;
     for (uint32_t r = 0; r < count; r++) {
+        const uint32_t pieces = srpi_stream_pieces(plan, &regions[r]);
         all += pixels_of(&regions[r]);
+        for (uint32_t i = 0; i < pieces; i++) {
+            run->pieces[run->piece_count++].region = srpi_stream_piece(plan, &regions[r], i);
+        }
     }
-    for (uint32_t r = 0; r < count; r++) {
-        /* What is more than half of a thread's share is cut. */
-        const bool large = 2 * workers * pixels_of(&regions[r]) > all;
-        const uint32_t strips =
-            srpi_stream_strips(&stream->plan, &regions[r], large ? PARTS : 0);
-        run->first[r] = run->strip_count;
-        run->first_cut[r] = cut_count;
+    for (uint32_t p = 0; p < run->piece_count; p++) {
+        struct srpi_piece *piece = &run->pieces[p];
+        const bool large = SHARES * plan->workers * pixels_of(&piece->region) > all;
+        const uint32_t strips = srpi_stream_strips(plan, &piece->region, large ? PARTS : 0);
+        piece->first = run->strip_count;
+        piece->first_cut = cut_count;
         for (uint32_t i = 0; strips > 1 && i < strips; i++) {
             run->cut[cut_count++] = run->strip_count + i;
         }
         run->strip_count += strips;
     }
-    run->first[count] = run->strip_count;
+    run->pieces[run->piece_count].first = run->strip_count;
     for (uint32_t i = 0; i < run->strip_count; i++) {
         atomic_store_explicit(&run->state[i], 0, memory_order_relaxed);
     }

@@ -175,10 +175,11 @@ static void text_memory(FILE *out, const struct srpi_report *r)
     }
     fprintf(out,
             "\npicture %" PRIu32 " x %" PRIu32 ": blocks of %" PRIu32 " rows, %" PRIu32
-            " strip%s at once\n%-*s  %-18s dtype   lag  halo  ring  row bytes      offset"
+            " strip%s at once, pieces of at most %" PRIu32 " columns\n"
+            "%-*s  %-18s dtype   lag  halo  ring  row bytes      offset"
             "       bytes  steps\n",
             r->width, r->height, plan->block, plan->workers, plan->workers == 1 ? "" : "s",
-            name_width, "tensor", "size");
+            plan->span, name_width, "tensor", "size");
     for (uint32_t t = 0; t < g->tensor_count; t++) {
         const struct srpi_stream_tensor *tensor = &plan->tensors[t];
         char size[64];
@@ -405,9 +406,10 @@ static void write_json(FILE *out, const struct srpi_report *r, bool *failed)
     json_t *memory =
         r->width == 0
             ? json_object()
-            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture",
+            : json_pack("{s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "picture",
                         number(r->width), number(r->height), "block_rows",
-                        number(r->plan->block), "arena_bytes",
+                        number(r->plan->block), "piece_columns", number(r->plan->span),
+                        "arena_bytes",
                         number(r->plan->arena_bytes), "ring_bytes", number(r->plan->ring_bytes),
                         "work_bytes", number(r->plan->scratch_size), "seams",
                         number(r->plan->seams), "seam_bytes", number(r->plan->seam_size),

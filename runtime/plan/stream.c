@@ -11,6 +11,13 @@
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
 #define MOST_ROWS 16u
+/* A region is cut into 2, 4, 6... pieces until one worker's rings take at most RING_BYTES; pieces
+ * begin at multiples of PIECE_STEP columns, and are so wide that what lies around them, and is
+ * computed twice, is not more than one part of PIECE_HALOS. docs/engine.md has figures. */
+#define RING_BYTES ((size_t)5 << 19)
+#define PIECE_STEP 16u
+#define LEAST_PIECE 64u
+#define PIECE_HALOS 4u
 #define STRIP_ROWS 16u /* so that putting seams aside is little work */
 #define ALIGN 64u
 
@@ -216,10 +223,10 @@ static enum srp_err place_rings(struct srpi_stream_plan *plan, struct srp_error 
 
 /* Bytes of one row in memory. */
 static bool row_bytes(const struct srpi_stream_tensor *t, const struct srpi_stream_params *params,
-                      size_t *bytes)
+                      uint32_t span, size_t *bytes)
 {
     const uint64_t picture = (uint64_t)params->picture_width * t->factor;
-    uint64_t pixels = (uint64_t)params->width * t->factor + t->halo.left + t->halo.right;
+    uint64_t pixels = (uint64_t)span * t->factor + t->halo.left + t->halo.right;
     pixels = pixels < picture ? pixels : picture;
     /* computed in groups; the last group's taps reach over the padding */
     pixels += 3 * (uint64_t)t->pad + SRPI_ROW_GROUP;
@@ -279,13 +286,14 @@ static bool take_rows(struct srpi_stream_plan *plan)
     return true;
 }
 
-static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params,
-                          struct srp_error *err)
+/* Each worker's rings, for pieces of plan->span columns. */
+static enum srp_err place_area(struct srpi_stream_plan *plan,
+                               const struct srpi_stream_params *params, struct srp_error *err)
 {
     const struct srpi_graph *graph = plan->program->graph;
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
-        if (tensor->used && !row_bytes(tensor, params, &tensor->pitch)) {
+        if (tensor->used && !row_bytes(tensor, params, plan->span, &tensor->pitch)) {
             return too_large(params, err);
         }
         tensor->fraction = tensor->fine ? tensor->pitch / 2 : 0;
@@ -294,6 +302,34 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->ring = tensor->behind + tensor->factor * plan->block;
+    }
+    return place_rings(plan, err);
+}
+
+static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params,
+                          struct srp_error *err)
+{
+    const struct srpi_graph *graph = plan->program->graph;
+    plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    const uint32_t wanted = params->span != 0 ? round_up(params->span, PIECE_STEP) : params->width;
+    plan->span = wanted < params->width ? wanted : params->width;
+    const struct srpi_sides *around = &plan->tensors[graph->input].halo;
+    const uint32_t least = max_u32(LEAST_PIECE, PIECE_HALOS * (around->left + around->right));
+    enum srp_err code = place_area(plan, params, err);
+    for (uint32_t pieces = 2;
+         code == SRP_OK && params->span == 0 && plan->ring_bytes > RING_BYTES; pieces += 2) {
+        const uint32_t span = round_up(ceil_div(params->width, pieces), PIECE_STEP);
+        if (span < least || span >= params->width) {
+            break;
+        }
+        plan->span = span;
+        code = place_area(plan, params, err);
+    }
+    if (code != SRP_OK) {
+        return code;
+    }
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->kept = t == graph->input ? 0 : tensor->behind;
         if (tensor->used) {
             /* Its seam must lie in one strip. */
@@ -302,13 +338,11 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
         }
     }
     plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), plan->grid);
-    plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    const enum srp_err code = place_rings(plan, err);
-    if (code != SRP_OK) {
-        return code;
-    }
     plan->area_size = plan->scratch_size + plan->ring_bytes;
-    plan->seams = plan->workers > 1 ? plan->workers + 1 : 0;
+    /* Workers with the same number of pieces each, and that more than one, need no strips. */
+    const uint32_t pieces = ceil_div(params->width, plan->span);
+    const bool shared_out = pieces % plan->workers == 0 && pieces >= 2 * plan->workers;
+    plan->seams = plan->workers > 1 && !shared_out ? plan->workers + 1 : 0;
     return take_rows(plan) && take(plan, plan->seams, plan->seam_size, &plan->seam) &&
                    take(plan, plan->workers, plan->area_size, &plan->area)
                ? SRP_OK
@@ -364,6 +398,25 @@ void srpi_stream_plan_destroy(struct srpi_stream_plan *plan)
 }
 
 /* ---- geometry -------------------------------------------------------------------------------- */
+
+uint32_t srpi_stream_pieces(const struct srpi_stream_plan *plan, const struct srpi_region *region)
+{
+    return ceil_div(region->x.end - region->x.begin, plan->span);
+}
+
+struct srpi_region srpi_stream_piece(const struct srpi_stream_plan *plan,
+                                     const struct srpi_region *region, uint32_t index)
+{
+    const uint32_t width = region->x.end - region->x.begin;
+    const uint32_t count = srpi_stream_pieces(plan, region);
+    const uint32_t each = count == 1 ? width : round_up(ceil_div(width, count), PIECE_STEP);
+    struct srpi_region piece = *region;
+    piece.x.begin += index * each;
+    if (index + 1 < count) {
+        piece.x.end = piece.x.begin + each;
+    }
+    return piece;
+}
 
 uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct srpi_region *region,
                             uint32_t parts)

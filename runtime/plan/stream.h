@@ -95,12 +95,14 @@ struct srpi_stream_params {
     uint32_t picture_width, picture_height, width, height;
     uint32_t workers;
     uint32_t block;      /* input rows, rounded up to the grid; 0: chosen */
+    uint32_t span;       /* of pieces, rounded up to their step; 0: chosen */
     size_t scratch_size; /* work memory for each worker */
 };
 
 struct srpi_stream_plan {
     const struct srpi_program *program;
     uint32_t workers, block;
+    uint32_t span;       /* width of the widest piece, see srpi_stream_pieces */
     uint32_t sink_lag;   /* in rows of the wanted tensor */
     uint32_t grid;       /* strips begin and blocks end at multiples of so many input rows */
     uint32_t strip_rows; /* input rows that a strip has at least */
@@ -133,6 +135,13 @@ struct srpi_region {
     struct srpi_span x, y;
     uint32_t picture_width, picture_height;
 };
+
+/* A region whose rows are too long for a worker's share of the caches is cut into pieces side by
+ * side, as equal as their step allows: they are regions of their own, and what lies around them is
+ * computed twice. Their number; piece `index` from the left. */
+uint32_t srpi_stream_pieces(const struct srpi_stream_plan *plan, const struct srpi_region *region);
+struct srpi_region srpi_stream_piece(const struct srpi_stream_plan *plan,
+                                     const struct srpi_region *region, uint32_t index);
 
 /* A part of a region from top to bottom: input rows `y`. */
 struct srpi_strip {

@@ -128,10 +128,11 @@ static void rig_free(struct rig *rig)
     free(rig->stated);
 }
 
-static void rig_plan(struct rig *rig, uint32_t block)
+static void rig_plan(struct rig *rig, uint32_t block, uint32_t span)
 {
     struct srp_error err = {0};
     rig->stream.params.block = block;
+    rig->stream.params.span = span;
     assert_int_equal(srpi_stream_reserve(&rig->stream, WIDTH, HEIGHT, WIDTH, HEIGHT, &err), SRP_OK);
     free(rig->arena);
     free(rig->out);
@@ -271,7 +272,7 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     rig_make(&one, sketch.json, 1, dtype, &sink, srpi_kernels_best(), 0);
     rig_make(&other, sketch.json, 2 + seed % 4, dtype, &sink, srpi_kernels_best(), 0);
     one.codes = other.codes = codes;
-    rig_plan(&one, 0);
+    rig_plan(&one, 0, 0);
     rig_run(&one, &whole, 1);
     const size_t count = (size_t)WIDTH * HEIGHT * one.graph->scale * one.graph->scale *
                          one.graph->channels;
@@ -279,14 +280,17 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     for (uint32_t s = 0; s < one.program.step_count; s++) {
         winograd = winograd || one.layers.steps[s].winograd != NULL;
     }
-    rig_plan(&other, 1 + seed % 19);
+    rig_plan(&other, 1 + seed % 19, 0);
     rig_run(&other, &whole, 1);
     if (memcmp(one.out, other.out, count * sizeof(float)) != 0) {
         fail_msg("blocks of %u, %u threads\n%s", other.stream.plan.block,
                  srpi_pool_threads(other.pool), sketch.json);
     }
     memset(other.out, 0, count * sizeof(float));
-    other.expected = one.out;
+    float *first = malloc(count * sizeof(float));
+    assert_non_null(first);
+    memcpy(first, one.out, count * sizeof(float));
+    other.expected = first;
     other.tolerance = winograd ? 1e-5 : 0.0;
     rig_run(&other, &whole, 1);
     rig_run(&other, regions, cut(regions, &sketch.seed));
@@ -297,10 +301,27 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
             fail_msg("regions, value %zu: %g, not %g\n%s", i, (double)b, (double)a, sketch.json);
         }
     }
+    /* Pieces side by side, of the whole picture and of regions; by one thread and by several. */
+    const uint32_t span = 1 + seed % 60;
+    rig_plan(&one, 1 + seed % 19, span);
+    rig_plan(&other, 0, span);
+    rig_run(&one, &whole, 1);
+    rig_run(&other, &whole, 1);
+    assert_memory_equal(one.out, other.out, count * sizeof(float));
+    rig_run(&other, regions, cut(regions, &sketch.seed));
+    for (size_t i = 0; i < count; i++) {
+        const double a = (double)first[i], tolerance = other.tolerance * (1.0 + fabs(a));
+        if (!(fabs(a - (double)one.out[i]) <= tolerance) ||
+            !(fabs(a - (double)other.out[i]) <= tolerance)) {
+            fail_msg("pieces of %u, value %zu: %g and %g, not %g\n%s", one.stream.plan.span, i,
+                     (double)one.out[i], (double)other.out[i], a, sketch.json);
+        }
+    }
     if (other.wrong != 0) {
         fail_msg("%u values around regions are not those of the picture\n%s", other.wrong,
                  sketch.json);
     }
+    free(first);
     rig_free(&one);
     rig_free(&other);
 }
@@ -342,7 +363,7 @@ static void check_stated(const char *json, uint32_t seed)
         struct rig rig;
         rig_make(&rig, json, 1 + (seed + (uint32_t)isa) % 3, SRPI_Q8, &sink, kernels, 31 + seed);
         rig.codes = codes;
-        rig_plan(&rig, seed % 2 == 0 ? 0 : 1 + seed % 19);
+        rig_plan(&rig, seed % 2 == 0 ? 0 : 1 + seed % 19, 0);
         const size_t count = (size_t)WIDTH * HEIGHT * rig.graph->scale * rig.graph->scale *
                              rig.graph->channels;
         if (expected == NULL) {

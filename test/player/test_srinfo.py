@@ -484,7 +484,8 @@ def check_plan(found, graph, width, height):
         assert tensor["size"] == [number(text, height, width) for text in shape]
         assert tensor["bytes"] == tensor["ring_rows"] * tensor["row_bytes"]
         element = {"f32": 4, "bf16": 2, "int8": 1}[tensor["dtype"]]
-        assert tensor["row_bytes"] >= tensor["size"][1] * tensor["size"][2] * element
+        columns = found["piece_columns"] * tensor["size"][1] // width
+        assert tensor["row_bytes"] >= columns * tensor["size"][2] * element
     area = found["work_bytes"] + found["ring_bytes"]  # of each worker
     assert all(found["work_bytes"] <= t["offset"] <= area - t["bytes"] for t in tensors.values())
     for a, b in itertools.combinations(tensors.values(), 2):
@@ -493,7 +494,9 @@ def check_plan(found, graph, width, height):
         assert apart or (a["local"] and b["local"] and in_turn), (a, b)
     assert found["lower_bound_bytes"] <= found["threads"] * found["ring_bytes"]
     seams = found["seams"] * found["seam_bytes"]
-    assert found["seams"] == (0 if found["threads"] == 1 else found["threads"] + 1)
+    pieces = -(-width // found["piece_columns"])  # shared out evenly, they need no strips
+    even = pieces % found["threads"] == 0 and pieces >= 2 * found["threads"]
+    assert found["seams"] == (0 if found["threads"] == 1 or even else found["threads"] + 1)
     assert found["threads"] * area + seams <= found["arena_bytes"]
     # Few branches: order and placement are proved optimal (sizes are rounded up in the arena).
     assert found["whole_lower_bound_proved"] is True
@@ -514,6 +517,18 @@ def test_plan(build, odd, path, dtype):
         text = aid.run(build / "srinfo", "plan", "--graph", path, *which).stdout
         for word in (graph["name"], "writer", "lower bound", *(n["name"] for n in graph["nodes"])):
             assert word in text
+
+
+@pytest.mark.parametrize("model, size", [("wdsr2-x4", "480x270"), ("wdsr4-x4", "480x270"),
+                                         ("wdsr2-x2", "960x540"), ("wdsr4-x2", "960x540"),
+                                         ("edge16-x2", "960x540"), ("edge16-x4", "480x270")])
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_arena_of_a_full_hd_picture(build, model, size, threads, dtype):
+    """At most 8 MB, also where the whole rows of the rings would take 64."""
+    path = MODELS[0].parent / f"{model}.json"
+    found = plan(build, path, "--size", size, "--dtype", dtype, "--threads", threads)
+    assert found["arena_bytes"] <= 8e6
 
 
 def test_plan_at_chroma_resolution(build, tmp_path):
