@@ -87,6 +87,7 @@ class Writer:
         models, chunks = self.manifest["models"], self.manifest["chunks"]
         side = [{"PARAMETERS": models[c["model"]]["parameters"]["sha256"]
                  if c["model"] is not None else None,
+                 "UPDATE": c["update"]["sha256"] if "update" in c else None,
                  "ROUTES": c["routes"]["sha256"] if "routes" in c else None} for c in chunks]
         tracks = [t for t in (video, audio) if t is not None]
         for kind, (track, init, segments) in zip(("video", "audio"), tracks):
