@@ -59,6 +59,10 @@ class Writer:
         """A safetensors file that fits its graph, made compact."""
         return self.object(compact.pack(data), "parameters")
 
+    def update(self, base: bytes, changed: bytes) -> dict:
+        """Of parameters(base), to what another safetensors file of that graph holds."""
+        return self.object(compact.update(base, changed), "update")
+
     def track(self, kind: str, track, groups) -> tuple[dict, list[dict]]:
         """Header and one file per group of fragments; returns (init object, segments)."""
         init = self.file(f"{kind}-init.mp4", track.init)
