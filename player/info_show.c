@@ -469,6 +469,28 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
     return SP_EXIT_OK;
 }
 
+static int show_update(const struct sp_bytes *file, const char *shown, bool json)
+{
+    char text[32], hash[65];
+    if (file->size < 40) {
+        return fail_parameters(shown, NULL, "too short for an update of parameters");
+    }
+    if (file->data[4] != 1) {
+        return fail_parameters(shown, NULL, "an update of parameters of an unknown version");
+    }
+    for (size_t i = 0; i < 32; i++) {
+        snprintf(hash + 2 * i, 3, "%02x", file->data[8 + i]);
+    }
+    if (json) {
+        return sp_tool_print_json(SP_INFO_PROGRAM,
+                                  json_pack("{s:s,s:I,s:s}", "kind", "update", "bytes",
+                                            (json_int_t)file->size, "base", hash));
+    }
+    printf("update      %s, of parameters %s\n",
+           sp_tool_bytes(text, sizeof text, (double)file->size), hash);
+    return SP_EXIT_OK;
+}
+
 bool sp_info_is_zstd(const struct sp_bytes *file)
 {
     static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
@@ -555,6 +577,8 @@ int sp_info_show(const char *what, bool json)
         status = sp_info_show_routes(&file, shown, json);
     } else if (file.size >= 4 && memcmp(file.data, "SRPM", 4) == 0) {
         status = show_compact(&file, shown, json);
+    } else if (file.size >= 4 && memcmp(file.data, "SRPU", 4) == 0) {
+        status = show_update(&file, shown, json);
     } else {
         status = is_text(&file) ? show_json(what, &file, shown, json)
                                 : show_parameters(&file, shown, json);

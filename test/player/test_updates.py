@@ -133,6 +133,14 @@ def test_srinfo_and_srbench_count_them(build, plain, package, tmp_path):
     assert [c["update"] for c in shown["chunks"]] == [c.get("update") for c in listed]
     text = aid.run(build / "srinfo", "show", package / "manifest.json").stdout
     assert "used by 5 chunks, 3 with an update" in text
+    update, base = (package / json.loads((package / "manifest.json").read_bytes())[k][i][j]["uri"]
+                    for k, i, j in (("chunks", 1, "update"), ("models", 0, "parameters")))
+    assert aid.json_of(build / "srinfo", "show", update, "--json") == {
+        "kind": "update", "bytes": update.stat().st_size, "base": base.stem}
+    assert f"of parameters {base.stem}" in aid.run(build / "srinfo", "show", update).stdout
+    (tmp_path / "short.update").write_bytes(update.read_bytes()[:39])
+    done = aid.run(build / "srinfo", "show", tmp_path / "short.update")
+    assert done.returncode != 0 and "too short for an update of parameters" in done.stderr
     source = tmp_path / "clip.mkv"
     tiny.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={SIZE[0] * 2}x{SIZE[1] * 2}:r={tiny.RATE}:d={SECONDS}",
                 "-pix_fmt", "yuv420p", "-c:v", "ffv1", source)
