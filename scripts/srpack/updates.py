@@ -150,7 +150,7 @@ class Updater:
         _, file, size, saved = min(tried, key=lambda one: one[0])
         paths = [p for p in range(self.base.paths) if self.base.macs_of_path[p]]
         here = sum(where.left[p] / max(self.total[p], 1e-12) for p in paths) / len(paths)
-        gain = -10 * math.log10(max(1e-9, 1 - saved / here)) if here > 0 else 0.0
+        gain = 10 * math.log10(1 / max(1e-9, 1 - saved / here)) if here > 0 else 0.0
         return file, {"chunk": number, "bytes": size, "gain_db": round(gain, 4),
                       "shared": file is not None and file is before}
 
