@@ -390,18 +390,29 @@ static enum srp_err all_frames(struct job *j, struct srp_error *err)
 /* ---- bytes --------------------------------------------------------------------------------------
  */
 
-/* Of all chunks; what several chunks share counts once. */
-static uint64_t routes_bytes(const struct srp_package *package, uint32_t chunks)
+static const struct srp_object *routes_of(const struct srp_chunk *c)
+{
+    return c->has_routes ? &c->routes : NULL;
+}
+
+static const struct srp_object *update_of(const struct srp_chunk *c)
+{
+    return c->has_update ? &c->update : NULL;
+}
+
+/* Of one kind of objects of all chunks; what several chunks share counts once. */
+static uint64_t chunks_bytes(const struct srp_package *package, uint32_t chunks,
+                             const struct srp_object *(*of)(const struct srp_chunk *))
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < chunks; i++) {
-        const struct srp_chunk *c = srp_package_chunk(package, i);
-        bool before = !c->has_routes;
+        const struct srp_object *o = of(srp_package_chunk(package, i));
+        bool before = o == NULL;
         for (uint32_t k = 0; k < i && !before; k++) {
-            const struct srp_chunk *other = srp_package_chunk(package, k);
-            before = other->has_routes && strcmp(other->routes.uri, c->routes.uri) == 0;
+            const struct srp_object *other = of(srp_package_chunk(package, k));
+            before = other && strcmp(other->uri, o->uri) == 0;
         }
-        sum += before ? 0 : c->routes.size;
+        sum += before ? 0 : o->size;
     }
     return sum;
 }
@@ -421,7 +432,8 @@ static enum srp_err count_bytes(struct job *j, struct srp_error *err)
     for (uint32_t i = 0; i < info.chunk_count; i++) {
         b->video += srp_package_chunk(p.package, i)->segment.object.size;
     }
-    b->routes = routes_bytes(p.package, info.chunk_count);
+    b->routes = chunks_bytes(p.package, info.chunk_count, routes_of);
+    b->parameters = chunks_bytes(p.package, info.chunk_count, update_of);
     if (info.has_audio) {
         b->audio = info.audio.init.size;
         for (uint32_t i = 0; i < info.audio.segment_count; i++) {

@@ -80,8 +80,9 @@ static enum srp_err tell_files(const struct options *o, json_t *list, struct srp
         code = sp_info_decompress(&parameters, o->parameters, err);
     }
     if (code == SRP_OK) {
-        const struct srp_model_params params = {{graph.data, graph.size, o->graph},
-                                                {parameters.data, parameters.size, o->parameters}};
+        const struct srp_model_params params = {
+            .graph = {graph.data, graph.size, o->graph},
+            .parameters = {parameters.data, parameters.size, o->parameters}};
         code = srp_model_create(&model, &params, err);
     }
     if (code == SRP_OK) {

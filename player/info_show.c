@@ -64,12 +64,13 @@ static json_t *package_json(struct sp_tool_package *tool, const struct srp_packa
     for (uint32_t k = 0; k < i->chunk_count; k++) {
         const struct srp_chunk *c = srp_package_chunk(p, k);
         json_array_append_new(
-            chunks, json_pack("{s:o,s:f,s:f,s:I,s:o,s:o}", "segment",
+            chunks, json_pack("{s:o,s:f,s:f,s:I,s:o,s:o,s:o}", "segment",
                               object_json(&c->segment.object), "start",
                               (double)c->segment.start / i->video.timescale, "duration",
                               (double)c->segment.duration / i->video.timescale, "frames",
                               (json_int_t)c->frames, "model",
-                              c->model < 0 ? json_null() : json_integer(c->model), "routes",
+                              c->model < 0 ? json_null() : json_integer(c->model), "update",
+                              c->has_update ? object_json(&c->update) : json_null(), "routes",
                               sp_info_chunk_routes(tool, k)));
     }
     return json_pack(
@@ -118,13 +119,19 @@ static void package_table(struct sp_tool_package *tool, const struct srp_package
     }
     for (uint32_t k = 0; k < i->model_count; k++) {
         const struct srp_package_model *m = srp_package_get_model(p, k);
-        uint32_t used = 0;
+        uint32_t used = 0, updated = 0;
         for (uint32_t c = 0; c < i->chunk_count; c++) {
-            used += srp_package_chunk(p, c)->model == (int32_t)k;
+            const struct srp_chunk *chunk = srp_package_chunk(p, c);
+            used += chunk->model == (int32_t)k;
+            updated += chunk->model == (int32_t)k && chunk->has_update;
         }
-        printf("model %-5u %s, %s, used by %u chunks\n", k, m->name,
+        printf("model %-5u %s, %s, used by %u chunks", k, m->name,
                sp_tool_bytes(text, sizeof text, (double)(m->graph.size + m->parameters.size)),
                used);
+        if (updated > 0) {
+            printf(", %u with an update", updated);
+        }
+        printf("\n");
         struct srp_model *model = sp_info_package_graph(tool, k);
         if (model) {
             char paths[256];
@@ -462,6 +469,28 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
     return SP_EXIT_OK;
 }
 
+static int show_update(const struct sp_bytes *file, const char *shown, bool json)
+{
+    char text[32], hash[65];
+    if (file->size < 40) {
+        return fail_parameters(shown, NULL, "too short for an update of parameters");
+    }
+    if (file->data[4] != 1) {
+        return fail_parameters(shown, NULL, "an update of parameters of an unknown version");
+    }
+    for (size_t i = 0; i < 32; i++) {
+        snprintf(hash + 2 * i, 3, "%02x", file->data[8 + i]);
+    }
+    if (json) {
+        return sp_tool_print_json(SP_INFO_PROGRAM,
+                                  json_pack("{s:s,s:I,s:s}", "kind", "update", "bytes",
+                                            (json_int_t)file->size, "base", hash));
+    }
+    printf("update      %s, of parameters %s\n",
+           sp_tool_bytes(text, sizeof text, (double)file->size), hash);
+    return SP_EXIT_OK;
+}
+
 bool sp_info_is_zstd(const struct sp_bytes *file)
 {
     static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
@@ -548,6 +577,8 @@ int sp_info_show(const char *what, bool json)
         status = sp_info_show_routes(&file, shown, json);
     } else if (file.size >= 4 && memcmp(file.data, "SRPM", 4) == 0) {
         status = show_compact(&file, shown, json);
+    } else if (file.size >= 4 && memcmp(file.data, "SRPU", 4) == 0) {
+        status = show_update(&file, shown, json);
     } else {
         status = is_text(&file) ? show_json(what, &file, shown, json)
                                 : show_parameters(&file, shown, json);

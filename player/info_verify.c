@@ -246,6 +246,45 @@ static void check_models(struct verdict *v)
     }
 }
 
+/* Of chunks in a row that share an update, the first. */
+static void check_updates(struct verdict *v)
+{
+    const struct srp_package *package = v->package->package;
+    for (uint32_t i = 0; i < v->info.chunk_count; i++) {
+        const struct srp_chunk *c = srp_package_chunk(package, i);
+        const struct srp_chunk *before = i > 0 ? srp_package_chunk(package, i - 1) : NULL;
+        struct sp_bytes bytes[3] = {{0}};
+        struct srp_model *model = NULL;
+        struct srp_error err = {.code = SRP_OK};
+        if (!c->has_update || v->path_count[c->model] == 0 || /* it has been said */
+            (before && before->has_update && before->model == c->model &&
+             strcmp(before->update.uri, c->update.uri) == 0)) {
+            continue;
+        }
+        const struct srp_package_model *m = srp_package_get_model(package, (uint32_t)c->model);
+        const struct srp_object *objects[3] = {&m->graph, &m->parameters, &c->update};
+        struct srp_blob blobs[3];
+        bool have = get(v, &c->update, SRP_MAX_OBJECT_BYTES, &bytes[2]);
+        for (int k = 0; k < 2 && have; k++) { /* counted with the models */
+            have = sp_tool_package_get(v->package, objects[k], SRP_MAX_OBJECT_BYTES, &bytes[k],
+                                       &err) == SRP_OK;
+        }
+        for (int k = 0; k < 3; k++) {
+            blobs[k] = (struct srp_blob){bytes[k].data, bytes[k].size, objects[k]->uri};
+        }
+        enum srp_err code = have ? srp_package_load_chunk_model(package, i, &blobs[0], &blobs[1],
+                                                                &blobs[2], &model, &err)
+                                 : err.code;
+        if (code != SRP_OK) {
+            report(v, c->update.uri, code, err.detail);
+        }
+        srp_model_unref(&model);
+        for (int k = 0; k < 3; k++) {
+            sp_bytes_free(&bytes[k]);
+        }
+    }
+}
+
 /* After the models: routes have to choose between the paths of theirs. */
 static void check_routes(struct verdict *v)
 {
@@ -289,6 +328,7 @@ int sp_info_verify(const char *manifest, bool json)
     } else {
         srp_package_get_info(package.package, &v.info);
         check_models(&v);
+        check_updates(&v);
         check_routes(&v);
         check_video(&v);
         check_audio(&v);

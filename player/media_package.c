@@ -53,6 +53,12 @@ struct track {
     bool contiguous;     /* audio: the decoder continues from the segment before */
 };
 
+/* What updates of one model have in common. */
+struct files {
+    uint32_t model; /* means nothing while parameters.size is 0 */
+    struct sp_bytes graph, parameters;
+};
+
 struct package {
     struct sp_media *media;
     struct srp_package *manifest;
@@ -61,6 +67,7 @@ struct package {
     char *location;
     struct track video, audio;
     struct sp_lane *models, *routes;
+    struct files loaded; /* models' lane thread only */
     struct sp_converter *converter;
     bool patient;     /* the next chunk may wait for its model: nothing is playing yet */
     uint64_t index;   /* running frame number */
@@ -138,32 +145,85 @@ static void drop_model(void *user, void *value)
     srp_model_unref(&model);
 }
 
+static void free_files(struct files *f)
+{
+    sp_bytes_free(&f->graph);
+    sp_bytes_free(&f->parameters);
+}
+
+/* The files of a model, verified; they stay until those of another are wanted. */
+static enum srp_err fetch_files(struct package *p, uint32_t index, const bool *cancel,
+                                struct srp_error *err)
+{
+    const struct srp_package_model *entry = srp_package_get_model(p->manifest, index);
+    struct files *f = &p->loaded;
+    enum srp_err code;
+
+    if (f->parameters.size > 0 && f->model == index) {
+        return SRP_OK;
+    }
+    free_files(f);
+    code = sp_store_get(&p->store, &entry->graph, SRP_MAX_JSON_BYTES, cancel, &f->graph, err);
+    if (code == SRP_OK) {
+        code = sp_store_get(&p->store, &entry->parameters, SRP_MAX_OBJECT_BYTES, cancel,
+                            &f->parameters, err);
+    }
+    if (code != SRP_OK) {
+        free_files(f);
+        return code;
+    }
+    f->model = index;
+    atomic_fetch_add(&p->media->counters.bytes_parameters, f->graph.size + f->parameters.size);
+    return SRP_OK;
+}
+
+/* What the models' lane calls the model of a chunk: its number, or, with an update, that of all
+ * models and then that of the first of the chunks in a row which share this update. -1: none. */
+static int64_t model_key(const struct package *p, uint32_t index)
+{
+    const struct srp_chunk *chunk = srp_package_chunk(p->manifest, index);
+
+    if (chunk == NULL || !chunk->has_update) {
+        return chunk != NULL ? chunk->model : -1;
+    }
+    for (; index > 0; index--) {
+        const struct srp_chunk *before = srp_package_chunk(p->manifest, index - 1);
+        if (!before->has_update || before->model != chunk->model ||
+            strcmp(before->update.uri, chunk->update.uri) != 0) {
+            break;
+        }
+    }
+    return (int64_t)p->info.model_count + index;
+}
+
 static enum srp_err load_model(void *user, uint32_t key, const bool *cancel, void **value,
                                struct srp_error *err)
 {
     struct package *p = user;
-    const struct srp_package_model *entry = srp_package_get_model(p->manifest, key);
-    struct sp_bytes graph = {0}, parameters = {0};
+    const bool updated = key >= p->info.model_count;
+    const uint32_t chunk = key - p->info.model_count;
+    const uint32_t index = updated ? (uint32_t)srp_package_chunk(p->manifest, chunk)->model : key;
+    const struct srp_object *object =
+        updated ? &srp_package_chunk(p->manifest, chunk)->update : NULL;
+    const struct srp_package_model *entry = srp_package_get_model(p->manifest, index);
+    struct sp_bytes update = {0};
     struct srp_model *model = NULL;
-    enum srp_err code;
+    enum srp_err code = fetch_files(p, index, cancel, err);
 
-    if (entry == NULL) {
-        return sp_fail(err, SRP_ERR_USAGE, "no such model");
-    }
-    code = sp_store_get(&p->store, &entry->graph, SRP_MAX_JSON_BYTES, cancel, &graph, err);
-    if (code == SRP_OK) {
-        code = sp_store_get(&p->store, &entry->parameters, SRP_MAX_OBJECT_BYTES, cancel,
-                            &parameters, err);
+    if (code == SRP_OK && updated) {
+        code = sp_store_get(&p->store, object, SRP_MAX_OBJECT_BYTES, cancel, &update, err);
+        atomic_fetch_add(&p->media->counters.bytes_parameters, update.size);
     }
     if (code == SRP_OK) {
-        struct srp_blob graph_blob = {graph.data, graph.size, entry->graph.uri};
-        struct srp_blob parameters_blob = {parameters.data, parameters.size,
-                                           entry->parameters.uri};
-        atomic_fetch_add(&p->media->counters.bytes_parameters, graph.size + parameters.size);
-        code = srp_package_load_model(p->manifest, key, &graph_blob, &parameters_blob, &model, err);
+        struct srp_blob g = {p->loaded.graph.data, p->loaded.graph.size, entry->graph.uri};
+        struct srp_blob q = {p->loaded.parameters.data, p->loaded.parameters.size,
+                             entry->parameters.uri};
+        struct srp_blob u = {update.data, update.size, updated ? object->uri : NULL};
+        code = updated
+                   ? srp_package_load_chunk_model(p->manifest, chunk, &g, &q, &u, &model, err)
+                   : srp_package_load_model(p->manifest, index, &g, &q, &model, err);
     }
-    sp_bytes_free(&graph);
-    sp_bytes_free(&parameters);
+    sp_bytes_free(&update);
     *value = model;
     return code;
 }
@@ -454,8 +514,7 @@ static enum sp_no_sr find_model(struct package *p, uint32_t index, bool first_of
                                 int64_t deadline, struct srp_model **model)
 {
     const struct sp_media_params *params = &p->media->params;
-    const struct srp_chunk *chunk = srp_package_chunk(p->manifest, index);
-    const struct srp_chunk *next = srp_package_chunk(p->manifest, index + 1);
+    const int64_t key = model_key(p, index);
     struct srp_error why = {0};
     void *value = NULL;
 
@@ -468,12 +527,12 @@ static enum sp_no_sr find_model(struct package *p, uint32_t index, bool first_of
         return SP_SR_READY;
     }
     if (first_of_chunk) {
-        want(p->models, chunk->model, next != NULL ? next->model : -1);
+        want(p->models, key, model_key(p, index + 1));
     }
-    if (chunk->model < 0) {
+    if (key < 0) {
         return SP_NO_SR_NO_MODEL;
     }
-    if (sp_lane_wait(p->models, (uint32_t)chunk->model, deadline, &value, &why) == SP_LANE_READY) {
+    if (sp_lane_wait(p->models, (uint32_t)key, deadline, &value, &why) == SP_LANE_READY) {
         *model = value;
         return SP_SR_READY;
     }
@@ -758,6 +817,7 @@ static void package_close(void *kind)
 
     sp_lane_destroy(&p->models);
     sp_lane_destroy(&p->routes);
+    free_files(&p->loaded);
     close_track(&p->video);
     close_track(&p->audio);
     sp_converter_destroy(&p->converter);
@@ -848,7 +908,7 @@ enum srp_err sp_package_media_open(struct sp_media *m, const struct sp_bytes *ma
     }
     first = srp_package_chunk(p->manifest, 0);
     if (first->model >= 0 && !m->params.no_model && m->params.model_name == NULL) {
-        uint32_t key = (uint32_t)first->model;
+        uint32_t key = (uint32_t)model_key(p, 0);
         sp_lane_want(p->models, &key, 1, false);
         key = 0;
         sp_lane_want(p->routes, &key, first->has_routes && !m->params.no_routes ? 1 : 0, false);

@@ -284,4 +284,17 @@ static inline struct text make_manifest(const struct text *graph, const struct t
     return t;
 }
 
+/* That manifest, its chunk of `model` ("0" or "null") with an update. */
+static inline struct text updated_manifest(const struct text *manifest, const struct text *update,
+                                           const char *model)
+{
+    char hash[65], from[32], to[400];
+    hex_hash(update, hash);
+    snprintf(from, sizeof(from), "\"model\": %s}", model);
+    snprintf(to, sizeof(to), "\"model\": %s, \"update\": {\"uri\": \"objects/%s.update\","
+             " \"size\": %zu, \"sha256\": \"%s\"}}", model, hash, update->size, hash);
+    struct text t = text_replace((const char *)manifest->data, from, to);
+    return t;
+}
+
 #endif

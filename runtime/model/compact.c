@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium/crypto_hash_sha256.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -13,10 +14,12 @@
 #include "error.h"
 
 #define COMPACT_HEADER 8u
+#define UPDATE_HEADER 40u
 #define ARRAY_NAME_BYTES (SRP_MAX_NAME + 16u)
 #define FINE 4u    /* in a range's byte: 16 bits */
 
 static const uint8_t compact_magic[4] = {'S', 'R', 'P', 'M'};
+static const uint8_t update_magic[4] = {'S', 'R', 'P', 'U'};
 
 struct compact {
     const char *file;
@@ -157,33 +160,34 @@ static enum srp_err list_arrays(struct compact *c, const uint8_t *start, struct 
 /* ---- their values ---------------------------------------------------------------------------- */
 
 /* One frame into the room that is left; moves both ends on. */
-static enum srp_err unpack_frame(const struct compact *c, const uint8_t **in, size_t *in_left,
-                                 uint8_t **out, size_t *out_left, struct srp_error *err)
+static enum srp_err unpack_frame(const struct compact *c, const char *file, const uint8_t **in,
+                                 size_t *in_left, uint8_t **out, size_t *out_left,
+                                 struct srp_error *err)
 {
     static const uint8_t zstd_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
     /* The library reports a skippable frame as one of size 0. */
     if (*in_left < sizeof(zstd_magic) || memcmp(*in, zstd_magic, sizeof(zstd_magic)) != 0) {
         return srpi_fail(err, SRP_ERR_PARSE, "%s: not a zstd frame, %zu bytes before the end",
-                         c->file, *in_left);
+                         file, *in_left);
     }
     const size_t frame = ZSTD_findFrameCompressedSize(*in, *in_left);
     const unsigned long long declared = ZSTD_getFrameContentSize(*in, *in_left);
     if (ZSTD_isError(frame) || declared == ZSTD_CONTENTSIZE_ERROR) {
-        return srpi_fail(err, SRP_ERR_PARSE, "%s: broken zstd frame", c->file);
+        return srpi_fail(err, SRP_ERR_PARSE, "%s: broken zstd frame", file);
     }
     if (declared == ZSTD_CONTENTSIZE_UNKNOWN || declared == 0) {
         return srpi_fail(err, SRP_ERR_FORMAT,
-                         "%s: the zstd frame does not declare its content's size", c->file);
+                         "%s: the zstd frame does not declare its content's size", file);
     }
     if (declared > *out_left) {
         return srpi_fail(err, SRP_ERR_SIZE,
-                         "%s: %llu bytes in a zstd frame where graph '%s' has use for %zu", c->file,
+                         "%s: %llu bytes in a zstd frame where graph '%s' has use for %zu", file,
                          declared, c->graph->name, *out_left);
     }
     const size_t size = ZSTD_decompress(*out, (size_t)declared, *in, frame);
     if (ZSTD_isError(size) || size != declared) {
         const bool memory = ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation;
-        return srpi_fail(err, memory ? SRP_ERR_NOMEM : SRP_ERR_PARSE, "%s: zstd: %s", c->file,
+        return srpi_fail(err, memory ? SRP_ERR_NOMEM : SRP_ERR_PARSE, "%s: zstd: %s", file,
                          ZSTD_isError(size) ? ZSTD_getErrorName(size) : "wrong content size");
     }
     *in += frame;
@@ -193,22 +197,69 @@ static enum srp_err unpack_frame(const struct compact *c, const uint8_t **in, si
     return SRP_OK;
 }
 
-/* All frames: exactly `size` bytes. */
-static enum srp_err unpack(const struct compact *c, const uint8_t *in, size_t in_size, uint8_t *out,
-                           size_t size, struct srp_error *err)
+/* All frames of `file`: exactly `size` bytes. */
+static enum srp_err unpack(const struct compact *c, const char *file, const uint8_t *in,
+                           size_t in_size, uint8_t *out, size_t size, struct srp_error *err)
 {
     enum srp_err rc = SRP_OK;
     while (rc == SRP_OK && size > 0 && in_size > 0) {
-        rc = unpack_frame(c, &in, &in_size, &out, &size, err);
+        rc = unpack_frame(c, file, &in, &in_size, &out, &size, err);
     }
     if (rc == SRP_OK && size > 0) {
         rc = srpi_fail(err, SRP_ERR_SIZE, "%s: ends %zu bytes before what graph '%s' wants",
-                       c->file, size, c->graph->name);
+                       file, size, c->graph->name);
     }
     if (rc == SRP_OK && in_size > 0) {
-        rc = srpi_fail(err, SRP_ERR_SIZE, "%s: %zu bytes after the last zstd frame", c->file,
+        rc = srpi_fail(err, SRP_ERR_SIZE, "%s: %zu bytes after the last zstd frame", file,
                        in_size);
     }
+    return rc;
+}
+
+/* Adds the bytes of an update to those of its base. */
+static enum srp_err apply(const struct compact *c, const struct srp_blob *base,
+                          const struct srp_blob *update, uint8_t *streams, size_t bytes,
+                          struct srp_error *err)
+{
+    const char *file = srpi_blob_name(update, "update");
+    const uint8_t *start = update->data;
+    uint8_t hash[crypto_hash_sha256_BYTES];
+
+    if (update->size > SRP_MAX_OBJECT_BYTES) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%s: %zu bytes, more than %llu", file, update->size,
+                         SRP_MAX_OBJECT_BYTES);
+    }
+    if (update->size < sizeof(update_magic) ||
+        memcmp(start, update_magic, sizeof(update_magic)) != 0) {
+        return srpi_fail(err, SRP_ERR_PARSE, "%s: no update of parameters", file);
+    }
+    if (update->size < UPDATE_HEADER) {
+        return srpi_fail(err, SRP_ERR_SIZE, "%s: %zu bytes end in the header", file, update->size);
+    }
+    if (start[4] != 1) {
+        return srpi_fail(err, SRP_ERR_UNSUPPORTED, "%s: version %u of updates", file, start[4]);
+    }
+    if (start[5] != 0 || start[6] != 0 || start[7] != 0) {
+        return srpi_fail(err, SRP_ERR_FORMAT, "%s: bytes 5 to 7 are not 0", file);
+    }
+    crypto_hash_sha256(hash, base->data, base->size);
+    if (memcmp(hash, start + 8, sizeof(hash)) != 0) {
+        return srpi_fail(err, SRP_ERR_HASH,
+                         "%s: an update of parameters %02x%02x%02x%02x..., not of "
+                         "%02x%02x%02x%02x...",
+                         file, start[8], start[9], start[10], start[11], hash[0], hash[1], hash[2],
+                         hash[3]);
+    }
+    uint8_t *change = malloc(bytes + 1);
+    if (change == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "%s: no memory for %zu bytes", file, bytes);
+    }
+    const enum srp_err rc = unpack(c, file, start + UPDATE_HEADER, update->size - UPDATE_HEADER,
+                                   change, bytes, err);
+    for (size_t i = 0; rc == SRP_OK && i < bytes; i++) {
+        streams[i] = (uint8_t)(streams[i] + change[i]);
+    }
+    free(change);
     return rc;
 }
 
@@ -234,11 +285,14 @@ static void place(struct compact *c, const uint8_t *streams, uint8_t *data)
 
 /* One block that the table owns: arrays, names, data. */
 static enum srp_err read_arrays(struct compact *c, struct srpi_safetensors *out,
-                                const uint8_t *start, size_t size, struct srp_error *err)
+                                const struct srp_blob *blob, const struct srp_blob *update,
+                                struct srp_error *err)
 {
+    const uint8_t *start = blob->data;
+    const bool changed = update != NULL && update->data != NULL;
     const size_t most = 4u * (size_t)c->node_count + c->tensor_count + 1;
     const size_t kinds = 2u * (size_t)c->node_count + c->tensor_count;
-    struct srpi_safetensors table = {.file = c->file};
+    struct srpi_safetensors table = {.file = changed ? srpi_blob_name(update, "update") : c->file};
     uint8_t *streams = NULL, *data = NULL;
     size_t bytes = 0;
 
@@ -256,8 +310,12 @@ static enum srp_err read_arrays(struct compact *c, struct srpi_safetensors *out,
         data = malloc(bytes + 1);
         table.memory = data;
         rc = streams != NULL && data != NULL
-                 ? unpack(c, c->kinds + kinds, size - COMPACT_HEADER - kinds, streams, bytes, err)
+                 ? unpack(c, c->file, c->kinds + kinds, blob->size - COMPACT_HEADER - kinds,
+                          streams, bytes, err)
                  : srpi_fail(err, SRP_ERR_NOMEM, "%s: no memory for %zu bytes", c->file, bytes);
+    }
+    if (rc == SRP_OK && changed) {
+        rc = apply(c, blob, update, streams, bytes, err);
     }
     if (rc == SRP_OK) {
         place(c, streams, data);
@@ -271,7 +329,8 @@ static enum srp_err read_arrays(struct compact *c, struct srpi_safetensors *out,
 }
 
 enum srp_err srpi_compact_read(struct srpi_safetensors *out, const struct srp_blob *blob,
-                               const struct srpi_graph *graph, struct srp_error *err)
+                               const struct srp_blob *update, const struct srpi_graph *graph,
+                               struct srp_error *err)
 {
     struct compact c = {.file = srpi_blob_name(blob, "parameters"), .graph = graph};
     const uint8_t *start = blob->data;
@@ -304,5 +363,5 @@ enum srp_err srpi_compact_read(struct srpi_safetensors *out, const struct srp_bl
         return srpi_fail(err, SRP_ERR_SIZE, "%s: %zu bytes end in the header", c.file, blob->size);
     }
     c.kinds = start + COMPACT_HEADER;
-    return read_arrays(&c, out, start, blob->size, err);
+    return read_arrays(&c, out, blob, update, err);
 }

@@ -407,6 +407,35 @@ static enum srp_err read_routes(struct reader *r, const struct srpi_at *at, stru
     return rc;
 }
 
+/* Updates change compact parameters. */
+static enum srp_err read_update(struct reader *r, const struct srpi_at *at, struct srp_chunk *chunk)
+{
+    static const char *const extensions[] = {".update", NULL};
+    static const char wanted[] = ".parameters";
+    struct srpi_at update;
+
+    if (!srpi_at_has(at, "update")) {
+        return SRP_OK;
+    }
+    enum srp_err rc = srpi_get_object(at, "update", &update, r->err);
+    if (rc == SRP_OK && chunk->model < 0) {
+        rc = srpi_at_fail(&update, r->err, SRP_ERR_FORMAT, "an update of a chunk without a model");
+    }
+    if (rc == SRP_OK) {
+        const char *uri = r->pkg->models[chunk->model].parameters.uri;
+        const size_t size = strlen(uri), tail = sizeof(wanted) - 1;
+        if (size < tail || strcmp(uri + size - tail, wanted) != 0) {
+            rc = srpi_at_fail(&update, r->err, SRP_ERR_FORMAT,
+                              "an update of parameters that are not compact");
+        }
+    }
+    if (rc == SRP_OK) {
+        rc = read_object(r, &update, extensions, &chunk->update);
+    }
+    chunk->has_update = rc == SRP_OK;
+    return rc;
+}
+
 static enum srp_err read_chunk(struct reader *r, const struct srpi_at *at, struct srp_chunk *chunk)
 {
     uint32_t models = r->pkg->info.model_count;
@@ -439,7 +468,10 @@ static enum srp_err read_chunk(struct reader *r, const struct srpi_at *at, struc
             chunk->model = (int32_t)index;
         }
     }
-    return rc == SRP_OK ? read_routes(r, at, chunk) : rc;
+    if (rc == SRP_OK) {
+        rc = read_routes(r, at, chunk);
+    }
+    return rc == SRP_OK ? read_update(r, at, chunk) : rc;
 }
 
 static enum srp_err read_chunks(struct reader *r, const struct srpi_at *root)

@@ -68,9 +68,14 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     if (rc != SRP_OK) {
         return rc;
     }
-    rc = srpi_is_compact(&params->parameters)
-             ? srpi_compact_read(&file, &params->parameters, &graph, err)
-             : srpi_safetensors_read(&file, &params->parameters, err);
+    if (srpi_is_compact(&params->parameters)) {
+        rc = srpi_compact_read(&file, &params->parameters, &params->update, &graph, err);
+    } else if (params->update.data != NULL) {
+        rc = srpi_fail(err, SRP_ERR_FORMAT, "%s: an update of parameters that are not compact",
+                       srpi_blob_name(&params->update, "update"));
+    } else {
+        rc = srpi_safetensors_read(&file, &params->parameters, err);
+    }
     if (rc == SRP_OK) {
         rc = srpi_parameters_bind(&parameters, &graph, &file, err);
     }

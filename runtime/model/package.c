@@ -198,21 +198,15 @@ static enum srp_err check_promise(const struct srp_package *pkg, uint32_t index,
     return SRP_OK;
 }
 
-enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t index,
-                                    const struct srp_blob *graph, const struct srp_blob *parameters,
-                                    struct srp_model **out, struct srp_error *err)
+/* `promise`: the update that `update` has to be, or both are NULL. */
+static enum srp_err load_model(const struct srp_package *pkg, uint32_t index,
+                               const struct srp_blob *graph, const struct srp_blob *parameters,
+                               const struct srp_object *promise, const struct srp_blob *update,
+                               struct srp_model **out, struct srp_error *err)
 {
     struct srp_model *model = NULL;
     void *plain = NULL;
 
-    if (pkg == NULL || graph == NULL || parameters == NULL || out == NULL) {
-        return srpi_fail(err, SRP_ERR_USAGE, "srp_package_load_model: NULL");
-    }
-    *out = NULL;
-    if (index >= pkg->info.model_count) {
-        return srpi_fail(err, SRP_ERR_USAGE, "srp_package_load_model: model %" PRIu32
-                         " of %" PRIu32, index, pkg->info.model_count);
-    }
     const struct srp_package_model *promised = &pkg->models[index];
     struct srp_model_params params = {
         .graph = {graph->data, graph->size, srpi_blob_name(graph, promised->graph.uri)},
@@ -224,6 +218,11 @@ enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t inde
     if (rc == SRP_OK) {
         rc = srpi_object_verify(&promised->parameters, params.parameters.name, parameters->data,
                                 parameters->size, err);
+    }
+    if (rc == SRP_OK && update != NULL) {
+        params.update =
+            (struct srp_blob){update->data, update->size, srpi_blob_name(update, promise->uri)};
+        rc = srpi_object_verify(promise, params.update.name, update->data, update->size, err);
     }
     if (rc == SRP_OK && ends_in(promised->parameters.uri, ".zst")) {
         rc = srpi_decompress(parameters, params.parameters.name, 0, &plain, &params.parameters.size,
@@ -248,4 +247,43 @@ enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t inde
     }
     *out = model;
     return SRP_OK;
+}
+
+enum srp_err srp_package_load_model(const struct srp_package *pkg, uint32_t index,
+                                    const struct srp_blob *graph, const struct srp_blob *parameters,
+                                    struct srp_model **out, struct srp_error *err)
+{
+    if (pkg == NULL || graph == NULL || parameters == NULL || out == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "srp_package_load_model: NULL");
+    }
+    *out = NULL;
+    if (index >= pkg->info.model_count) {
+        return srpi_fail(err, SRP_ERR_USAGE, "srp_package_load_model: model %" PRIu32
+                         " of %" PRIu32, index, pkg->info.model_count);
+    }
+    return load_model(pkg, index, graph, parameters, NULL, NULL, out, err);
+}
+
+enum srp_err srp_package_load_chunk_model(const struct srp_package *pkg, uint32_t index,
+                                          const struct srp_blob *graph,
+                                          const struct srp_blob *parameters,
+                                          const struct srp_blob *update, struct srp_model **out,
+                                          struct srp_error *err)
+{
+    if (pkg == NULL || graph == NULL || parameters == NULL || out == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "srp_package_load_chunk_model: NULL");
+    }
+    *out = NULL;
+    const struct srp_chunk *chunk = srp_package_chunk(pkg, index);
+    if (chunk == NULL || chunk->model < 0) {
+        return srpi_fail(err, SRP_ERR_USAGE,
+                         "srp_package_load_chunk_model: chunk %" PRIu32 " has no model", index);
+    }
+    if (chunk->has_update != (update != NULL)) {
+        return srpi_fail(err, SRP_ERR_USAGE,
+                         "srp_package_load_chunk_model: chunk %" PRIu32 " has %s update", index,
+                         chunk->has_update ? "an" : "no");
+    }
+    return load_model(pkg, (uint32_t)chunk->model, graph, parameters, &chunk->update, update, out,
+                      err);
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Compact parameters (docs/format.md): those of a safetensors file without its table, each byte of
-a value's width as a stream of its own."""
+a value's width as a stream of its own; and updates, what has to be added to these bytes."""
 
+import hashlib
 import struct
 
 import safetensors
@@ -18,6 +19,31 @@ LEVELS = (1, 19)  # codes hold no matches: the search for some at times costs mo
 
 def pack(data: bytes) -> bytes:
     """`data`: a safetensors file that fits its graph. PackError: it holds what no graph wants."""
+    head, streams = _split(data)
+    return head + b"".join(_frame(stream) for stream in streams if stream)
+
+
+def update(base: bytes, changed: bytes) -> bytes:
+    """From one safetensors file of a graph to another with the same dtypes and groups: an update of
+    pack(base). PackError: they are not alike."""
+    packed = pack(base)
+    (head, before), (other, after) = _split(base), _split(changed)
+    if head != other or list(map(len, before)) != list(map(len, after)):
+        raise PackError("parameters: an update of others than these")
+    change = [bytes((b - a) & 255 for a, b in zip(x, y)) for x, y in zip(before, after)]
+    frames = []
+    for stream in change:
+        # A stream that does not change costs a frame less in the one before.
+        if frames and not any(stream):
+            frames[-1] += stream
+        else:
+            frames.append(stream)
+    return (struct.pack("<4sB3x", b"SRPU", 1) + hashlib.sha256(packed).digest()
+            + b"".join(_frame(stream) for stream in frames if stream))
+
+
+def _split(data: bytes):
+    """(header, streams) of a safetensors file."""
     try:
         arrays = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
@@ -43,7 +69,7 @@ def pack(data: bytes) -> bytes:
         kinds.append(DTYPES[array["dtype"]] | (FINE if fine else 0))
         ordered.append(array)
     head = struct.pack("<4sBBH", b"SRPM", 1, 1 if ranges else 0, len(nodes))
-    return head + kinds + b"".join(_frame(stream) for stream in _streams(ordered) if stream)
+    return bytes(head + kinds), list(_streams(ordered))
 
 
 def _kind(owner, parts) -> bytes:

@@ -42,8 +42,9 @@ def _spans(track, seconds):
 
 
 def write(job, work: Work, frames: int, parameters: pathlib.Path | None,
-          folder: pathlib.Path) -> Writer:
-    """Every file of the package but routes."""
+          folder: pathlib.Path, changed: list | None = None) -> Writer:
+    """Every file of the package but routes. `changed`: of each chunk the file of its own parameters,
+    or None."""
     source, geo, writer = job.source, job.geo, Writer(folder)
     video = mp4.read(work.path("video.mp4"))
     if (video.width, video.height) != (geo.lr_width, geo.lr_height):
@@ -97,6 +98,11 @@ def write(job, work: Work, frames: int, parameters: pathlib.Path | None,
         "frames": sum(f.samples for f in group),
         "model": 0 if models else None
     } for segment, group in zip(segments, groups)]
+    if changed is not None:
+        base = parameters.read_bytes()
+        for chunk, file in zip(writer.manifest["chunks"], changed, strict=True):
+            if file is not None:
+                chunk["update"] = writer.update(base, file.read_bytes())
     writer.tracks, writer.rate = tracks, source.rate
     writer.playlists()
     writer.write_manifest()
@@ -112,11 +118,11 @@ class Attempt:
     routing: routing.Routing | None
 
 
-def _attempt(job, work, frames, parameters, dtype, staged, out, stop) -> Attempt:
+def _attempt(job, work, frames, parameters, dtype, staged, out, stop, changed=None) -> Attempt:
     if staged.exists():
         shutil.rmtree(staged)
     with out.clock.step("write"):
-        writer = write(job, work, frames, parameters, staged)
+        writer = write(job, work, frames, parameters, staged, changed)
     made = None
     if parameters is not None:
         made = routing.make(job, work, staged, writer.manifest, dtype, out, stop)
@@ -146,14 +152,14 @@ def _f32(job, work, frames, plain, attempt, staged, out, stop) -> float:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _settle(job, work, frames, plain, int8, staged, out, stop) -> tuple[Attempt, dict]:
+def _settle(job, work, frames, plain, int8, changed, staged, out, stop) -> tuple[Attempt, dict]:
     """Of codes, by which players compute in int8, unless that loses too much; and what was found
     about it."""
     if plain is None or int8 is None:
         attempt = _attempt(job, work, frames, plain, "f32", staged, out, stop)
         return attempt, {"chosen": "f32" if plain is not None else None}
     try:
-        attempt = _attempt(job, work, frames, int8, "int8", staged, out, stop)
+        attempt = _attempt(job, work, frames, int8, "int8", staged, out, stop, changed)
         f32 = _f32(job, work, frames, plain, attempt, staged, out, stop)
     except Interrupted:
         raise
@@ -166,7 +172,8 @@ def _settle(job, work, frames, plain, int8, staged, out, stop) -> tuple[Attempt,
     text = f"int8 {got:.2f} dB, f32 {f32:.2f} dB"
     if f32 - got <= job.options.quant_loss and (got > bicubic or f32 <= bicubic):
         out.say(f"arithmetic: int8 ({text})")
-        return attempt, {"chosen": "int8", **found, **work.done("quant")}
+        return attempt, {"chosen": "int8", **found, **work.done("quant"),
+                         "updates": work.done("updates")}
     out.say(f"arithmetic: f32, as int8 loses too much ({text})")
     return (_attempt(job, work, frames, plain, "f32", staged, out, stop),
             {"chosen": "f32", **found})
@@ -194,11 +201,11 @@ def _staging(target):
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def finish(job, work: Work, frames: int, plain, int8, out: report.Report, stop) -> dict:
+def finish(job, work: Work, frames: int, plain, int8, changed, out: report.Report, stop) -> dict:
     """Writes beside the target, verifies, measures, puts in place. `plain`, `int8`: parameters as
-    they are and as codes, or None."""
+    they are and as codes, or None; `changed`: pack.update()."""
     with _staging(job.options.output) as staged:
-        done, arithmetic = _settle(job, work, frames, plain, int8, staged, out, stop)
+        done, arithmetic = _settle(job, work, frames, plain, int8, changed, staged, out, stop)
         figures, shipped = done.figures, plain is not None
         if shipped and figures["psnr_y"]["sr"] <= figures["psnr_y"]["bicubic"]:
             # What is worse than the base picture is never shipped: the same package, without the

@@ -55,23 +55,24 @@ def _straight(x):
     return x + (x.round() - x).detach()
 
 
-def _weights(weight, scale):
+def _weights(weight, scale, greatest):
     """Weights as codes times scales."""
     scale = quant.spread(scale, weight)
-    limited = (weight / scale).clamp(-127, 127)
+    limited = (weight / scale).clamp(-greatest, greatest)
     return _straight(limited) * scale
 
 
 class Module(graphs.GraphModule):
     """As graph.load_module()'s. `ranges`: {tensor: (low, high)}; `wide`: tensors of 16 bits;
-    `groups`: {convolution: quant.groups_of()}. Weights are those of `module`."""
+    `groups`: {convolution: quant.groups_of()}; `greatest`: the greatest code of its weights.
+    Weights are those of `module`."""
 
-    def __init__(self, module, ranges, wide=(), groups=None):
+    def __init__(self, module, ranges, wide=(), groups=None, greatest=quant.GREATEST):
         super().__init__(module.graph)
         with torch.no_grad():
             for mine, theirs in zip(self.parameters(), module.parameters(), strict=True):
                 mine.copy_(theirs)
-        self.wide = frozenset(wide)
+        self.wide, self.greatest = frozenset(wide), greatest
         self.programs = [Program(models.path(self.graph, p)) for p in range(self.paths)]
         self.range_names = [n["output"] for n in self.order if n["output"] in ranges]
         self._range_place = {name: i for i, name in enumerate(self.range_names)}
@@ -83,7 +84,8 @@ class Module(graphs.GraphModule):
         self.latent = {}  # weights before settle() made codes of them
         for i, (name, conv) in enumerate(self.convolutions.items()):
             count = 1 if groups is None else groups[name]
-            base = quant.scales(conv.weight.detach(), max(1, count), tensor=count == 0)
+            base = quant.scales(conv.weight.detach(), max(1, count), tensor=count == 0,
+                                greatest=greatest)
             self.register_buffer(f"scale_base{i}", base)
             self.scale_steps.append(torch.nn.Parameter(torch.zeros(base.numel())))
         self._shared = self._shared_steps()
@@ -108,7 +110,7 @@ class Module(graphs.GraphModule):
         return [self.range_steps, *self.scale_steps]
 
     def description(self):
-        return [sorted(self.wide), self.range_names]
+        return [sorted(self.wide), self.range_names, self.greatest]
 
     def stated_ranges(self):
         """{tensor: (low, high)} as the file states them."""
@@ -165,7 +167,7 @@ class Module(graphs.GraphModule):
             base.copy_(quant.f16_or_bf16(scale.cpu()).float())
             self.scale_steps[i].zero_()
             spread = quant.spread(base, conv.weight)
-            conv.weight.copy_(quant.codes(conv.weight, base) * spread)
+            conv.weight.copy_(quant.codes(conv.weight, base, self.greatest) * spread)
         self.range_base.copy_(self._low_high())
         self.range_steps.zero_()
 
@@ -204,7 +206,7 @@ class Module(graphs.GraphModule):
     def _convolve(self, step, program, x, grids):
         conv = self.convolutions[step.node["name"]]
         scale = self.weight_scale(step.node["name"])
-        weight = _weights(conv.weight, scale)
+        weight = _weights(conv.weight, scale, self.greatest)
         bias = conv.bias + self._bias_error(step, program, weight, scale, grids)
         frozen = step.node["inputs"][0] in program.frozen
         (py, px) = conv.padding

@@ -17,7 +17,7 @@ def _date(seconds):
 
 def media_playlist(init, segments, side=None) -> str:
     """`segments`: (uri, seconds). `side`: per segment the hashes of its side data by name
-    (PARAMETERS, ROUTES), None for what it lacks; None: no side data."""
+    (PARAMETERS, UPDATE, ROUTES), None for what it lacks; None: no side data."""
     target = max(1, max(math.ceil(seconds - 1e-9) for _, seconds in segments))
     lines = [
         "#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{target}", "#EXT-X-MEDIA-SEQUENCE:0",

@@ -25,7 +25,7 @@ class _Blob(c.Structure):
 
 
 class _ModelParams(c.Structure):
-    _fields_ = [("graph", _Blob), ("parameters", _Blob), _LATER]
+    _fields_ = [("graph", _Blob), ("parameters", _Blob), ("update", _Blob), _LATER]
 
 
 class _ExecutorParams(c.Structure):
@@ -43,11 +43,12 @@ def find():
 class Model:
     """A model of libsrp. RuntimeError with the library's own words when it refuses something."""
 
-    def __init__(self, path, graph: bytes, parameters: bytes):
+    def __init__(self, path, graph: bytes, parameters: bytes, update: bytes | None = None):
         self._lib = c.CDLL(str(path))
         self._model = c.c_void_p()
         params = _ModelParams(_Blob(graph, len(graph), b"graph"),
-                              _Blob(parameters, len(parameters), b"parameters"))
+                              _Blob(parameters, len(parameters), b"parameters"),
+                              _Blob(update, len(update or b""), b"update"))
         self._call("srp_model_create", c.byref(self._model), c.byref(params))
         self.channels = CHANNELS[json.loads(graph)["colour"]]
 

@@ -125,6 +125,11 @@ def _quantisation(parser):
                        default=0.1,
                        metavar="DB",
                        help="what int8 may lose against f32 (default: 0.1)")
+    group.add_argument("--updates",
+                       type=_integer(0, 10**9),
+                       metavar="N",
+                       help="let each chunk change the parameters where that is worth its bytes: "
+                       "so many training steps for each (default: 0, none)")
     group.add_argument("--quant-report",
                        type=pathlib.Path,
                        metavar="FILE",
@@ -135,10 +140,12 @@ def _quantisation(parser):
 def _check_quantisation(options):
     """Options that make no sense together; what is left open."""
     int8 = options.quant in INT8
-    for name in ("granularity", "group_width", "flag_zeros", "qat", "quant_report"):
+    for name in ("granularity", "group_width", "flag_zeros", "qat", "quant_report", "updates"):
         if not int8 and getattr(options, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')}: --quant {options.quant} has no int8 "
                              "(srpack --help)")
+    if options.chunks and options.updates:
+        raise UsageError("--updates: the models of --chunks are not trained in int8")
     if options.chunks and options.qat:
         raise UsageError("--qat: the models of --chunks are not trained in int8")
     if options.granularity is None:

@@ -127,6 +127,7 @@ def identity(job: Job) -> str:
             "steps": o.steps,
             "seed": o.seed,
             "quant": [o.quant, o.granularity, o.group_width, o.flag_zeros, o.qat],
+            "updates": o.updates or 0,
             "threads": o.threads
         })
 
@@ -200,6 +201,16 @@ def quantise(job: Job, work: Work, parameters, out: report.Report, stop):
     return coded
 
 
+def update(job: Job, work: Work, coded, frames: int, out: report.Report, stop):
+    """Step 6: of each chunk the codes that it plays by, None: those of the whole video. None where
+    that holds for all."""
+    if coded is None or not job.options.updates:
+        return None
+    from . import updates
+    files = updates.run(job, work, coded, frames, out, stop)
+    return files if any(files) else None
+
+
 def pack(options, stop, out: report.Report) -> dict:
     """Runs all steps; returns what --json prints. Raises PackError and its kin."""
     check_target(options.output)
@@ -222,7 +233,8 @@ def pack(options, stop, out: report.Report) -> dict:
             out.note(
                 f"{job.model} does not beat bicubic on this video: packed without super-resolution")
         coded = quantise(job, work, parameters, out, stop)
-        result = finish(job, work, frames, parameters, coded, out, stop)
+        changed = update(job, work, coded, frames, out, stop)
+        result = finish(job, work, frames, parameters, coded, changed, out, stop)
         has_audio = work.done("audio")["present"]
         if job.source.audio is not None and not has_audio:
             out.note("the source has no sound in this part")

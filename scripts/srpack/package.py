@@ -59,6 +59,10 @@ class Writer:
         """A safetensors file that fits its graph, made compact."""
         return self.object(compact.pack(data), "parameters")
 
+    def update(self, base: bytes, changed: bytes) -> dict:
+        """Of parameters(base), to what another safetensors file of that graph holds."""
+        return self.object(compact.update(base, changed), "update")
+
     def track(self, kind: str, track, groups) -> tuple[dict, list[dict]]:
         """Header and one file per group of fragments; returns (init object, segments)."""
         init = self.file(f"{kind}-init.mp4", track.init)
@@ -87,6 +91,7 @@ class Writer:
         models, chunks = self.manifest["models"], self.manifest["chunks"]
         side = [{"PARAMETERS": models[c["model"]]["parameters"]["sha256"]
                  if c["model"] is not None else None,
+                 "UPDATE": c["update"]["sha256"] if "update" in c else None,
                  "ROUTES": c["routes"]["sha256"] if "routes" in c else None} for c in chunks]
         tracks = [t for t in (video, audio) if t is not None]
         for kind, (track, init, segments) in zip(("video", "audio"), tracks):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From a trained network to its int8 form: which layers get groups, which tensors 16 bits, and the
-training that follows with the same arithmetic (fake.Module)."""
+"""From a trained network to its int8 form: which layers get groups, which tensors 16 bits, how
+coarse the codes of its weights are, and the training that follows with the same arithmetic
+(fake.Module)."""
 
 import dataclasses
 import math
 
+import safetensors.torch
 import torch
 
-from . import fake, models, quant, steps, train
+from . import compact, fake, models, quant, steps, train
 from .colour import to_tensor
 
 FRAMES = 3       # looked at to choose the tensors of 16 bits
@@ -16,6 +18,13 @@ WORK = 6e9       # multiply-accumulates of one look at all of them; dear network
 # (the fractions of a layer's input are a second sum, as dear as the first).
 LEAST_GAIN = 0.002
 GAIN_FOR_COST = 0.3
+# Greatest codes to choose from, half a bit of each weight apart.
+LIMITS = (127, 95, 63, 47, 31)
+# A parameter byte is worth what a video byte is: one per cent more of these would take so many per
+# cent from the squared error of what viewers see (measured: docs/training.md).
+WORTH = 0.5
+# Of the error that coarser codes add, what training with them leaves.
+LEFT = 0.5
 
 
 @dataclasses.dataclass
@@ -26,9 +35,11 @@ class Plan:
     groups: dict   # {convolution: quant.groups_of()}
     wide: list     # tensors of 16 bits
     tried: dict    # {tensor: dB that 16 bits win there}
+    greatest: int = quant.GREATEST  # code of weights
+    weighed: list = dataclasses.field(default_factory=list)  # choose_greatest()
 
     def module(self, module):
-        return fake.Module(module, self.ranges, self.wide, self.groups)
+        return fake.Module(module, self.ranges, self.wide, self.groups, self.greatest)
 
 
 def candidates(module) -> list[str]:
@@ -121,16 +132,51 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
     return wide, {name: round(gain, 5) for name, gain in gains.items()}
 
 
-def plan(module, found, rules, source=None) -> Plan:
-    """`found`: ranges.collect(); source: frames to choose the tensors of 16 bits by, None: none."""
+def parameter_bytes(made) -> int:
+    """What the parameters of a settled module weigh in a package."""
+    return len(compact.pack(safetensors.torch.save(quant.file_tensors(made))))
+
+
+def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
+    """(greatest code, what each of LIMITS gives: bytes, and what it loses against f32). Least is
+    the sum of two shares: of the squared error, what codes add to what f32 leaves, mean of the
+    paths; of the video's bytes, those of the parameters times WORTH. made(greatest): the settled
+    module; left: share of the added error that stays."""
+    paths = [p for p in range(module.paths) if module.macs_of_path[p]]
+    exact = _outputs(module, pairs, paths)
+    rest = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
+                                for (_, t), outputs in zip(pairs, exact)])
+    weighed, costs = [], []
+    for greatest in LIMITS:
+        coded = made(greatest)
+        added = _mean_square(exact, _outputs(coded, pairs, paths))
+        share = sum(left * a / max(r, 1e-12) for a, r in zip(added, rest)) / len(paths)
+        size = parameter_bytes(coded)
+        costs.append(share + WORTH * size / video_bytes)
+        weighed.append({"greatest": greatest, "bytes": size,
+                        "loss_db": round(10 * math.log10(1 + share), 5)})
+    return LIMITS[costs.index(min(costs))], weighed
+
+
+def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
+    """`found`: ranges.collect(); source: frames to choose the tensors of 16 bits by, None: none;
+    video_bytes, left: as choose_greatest(), None: codes to 127."""
     groups = {
         name: quant.groups_of(conv.weight.detach(), rules)
         for name, conv in module.convolutions.items()
     }
-    wide, tried = [], {}
-    if source is not None:
-        wide, tried = choose_wide(module, found, groups, samples(module, source))
-    return Plan(found, groups, wide, tried)
+    made = Plan(found, groups, [], {})
+    if source is None:
+        return made
+    pairs = samples(module, source)
+    made.wide, made.tried = choose_wide(module, found, groups, pairs)
+    if video_bytes is not None:
+        def settled(greatest):
+            coded = dataclasses.replace(made, greatest=greatest).module(module)
+            coded.settle()
+            return coded
+        made.greatest, made.weighed = choose_greatest(module, settled, pairs, video_bytes, left)
+    return made
 
 
 def default_options(module):

@@ -16,6 +16,7 @@ import torch
 
 GRANULARITIES = ("tensor", "channel", "group", "mixed")
 MAX_GROUPS = 64          # SRP_MAX_GROUPS
+GREATEST = 127           # of all codes; a network may do with less
 LARGEST_BIAS = 2.0**29   # |bias| in units of input scale * weight scale
 TIE = 1 + 2.0**-20       # what keeps a coarsened channel below it after rounding
 
@@ -37,14 +38,15 @@ def widths(channels: int, most: int) -> list[int]:
             if channels % g == 0 and channels // g <= MAX_GROUPS]
 
 
-def scales(weight, groups=1, tensor=False):
-    """[out][groups] (tensor: [1][1]): the greatest weight is 127; 1 where all are zero."""
+def scales(weight, groups=1, tensor=False, greatest=GREATEST):
+    """[out][groups] (tensor: [1][1]): the greatest weight is code `greatest`; 1 where all are
+    zero."""
     out, channels = weight.shape[:2]
     if tensor:
         most = weight.abs().amax().reshape(1, 1)
     else:
         most = weight.reshape(out, groups, channels // groups, -1).abs().amax((2, 3))
-    return torch.where(most > 0, most / 127, torch.ones_like(most))
+    return torch.where(most > 0, most / greatest, torch.ones_like(most))
 
 
 def spread(scale, weight):
@@ -53,12 +55,12 @@ def spread(scale, weight):
     return scale.repeat_interleave(weight.shape[1] // groups, 1)[:, :, None, None]
 
 
-def codes(weight, scale):
-    return torch.round(weight / spread(scale, weight)).clamp(-127, 127)
+def codes(weight, scale, greatest=GREATEST):
+    return torch.round(weight / spread(scale, weight)).clamp(-greatest, greatest)
 
 
-def _noise(weight, scale):
-    return (codes(weight, scale) * spread(scale, weight) - weight).double()
+def _noise(weight, scale, greatest):
+    return (codes(weight, scale, greatest) * spread(scale, weight) - weight).double()
 
 
 @dataclasses.dataclass
@@ -70,12 +72,12 @@ class Layer:
     columns: float  # dB: the same, each input channel's weights brought to equal power first
 
 
-def measure(weight, scale) -> Layer:
+def measure(weight, scale, greatest=GREATEST) -> Layer:
     """`columns` is what an input channel keeps if each of them matters alike, which is what one
     that others dwarf does to it: plain SQNR does not see that."""
-    noise, weight64 = _noise(weight, scale).square(), weight.double().square()
+    noise, weight64 = _noise(weight, scale, greatest).square(), weight.double().square()
     there = weight != 0
-    lost = int(((codes(weight, scale) == 0) & there).sum())
+    lost = int(((codes(weight, scale, greatest) == 0) & there).sum())
     power, error = weight64.sum((0, 2, 3)), noise.sum((0, 2, 3))
     live = power > 0
     share = float((error[live] / power[live]).mean()) if live.any() else 0.0
@@ -191,12 +193,12 @@ def file_tensors(module) -> dict:
 
 def report(module) -> list[dict]:
     """Of each convolution of a settled fake-quantised module: what its weights were and are, and
-    its bytes. Zero fraction and `channel` figures are those under a scale for each output channel,
-    by which layers are flagged."""
+    its bytes. Zero fraction and `channel` figures are those under a scale for each output channel
+    and codes to 127, by which layers are flagged."""
     lines = []
     for name, conv in module.convolutions.items():
         weight, scale = module.latent[name].cpu(), module.weight_scale(name).detach().cpu()
-        before, now = measure(weight, scales(weight)), measure(weight, scale)
+        before, now = measure(weight, scales(weight)), measure(weight, scale, module.greatest)
         stored = conv.weight.shape[0] * scale.shape[1]
         lines.append({
             "layer": name,

@@ -40,9 +40,11 @@ class Quantiser:
         stop.check()
 
     def plan(self, granularity=None) -> qat.Plan:
-        mixed = self.options.quant == "w8a8-mixed"
-        return qat.plan(self.module, self.found, rules(self.options, granularity),
-                        self.source if mixed else None)
+        if self.options.quant != "w8a8-mixed":
+            return qat.plan(self.module, self.found, rules(self.options, granularity))
+        return qat.plan(self.module, self.found, rules(self.options, granularity), self.source,
+                        self.work.path("video.mp4").stat().st_size,
+                        qat.LEFT if self.amount() else 1.0)
 
     def amount(self):
         """(seconds, steps) of the training in int8; None where it is not wanted."""
@@ -106,9 +108,10 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
     out.detail(f"int8: f32 {found['psnr_f32']:.3f} dB, codes {found['psnr_ptq']:.3f} dB"
                + (f", trained {found['qat']['psnr']:.3f} dB" if found["qat"] else "")
                + f"; groups: {', '.join(flagged) or 'none'}; "
-               f"16 bits: {', '.join(plan.wide) or 'none'}")
+               f"16 bits: {', '.join(plan.wide) or 'none'}; codes to {plan.greatest}")
     return {**found, "granularity": job.options.granularity, "tensors16": plan.wide,
-            "gain16_db": plan.tried, "layers": quant.report(best)}
+            "gain16_db": plan.tried, "greatest_code": plan.greatest,
+            "greatest_tried": plan.weighed, "layers": quant.report(best)}
 
 
 def _mean(values):
@@ -159,14 +162,15 @@ def rows(it, after=True) -> list[dict]:
     engine, lines = Engine(it.module), []
     plain = {k: v.detach() for k, v in it.module.named_tensors().items()}
     lines.append({"granularity": "f32", "psnr": engine.psnr(plain, it.pairs, it.source)})
-    wide = it.plan().wide
+    chosen = it.plan()
+    wide = chosen.wide
     kinds = [(kind, wide) for kind in quant.GRANULARITIES]
     if wide:
         kinds.insert(0, ("channel", []))
     for kind, tensors in kinds:
         groups = {name: quant.groups_of(conv.weight.detach(), rules(it.options, kind))
                   for name, conv in it.module.convolutions.items()}
-        plan = qat.Plan(it.found, groups, tensors, {})
+        plan = qat.Plan(it.found, groups, tensors, {}, chosen.greatest)
         line = {"granularity": kind, "tensors16": len(tensors),
                 "flagged": sum(count > 1 for count in groups.values()),
                 "layers": len(groups)}

@@ -116,7 +116,17 @@ def _layer_table(found) -> list[str]:
         kind = f"{line['groups']} groups" if line["groups"] > 1 else line["granularity"]
         lines.append(f"{line['layer']:<{wide}}{kind:>10}{100 * line['zero_fraction']:>7.1f} %"
                      f"{line['sqnr_db']:>8.1f} dB{line['bytes']:>10,}")
-    return [*lines, f"16 bits: {', '.join(found['tensors16']) or 'none'}"]
+    return [*lines, f"16 bits: {', '.join(found['tensors16']) or 'none'}",
+            f"codes: to {found['greatest_code']}", *_updates(found["updates"])]
+
+
+def _updates(found) -> list[str]:
+    """How many chunks have one; `found`: null without --updates."""
+    if found is None:
+        return []
+    kept = [line for line in found if line["kept"]]
+    return [f"updates: {len(kept)} of {len(found)} chunks, "
+            f"{sum(line['bytes'] for line in kept):,} bytes"]
 
 
 def _routing_table(found) -> list[str]:

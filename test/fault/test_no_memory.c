@@ -58,7 +58,7 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 #include "model_data.h"
 #include "route_data.h"
 
-static struct text parameters, zst, manifest, routes, routed, compact;
+static struct text parameters, zst, manifest, routes, routed, compact, update;
 
 static enum srp_err open_and_load(struct srp_error *err)
 {
@@ -82,8 +82,9 @@ static enum srp_err open_and_load(struct srp_error *err)
 static enum srp_err create_compact(struct srp_error *err)
 {
     struct srp_model *model = NULL;
-    struct srp_model_params params = {{small_graph, strlen(small_graph), NULL},
-                                      text_blob(&compact, NULL)};
+    struct srp_model_params params = {.graph = {small_graph, strlen(small_graph), NULL},
+                                      .parameters = text_blob(&compact, NULL),
+                                      .update = text_blob(&update, NULL)};
     enum srp_err rc = srp_model_create(&model, &params, err);
     assert_true((rc == SRP_OK) == (model != NULL));
     srp_model_unref(&model);
@@ -141,8 +142,8 @@ static void every_allocation_may_fail(void **state)
      * values */
     assert_int_equal(starve(open_and_load), 15);
     assert_int_equal(starve(create_random), 7);
-    /* draft: 4, graph; arrays, streams, data; claims, model, values */
-    assert_int_equal(starve(create_compact), 11);
+    /* draft: 4, graph; arrays, streams, data, change; claims, model, values */
+    assert_int_equal(starve(create_compact), 12);
     /* the package's 5; routes, levels */
     assert_int_equal(starve(open_and_load_routes), 7);
 }
@@ -154,6 +155,7 @@ int main(void)
     };
     struct text graph = {(uint8_t *)(uintptr_t)small_graph, strlen(small_graph)};
     uint8_t frame[1024], small[1024] = {'S', 'R', 'P', 'M', 1, 0, 1, 0, 0, 0};
+    uint8_t change[1024] = {'S', 'R', 'P', 'U', 1};
 
     parameters = small_parameters();
     zst.data = frame;
@@ -162,6 +164,9 @@ int main(void)
     static const uint8_t zeros[SMALL_DATA];
     compact.data = small;
     compact.size = 10 + ZSTD_compress(small + 10, sizeof(small) - 10, zeros, SMALL_DATA, 1);
+    update.data = change;
+    crypto_hash_sha256(change + 8, small, compact.size);
+    update.size = 40 + ZSTD_compress(change + 40, sizeof(change) - 40, zeros, SMALL_DATA, 1);
     static const uint8_t levels[100 * 4];
     const struct route_spec spec = {.paths = 2, .threshold = 9, .cell_width = 32, .cell_height = 32,
                                     .columns = 2, .rows = 2, .frames = 100, .levels = levels};

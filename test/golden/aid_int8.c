@@ -87,7 +87,8 @@ int main(int argc, char **argv)
         fputs("aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH [native]]\n", stderr);
         return 1;
     }
-    const struct srp_model_params params = {read_file(argv[1]), read_file(argv[2])};
+    const struct srp_model_params params = {.graph = read_file(argv[1]),
+                                            .parameters = read_file(argv[2])};
     const uint32_t width = (uint32_t)atoi(argv[3]), height = (uint32_t)atoi(argv[4]);
     const struct srp_blob codes = read_file(argv[5]);
     struct srp_error err = {0};

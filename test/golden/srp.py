@@ -21,7 +21,7 @@ class Blob(c.Structure):
 
 
 class ModelParams(c.Structure):
-    _fields_ = [("graph", Blob), ("parameters", Blob)]
+    _fields_ = [("graph", Blob), ("parameters", Blob), ("update", Blob)]
 
 
 class ExecutorParams(c.Structure):

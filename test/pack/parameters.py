@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A second reader of compact parameters, from docs/format.md alone."""
+import hashlib
 import json
 import subprocess
 
@@ -32,7 +33,7 @@ def unzstd(data):
     return subprocess.run(["zstd", "-qdc"], input=data, capture_output=True, check=True).stdout
 
 
-def unpack(data, graph):
+def unpack(data, graph, update=None):
     """name -> (dtype, array as it is stored; of bf16 its 16 bits)."""
     nodes, tensors = shapes_of(graph)
     assert data[:5] == b"SRPM\1" and data[5] in (0, 1)
@@ -56,6 +57,10 @@ def unpack(data, graph):
     wide = [1 if kind == "i1" else 4 if kind == "<f4" else 2 for _, kind, _ in listed]
     streams = unzstd(data[at:]) if sum(sizes) else b""
     assert len(streams) == sum(n * w for n, w in zip(sizes, wide))
+    if update is not None:
+        assert update[:8] == b"SRPU\1\0\0\0" and update[8:40] == hashlib.sha256(data).digest()
+        change = np.frombuffer(unzstd(update[40:]), np.uint8)
+        streams = (np.frombuffer(streams, np.uint8) + change).tobytes()
     values, start = {}, 0
     for width in (1, 2, 4):
         count = sum(n for n, w in zip(sizes, wide) if w == width)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Compact parameters: what srpack writes, a second reader and the engine read alike."""
+import ctypes
 import json
 import pathlib
 import struct
+import sys
+import time
 
 import numpy as np
 import parameters
@@ -13,6 +16,9 @@ from srpack import compact, native, package
 from srpack.errors import PackError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test/player"))
+import srp_ctypes  # noqa: E402
+
 GENERAL = sorted((ROOT / "models/general").glob("*.safetensors"))
 
 
@@ -78,6 +84,87 @@ def test_read_alike(path, kind, build):
         pictures.append(model.run(x, scale).tobytes())
         model.close()
     assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("path", GENERAL, ids=[p.stem for p in GENERAL])
+def test_updates(path, build):
+    """Read alike, as what they make of their base; small where little changes."""
+    graph = graph_of(path.stem)
+    arrays = in_codes(safetensors.torch.load_file(path), graph)
+    base = safetensors.torch.save(arrays)
+    rng = torch.Generator().manual_seed(4)
+    changed = {}
+    for name, values in arrays.items():
+        if values.dtype == torch.int8:
+            step = torch.randint(-1, 2, values.shape, generator=rng)
+            step *= torch.rand(values.shape, generator=rng) < 0.02
+            values = (values + step).clamp(-127, 127).to(torch.int8)
+        elif name.endswith("bias"):
+            values = values * 1.01
+        changed[name] = values.contiguous()
+    target = safetensors.torch.save(changed)
+    packed, update = compact.pack(base), compact.update(base, target)
+    assert update == compact.update(base, target) and len(update) < 0.25 * len(packed)
+    assert len(compact.update(base, base)) < 40 + 3 * 40
+    found = parameters.unpack(packed, json.loads(graph), update)
+    for name, (_, values) in found.items():
+        assert values.tobytes() == as_stored(changed[name]).tobytes(), name
+
+    scale = json.loads(graph)["scale"]
+    channels = parameters.CHANNELS[json.loads(graph)["colour"]]
+    x = np.random.default_rng(5).random((24, 40, channels), np.float32)
+    pictures = []
+    for given in ((target,), (packed, update), (packed,)):
+        model = native.Model(build / "libsrp.so", graph, *given)
+        pictures.append(model.run(x, scale).tobytes())
+        model.close()
+    assert pictures[0] == pictures[1] != pictures[2]
+    with pytest.raises(RuntimeError, match="update: an update of parameters"):
+        native.Model(build / "libsrp.so", graph, compact.pack(target), update)
+
+
+def test_a_swap_takes_less_than_2_ms(build):
+    """What the thread that makes pictures does at the boundary of two chunks: the model goes into
+    the upscaler, and the next picture takes no longer than others. The least of several, as other
+    programs run too."""
+    graph = graph_of("edge-dyn-x2")
+    arrays = in_codes(safetensors.torch.load_file(ROOT / "models/general/edge-dyn-x2.safetensors"),
+                      graph)
+    base = safetensors.torch.save(arrays)
+    changed = {n: -v if v.dtype == torch.int8 else v for n, v in arrays.items()}
+    packed, update = compact.pack(base), compact.update(base, safetensors.torch.save(changed))
+    models = [native.Model(build / "libsrp.so", graph, packed, change)
+              for change in (None, update)]
+    low = [np.random.default_rng(3).integers(16, 235, s, np.uint8)
+           for s in ((136, 240), (68, 120), (68, 120))]
+    upscaler = srp_ctypes.Upscaler(build, graph, packed)
+    swaps, first, steady, pictures = [], [], [], []
+    for index in [0, 1] * 6:
+        began = time.perf_counter()
+        upscaler.check(upscaler.lib.srp_upscaler_set_model(
+            upscaler.handle, models[index]._model, ctypes.byref(upscaler.error)))
+        swaps.append(time.perf_counter() - began)
+        for kind in (first, steady):
+            began = time.perf_counter()
+            shown = upscaler.process(low, srp_ctypes.SR)
+            kind.append(time.perf_counter() - began)
+        pictures.append(b"".join(plane.tobytes() for plane in shown))
+    assert pictures[0] != pictures[1] and pictures[::2] == [pictures[0]] * 6
+    assert pictures[1::2] == [pictures[1]] * 6
+    assert min(swaps) + min(first) - min(steady) < 0.002, (swaps, first, steady)
+    for model in models:
+        model.close()
+
+
+def test_updates_of_what_is_not_alike():
+    arrays = {"a.weight": torch.zeros(4, 2, 1, 1, dtype=torch.int8), "a.bias": torch.zeros(4),
+              "a.scale": torch.ones(4)}
+    base = safetensors.torch.save(arrays)
+    for change in ({"a.bias": torch.zeros(4).half()}, {"a.scale": torch.ones(4, 2)},
+                   {"a.weight": torch.zeros(4, 3, 1, 1, dtype=torch.int8)},
+                   {"t.range": torch.ones(2)}):
+        with pytest.raises(PackError, match="an update of others than these"):
+            compact.update(base, safetensors.torch.save({**arrays, **change}))
 
 
 def test_weight_of_codes():

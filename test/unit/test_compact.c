@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <sodium/crypto_hash_sha256.h>
 #include <zstd.h>
 
 #include "model_data.h"
@@ -95,7 +96,8 @@ static struct text good_file(size_t piece)
 static enum srp_err create(struct srp_model **model, const struct text *t, struct srp_error *err)
 {
     struct text exact = text_copy(t->data, t->size);
-    struct srp_model_params params = {{graph_text, strlen(graph_text), "g"}, text_blob(&exact, "p")};
+    struct srp_model_params params = {.graph = {graph_text, strlen(graph_text), "g"},
+                                      .parameters = text_blob(&exact, "p")};
     enum srp_err rc = srp_model_create(model, &params, err);
     text_free(&exact);
     assert_true((rc == SRP_OK) == (*model != NULL));
@@ -335,9 +337,236 @@ static void nothing_is_fine(void **state)
     static const uint8_t none[8] = {'S', 'R', 'P', 'M', 1, 0, 0, 0};
     struct srp_model *model = NULL;
     struct srp_error err = {0};
-    struct srp_model_params params = {{bare, strlen(bare), "g"}, {none, sizeof(none), "p"}};
+    struct srp_model_params params = {.graph = {bare, strlen(bare), "g"},
+                                      .parameters = {none, sizeof(none), "p"}};
     assert_int_equal(srp_model_create(&model, &params, &err), SRP_OK);
     srp_model_unref(&model);
+}
+
+/* ---- updates --------------------------------------------------------------------------------- */
+
+#define UPDATE_HEAD 40u
+
+/* m.codes[1] -7 -> -5, m.bias[3] 2 -> 1.5, z.weight[1] -3 -> 1: the rest stays. */
+static void fill_change(uint8_t *out)
+{
+    memset(out, 0, BYTES);
+    out[1] = 2;
+    out[16 + 11] = (0x3f - 0x40) & 255; /* m.bias are bf16: 0x4000 -> 0x3fc0 */
+    out[16 + 20 + 11] = 0xc0;
+    out[16 + 40 + 1] = (0x3f - 0xc0) & 255; /* 0xc0400000 -> 0x3f800000 */
+    out[16 + 40 + 8 + 1] = 0x80 - 0x40;
+}
+
+/* `base` NULL: names no base. In frames of at most `piece` bytes. */
+static struct text make_update(const struct text *base, const uint8_t *change, size_t size,
+                               size_t piece)
+{
+    uint8_t header[UPDATE_HEAD] = {'S', 'R', 'P', 'U', 1};
+    if (base != NULL) {
+        crypto_hash_sha256(header + 8, base->data, base->size);
+    }
+    struct text t = text_copy(header, sizeof(header));
+    for (size_t at = 0; at < size; at += piece) {
+        append_frame(&t, change + at, size - at < piece ? size - at : piece, true);
+    }
+    return t;
+}
+
+static enum srp_err create_updated(struct srp_model **model, const struct text *base,
+                                   const struct text *update, struct srp_error *err)
+{
+    struct text exact = text_copy(update->data, update->size);
+    struct srp_model_params params = {.graph = {graph_text, strlen(graph_text), "g"},
+                                      .parameters = text_blob(base, "p"),
+                                      .update = text_blob(&exact, "u")};
+    enum srp_err rc = srp_model_create(model, &params, err);
+    text_free(&exact);
+    assert_true((rc == SRP_OK) == (*model != NULL));
+    return rc;
+}
+
+static void updates_add_to_their_base(void **state)
+{
+    (void)state;
+    uint8_t change[BYTES], none[BYTES] = {0};
+    fill_change(change);
+    struct text base = good_file(BYTES);
+    for (size_t piece = 1; piece <= BYTES; piece = piece * 2 + 1) {
+        struct srp_model *model = NULL, *plain = NULL;
+        struct srp_error err = {0};
+        struct text update = make_update(&base, change, BYTES, piece);
+        struct text idle = make_update(&base, none, BYTES, piece);
+        if (create_updated(&model, &base, &update, &err) != SRP_OK) {
+            fail_msg("%s", err.detail);
+        }
+        assert_int_equal(create(&plain, &base, &err), SRP_OK);
+        const struct srpi_graph *g = srpi_model_graph(model), *h = srpi_model_graph(plain);
+        for (uint32_t i = 0; i < g->node_count; i++) {
+            const struct srpi_node *n = &g->nodes[i], *o = &h->nodes[i];
+            if (strcmp(n->name, "m") == 0) {
+                int8_t wanted[16];
+                memcpy(wanted, codes, sizeof(wanted));
+                wanted[1] = -5;
+                assert_memory_equal(n->codes, wanted, sizeof(wanted));
+                assert_memory_equal(n->scales, o->scales, 8 * sizeof(float));
+                assert_true(n->bias[3] == 1.5f && n->bias[0] == 1.5f && n->bias[1] == -1.0f);
+                assert_true(n->weight[1] == -2.5f && n->weight[2] == 31.75f);
+            } else if (strcmp(n->name, "z") == 0) {
+                assert_true(n->weight[1] == 1.0f && n->weight[0] == words[0]);
+                assert_memory_equal(n->bias, o->bias, 4 * sizeof(float));
+                assert_memory_equal(n->slope, o->slope, 4 * sizeof(float));
+            }
+        }
+        srp_model_unref(&model);
+        srp_model_unref(&plain);
+        assert_int_equal(create_updated(&model, &base, &idle, &err), SRP_OK);
+        check_model(model);
+        srp_model_unref(&model);
+        text_free(&update);
+        text_free(&idle);
+    }
+    text_free(&base);
+}
+
+static void refuses_bad_updates(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t at;
+        uint8_t value;
+        enum srp_err code;
+        const char *needle;
+    } headers[] = {
+        {0, 'X', SRP_ERR_PARSE, "u: no update of parameters"},
+        {4, 2, SRP_ERR_UNSUPPORTED, "u: version 2 of updates"},
+        {5, 1, SRP_ERR_FORMAT, "u: bytes 5 to 7 are not 0"},
+        {7, 9, SRP_ERR_FORMAT, "u: bytes 5 to 7 are not 0"},
+    };
+    static const uint8_t bomb[] = {0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x10, 3, 0, 0, 7};
+    uint8_t change[BYTES + 1] = {0};
+    struct srp_model *model = NULL;
+    struct srp_error err = {0};
+    struct text base = good_file(BYTES), other = good_file(20), t;
+
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        t = make_update(&base, change, BYTES, BYTES);
+        t.data[headers[i].at] = headers[i].value;
+        check_failure(create_updated(&model, &base, &t, &err), headers[i].code, &err,
+                      headers[i].needle, "header");
+        text_free(&t);
+    }
+#define REFUSED(text, code, needle)                                                                \
+    do {                                                                                           \
+        t = text;                                                                                  \
+        check_failure(create_updated(&model, &base, &t, &err), code, &err, needle, "update");      \
+        text_free(&t);                                                                             \
+    } while (0)
+    /* The same values, but not the same file. */
+    REFUSED(make_update(&other, change, BYTES, BYTES), SRP_ERR_HASH, "u: an update of parameters");
+    REFUSED(make_update(&base, change, BYTES - 1, BYTES), SRP_ERR_SIZE,
+            "u: ends 1 bytes before what graph 'small-x2' wants");
+    REFUSED(make_update(&base, change, BYTES + 1, BYTES + 1), SRP_ERR_SIZE,
+            "u: 89 bytes in a zstd frame where graph 'small-x2' has use for 88");
+    REFUSED(make_update(&base, change, 0, 1), SRP_ERR_SIZE, "u: ends 88 bytes before");
+    REFUSED(text_copy("SRPU", 4), SRP_ERR_SIZE, "u: 4 bytes end in the header");
+    struct text wild = make_update(&base, NULL, 0, 1); /* declares 50 MB */
+    append(&wild, bomb, sizeof(bomb));
+    REFUSED(wild, SRP_ERR_SIZE, "in a zstd frame where graph 'small-x2' has use for 88");
+    /* Values that no file may hold are refused by the update's name. */
+    change[2] = 1; /* 127 + 1 */
+    REFUSED(make_update(&base, change, BYTES, BYTES), SRP_ERR_FORMAT, "u: tensor 'm.weight'");
+    change[2] = 0;
+    change[16] = 0x80; /* a scale below zero */
+    REFUSED(make_update(&base, change, BYTES, BYTES), SRP_ERR_FORMAT, "u: tensor 'm.scale'");
+#undef REFUSED
+    /* Parameters that are no sequence of bytes in this order. */
+    struct srp_model_params params = {.graph = {graph_text, strlen(graph_text), "g"},
+                                      .parameters = {"{}", 2, "p"},
+                                      .update = {"SRPU", 4, "u"}};
+    check_failure(srp_model_create(&model, &params, &err), SRP_ERR_FORMAT, &err,
+                  "u: an update of parameters that are not compact", "base");
+    text_free(&base);
+    text_free(&other);
+}
+
+static void updates_survive_damage(void **state)
+{
+    (void)state;
+    uint8_t change[BYTES];
+    fill_change(change);
+    struct text base = good_file(BYTES), t = make_update(&base, change, BYTES, 20);
+    struct srp_model *model = NULL;
+    struct srp_error err = {0};
+    const size_t whole = t.size;
+    for (t.size = 0; t.size < whole; t.size++) {
+        if (t.size > 0) { /* none of it is no update at all */
+            assert_int_not_equal(create_updated(&model, &base, &t, &err), SRP_OK);
+            check_outcome(err.code, &err);
+        }
+    }
+    for (size_t i = 0; i < whole * 8; i++) {
+        t.data[i / 8] ^= (uint8_t)(1u << i % 8);
+        check_outcome(create_updated(&model, &base, &t, &err), &err);
+        assert_true(model == NULL || i >= 8 * UPDATE_HEAD);
+        srp_model_unref(&model);
+        t.data[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
+    text_free(&base);
+    text_free(&t);
+}
+
+/* A chunk's model is made with the chunk's own update, or not at all. */
+static void chunks_have_their_updates(void **state)
+{
+    (void)state;
+    uint8_t change[BYTES];
+    fill_change(change);
+    struct text graph = {(uint8_t *)(uintptr_t)graph_text, strlen(graph_text)};
+    struct text base = good_file(BYTES), update = make_update(&base, change, BYTES, BYTES);
+    struct text plain = make_manifest(&graph, &base, "small-x2", ".parameters");
+    struct text manifest = updated_manifest(&plain, &update, "0");
+    struct srp_package *pkg = NULL;
+    struct srp_model *model = NULL;
+    struct srp_error err = {0};
+    struct srp_blob m = text_blob(&manifest, NULL), g = text_blob(&graph, NULL);
+    struct srp_blob p = text_blob(&base, NULL), u = text_blob(&update, NULL);
+
+    assert_int_equal(srp_package_create(&pkg, &m, &err), SRP_OK);
+    const struct srp_chunk *chunk = srp_package_chunk(pkg, 0);
+    assert_true(chunk->has_update && chunk->update.size == update.size && chunk->model == 0);
+    assert_false(srp_package_chunk(pkg, 1)->has_update);
+    assert_int_equal(srp_package_load_chunk_model(pkg, 0, &g, &p, &u, &model, &err), SRP_OK);
+    srp_model_unref(&model);
+    check_failure(srp_package_load_chunk_model(pkg, 0, &g, &p, NULL, &model, &err), SRP_ERR_USAGE,
+                  &err, "chunk 0 has an update", "left out");
+    check_failure(srp_package_load_chunk_model(pkg, 1, &g, &p, &u, &model, &err), SRP_ERR_USAGE,
+                  &err, "chunk 1 has no model", "no model");
+    check_failure(srp_package_load_chunk_model(pkg, 2, &g, &p, &u, &model, &err), SRP_ERR_USAGE,
+                  &err, "chunk 2 has no model", "no chunk");
+    update.data[update.size - 1] ^= 1;
+    check_failure(srp_package_load_chunk_model(pkg, 0, &g, &p, &u, &model, &err), SRP_ERR_HASH,
+                  &err, ".update: SHA-256 is", "damaged");
+    u.size--;
+    check_failure(srp_package_load_chunk_model(pkg, 0, &g, &p, &u, &model, &err), SRP_ERR_SIZE,
+                  &err, ".update: ", "cut");
+    /* The base alone, for who has no use for updates. */
+    assert_int_equal(srp_package_load_model(pkg, 0, &g, &p, &model, &err), SRP_OK);
+    check_model(model);
+    srp_model_unref(&model);
+    srp_package_destroy(&pkg);
+
+    struct text lonely = updated_manifest(&plain, &update, "null");
+    struct srp_blob l = text_blob(&lonely, "m");
+    check_failure(srp_package_create(&pkg, &l, &err), SRP_ERR_FORMAT, &err,
+                  "an update of a chunk without a model", "no model");
+    struct text named = make_manifest(&graph, &base, "small-x2", ".safetensors");
+    struct text large = updated_manifest(&named, &update, "0");
+    l = text_blob(&large, "m");
+    check_failure(srp_package_create(&pkg, &l, &err), SRP_ERR_FORMAT, &err,
+                  "an update of parameters that are not compact", "not compact");
+    text_free(&lonely), text_free(&named), text_free(&large);
+    text_free(&manifest), text_free(&plain), text_free(&update), text_free(&base);
 }
 
 int main(void)
@@ -350,6 +579,10 @@ int main(void)
         cmocka_unit_test(survives_damage),
         cmocka_unit_test(packages_hold_them),
         cmocka_unit_test(nothing_is_fine),
+        cmocka_unit_test(updates_add_to_their_base),
+        cmocka_unit_test(refuses_bad_updates),
+        cmocka_unit_test(updates_survive_damage),
+        cmocka_unit_test(chunks_have_their_updates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -729,8 +729,8 @@ static enum srp_err load_ranged(struct srp_model **model, const char *from, cons
     struct text header = text_replace(ranged_header, from, to);
     header.data[header.size] = '\0';
     struct text t = make_safetensors((const char *)header.data, data, sizeof(data));
-    struct srp_model_params params = {{ranged_graph, strlen(ranged_graph), "g"},
-                                      text_blob(&t, "p")};
+    struct srp_model_params params = {.graph = {ranged_graph, strlen(ranged_graph), "g"},
+                                      .parameters = text_blob(&t, "p")};
     enum srp_err rc = srp_model_create(model, &params, err);
     text_free(&t);
     text_free(&header);

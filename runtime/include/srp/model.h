@@ -25,6 +25,7 @@ enum srp_colour_space {
 struct srp_model_params {
     struct srp_blob graph;      /* JSON */
     struct srp_blob parameters; /* safetensors, or compact as in docs/format.md */
+    struct srp_blob update;     /* of compact parameters; {NULL}: none */
 };
 
 struct srp_model_info {
@@ -43,7 +44,8 @@ struct srp_model_info {
 };
 
 /* Parses and validates everything before any allocation that depends on a declared size.
- * Errors: PARSE, FORMAT, LIMIT, SIZE, UNSUPPORTED, GRAPH, PARAMS, NONFINITE, NOMEM. */
+ * Errors: PARSE, FORMAT, LIMIT, SIZE, UNSUPPORTED, GRAPH, PARAMS, NONFINITE, NOMEM, HASH (an
+ * update of other parameters). */
 SRP_API enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
                                       struct srp_error *err);
 /* As above, with pseudo-random parameters of zero mean from `seed`: for benchmarks and plans. */

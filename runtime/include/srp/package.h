@@ -31,8 +31,9 @@ struct srp_chunk {
     struct srp_segment segment; /* the LR video of this chunk */
     uint32_t frames;
     int32_t model;              /* index of the model, or -1: played without SR */
-    bool has_routes;
+    bool has_routes, has_update;
     struct srp_object routes;   /* zero without has_routes */
+    struct srp_object update;   /* of the model's parameters; zero without has_update */
 };
 
 struct srp_track {
@@ -91,6 +92,13 @@ SRP_API enum srp_err srp_package_load_model(const struct srp_package *pkg, uint3
                                             const struct srp_blob *graph,
                                             const struct srp_blob *parameters,
                                             struct srp_model **out, struct srp_error *err);
+/* The model of a chunk: as above, and where the chunk has an update (else `update` is NULL), which
+ * is verified too, with the parameters that it makes of these. */
+SRP_API enum srp_err srp_package_load_chunk_model(const struct srp_package *pkg, uint32_t chunk,
+                                                  const struct srp_blob *graph,
+                                                  const struct srp_blob *parameters,
+                                                  const struct srp_blob *update,
+                                                  struct srp_model **out, struct srp_error *err);
 
 #ifdef __cplusplus
 }
