@@ -28,7 +28,9 @@ class Plan:
     tried: dict    # {tensor: dB that 16 bits win there}
 
     def module(self, module):
-        return fake.Module(module, self.ranges, self.wide, self.groups)
+        made = fake.Module(module, self.ranges, self.wide, self.groups)
+        made.balance()
+        return made
 
 
 def candidates(module) -> list[str]:
@@ -104,6 +106,7 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
 
     def error(wide):
         made = fake.Module(module, found, wide, groups)
+        made.balance()
         made.settle()
         return _mean_square(exact, _outputs(made, pairs, paths))
 
