@@ -440,7 +440,7 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
     if (file->data[4] != 1) {
         return fail_parameters(shown, NULL, "compact parameters of an unknown version");
     }
-    if (file->data[5] > 1 || 8 + 2 * convolutions > file->size) {
+    if (file->data[5] > 2 || 8 + 2 * convolutions > file->size) {
         return fail_parameters(shown, NULL, "compact parameters with a damaged header");
     }
     for (size_t i = 0; i < convolutions; i++) {
@@ -455,7 +455,7 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
             SP_INFO_PROGRAM,
             json_pack("{s:s,s:b,s:I,s:I,s:b,s:o}", "kind", "parameters", "compact", 1, "bytes",
                       (json_int_t)file->size, "convolutions", (json_int_t)convolutions, "ranges",
-                      file->data[5] == 1, "weights", weights));
+                      file->data[5] != 0, "weights", weights));
     }
     printf("parameters  compact, %s, %zu convolutions, weights in",
            sp_tool_bytes(text, sizeof text, (double)file->size), convolutions);
@@ -465,7 +465,7 @@ static int show_compact(const struct sp_bytes *file, const char *shown, bool jso
         }
     }
     printf(", %s ranges (srinfo quant shows them with their graph)\n",
-           file->data[5] == 1 ? "with" : "no");
+           file->data[5] != 0 ? "with" : "no");
     return SP_EXIT_OK;
 }
 

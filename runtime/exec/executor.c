@@ -421,8 +421,7 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     const float *in = t->in + y * t->in_row + (size_t)columns.begin * t->channels;
     size_t left = (size_t)(columns.end - columns.begin) * t->channels;
     struct srpi_codec codec = t->codec;
-    codec.inverse = 255.0f; /* the input's codes are 255 times the values, whatever the mean */
-    codec.zero = 0.0f;
+    codec.zero = srpi_codec_origin(&codec, t->mean); /* values have the mean */
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
     while (left > 0) {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "exec/picture.h"
 
-#include <string.h>
-
 #include <stdlib.h>
+#include <string.h>
 
 #include <srp/limits.h>
 
@@ -196,24 +195,28 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
 {
     const uint32_t channels = loader->channels;
     const struct srpi_view *view = &loader->source[0].view;
-    /* Luma, or R, G and B side by side: the codes as they are. */
-    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks &&
-        loader->convert == SRPI_KEEP && view->step == channels) {
+    const bool bytes = codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks;
+    /* A sample's value in the tensor, in Q8 its code before rounding, is gain * sample + offset. */
+    const float gain = codec->dtype == SRPI_Q8 ? codec->inverse / 255.0f : TO_UNIT;
+    const float offset =
+        codec->dtype == SRPI_Q8 ? srpi_codec_origin(codec, loader->mean) : -loader->mean;
+    /* Luma, or R, G and B side by side, that are their own codes. */
+    if (bytes && loader->convert == SRPI_KEEP && view->step == channels &&
+        srpi_codec_is_sample(codec, loader->mean)) {
         memcpy(row,
                (const uint8_t *)view->data + (ptrdiff_t)y * view->stride +
                    (size_t)columns.begin * channels,
                (size_t)(columns.end - columns.begin) * channels);
         return;
     }
-    if (codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks &&
-        channels == 3) {
+    if (bytes && channels == 3) {
         static const uint8_t order[3] = {0, 1, 2};
         const float *rgb[3];
         plane_rows(loader, scratch, y, columns, rgb);
         for (uint32_t c = 0; c < 3; c++) {
             rgb[c] += columns.begin - scratch->columns.begin;
         }
-        srpi_resample_kernels()->interleave(rgb, 0.0f, 1.0f, order, 3, row,
+        srpi_resample_kernels()->interleave(rgb, offset, gain, order, 3, row,
                                             columns.end - columns.begin);
         return;
     }
@@ -222,8 +225,6 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
                                    .element = codec->element,
                                    .scale = 1.0f,
                                    .inverse = 1.0f}; /* codes as they are */
-    const float gain = codec->dtype == SRPI_Q8 ? 1.0f : TO_UNIT;
-    const float mean = codec->dtype == SRPI_Q8 ? 0.0f : loader->mean;
     const float *rows[3] = {NULL};
     char *to = row;
     if (!loader->blocks) {
@@ -242,7 +243,7 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
         }
         const uint32_t count = (end - begin) * channels;
         for (uint32_t i = 0; i < count; i++) {
-            values[i] = values[i] * gain - mean;
+            values[i] = values[i] * gain + offset;
         }
         srpi_row_store(&raw, values, to, count);
         to += (size_t)count * codec->element;

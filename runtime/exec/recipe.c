@@ -104,7 +104,7 @@ static struct srpi_view wanted_view(uint32_t channel, uint32_t channels, uint32_
                               .height = height};
 }
 
-/* Channel `channel` of the input tensor as codes. */
+/* Channel `channel` of the input tensor as samples. */
 static struct srpi_view input_view(const struct recipe *r, uint32_t channel,
                                    uint32_t channels, uint32_t width, uint32_t height, float mean)
 {
@@ -112,14 +112,21 @@ static struct srpi_view input_view(const struct recipe *r, uint32_t channel,
                                                [SRPI_Q8_U16] = SRPI_SAMPLE_U16,
                                                [SRPI_Q8_S8] = SRPI_SAMPLE_S8};
     const struct srpi_codec *codec = r->codec;
+    float multiply = 255.0f, add = 255.0f * mean;
+    if (codec->dtype == SRPI_Q8 && srpi_codec_is_sample(codec, mean)) {
+        multiply = add = 0.0f;
+    } else if (codec->dtype == SRPI_Q8) {
+        multiply = 255.0f * codec->scale;
+        add = 255.0f * (mean - codec->zero * codec->scale);
+    }
     return (struct srpi_view){.bound = SRPI_BOUND_INPUT,
                               .offset = (size_t)channel * codec->element,
                               .step = channels,
                               .sample = codec->dtype == SRPI_F32    ? SRPI_SAMPLE_F32
                                         : codec->dtype == SRPI_BF16 ? SRPI_SAMPLE_BF16
                                                                     : samples[codec->storage],
-                              .multiply = 255.0f,
-                              .add = 255.0f * mean,
+                              .multiply = multiply,
+                              .add = add,
                               .width = width,
                               .height = height};
 }

@@ -119,16 +119,18 @@ void srpi_ring_reset(struct srpi_ring *ring, uint32_t begin, uint32_t end)
 /* A sample of the rarer kinds. */
 static float sample_at(const struct srpi_view *view, const void *row, size_t at)
 {
-    if (view->sample == SRPI_SAMPLE_U16) {
-        return (float)((const uint16_t *)row)[at];
-    }
-    if (view->sample == SRPI_SAMPLE_S8) {
-        return (float)(((const uint8_t *)row)[at] ^ 0x80);
-    }
-    const uint32_t bits = (uint32_t)((const uint16_t *)row)[at] << 16; /* BF16 */
     float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value * view->multiply + view->add;
+    if (view->sample == SRPI_SAMPLE_U8) {
+        value = (float)((const uint8_t *)row)[at];
+    } else if (view->sample == SRPI_SAMPLE_U16) {
+        value = (float)((const uint16_t *)row)[at];
+    } else if (view->sample == SRPI_SAMPLE_S8) {
+        value = (float)(((const uint8_t *)row)[at] ^ 0x80);
+    } else {
+        const uint32_t bits = (uint32_t)((const uint16_t *)row)[at] << 16; /* BF16 */
+        memcpy(&value, &bits, sizeof(value));
+    }
+    return view->multiply == 0.0f ? value : value * view->multiply + view->add;
 }
 
 /* Samples first..first + count of row y of the view as floats. */
@@ -150,9 +152,10 @@ static void load_row(const struct srpi_view *view, const struct srpi_rows *bound
         return;
     }
     const size_t skipped = (size_t)(first - (is_bound ? bound->column : 0)) * step;
-    if (view->sample == SRPI_SAMPLE_U8 && step == 1) {
+    const bool bytes = view->sample == SRPI_SAMPLE_U8 && view->multiply == 0.0f;
+    if (bytes && step == 1) {
         srpi_resample_kernels()->widen(row + skipped, out, count);
-    } else if (view->sample == SRPI_SAMPLE_U8) {
+    } else if (bytes) {
         for (uint32_t x = 0; x < count; x++) {
             out[x] = (float)row[skipped + x * step];
         }

@@ -89,7 +89,7 @@ struct srpi_view {
     size_t offset;          /* bytes */
     uint32_t step;          /* samples from one to the next */
     enum srpi_sample sample;
-    float multiply, add;    /* value = sample * multiply + add, F32 and BF16 only */
+    float multiply, add;    /* value = sample * multiply + add; multiply 0: the sample */
     bool paired;            /* f32 only: sample (y, x) is element (y % 2) * 2 + x % 2 of pixel
                                (y / 2, x / 2): four channels are the 2x2 block */
     uint32_t width, height; /* not 0 */

@@ -4,6 +4,8 @@
 #ifndef SRPI_ROWOPS_H
 #define SRPI_ROWOPS_H
 
+#include <math.h>
+
 #include "kernels/row.h"
 #include "model/graph.h"
 
@@ -20,6 +22,16 @@ struct srpi_codec {
      * fine_zero) * scale / 256. */
     float fine_zero;
 };
+/* Code of an input value that still has the mean: inverse * value + this, rounded. */
+static inline float srpi_codec_origin(const struct srpi_codec *codec, float mean)
+{
+    return (float)((double)codec->zero - (double)mean * (double)codec->inverse);
+}
+/* Whether the code of an input value is the picture's 8-bit sample that it stands for. */
+static inline bool srpi_codec_is_sample(const struct srpi_codec *codec, float mean)
+{
+    return codec->inverse == 255.0f && fabsf(srpi_codec_origin(codec, mean)) < 0.25f;
+}
 /* Whether values may be copied from one to the other. */
 bool srpi_codec_equal(const struct srpi_codec *a, const struct srpi_codec *b);
 

@@ -52,7 +52,7 @@ static int by_tensor_name(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-static void sort_graph(struct compact *c, bool ranges)
+static void sort_graph(struct compact *c, bool ranges, bool of_input)
 {
     const struct srpi_graph *g = c->graph;
     for (uint32_t i = 0; i < g->node_count; i++) {
@@ -61,7 +61,7 @@ static void sort_graph(struct compact *c, bool ranges)
         }
     }
     for (uint32_t t = 0; ranges && t < g->tensor_count; t++) {
-        if (t != g->input && t != g->output) {
+        if (t != g->output && (t != g->input || of_input)) {
             c->tensors[c->tensor_count++] = &g->tensors[t];
         }
     }
@@ -151,7 +151,11 @@ static enum srp_err list_arrays(struct compact *c, const uint8_t *start, struct 
         if (*kind >= 2 * FINE || dtype == SRPI_DTYPE_I8) {
             rc = bad_kind(c, name, kind, start, "no kind of a range", err);
         } else {
-            add_array(c, name, (*kind & FINE) != 0 ? "range16" : "range", dtype, 1, &pair);
+            add_array(c, name,
+                      c->tensors[i] == &c->graph->tensors[c->graph->input] ? "input_range"
+                      : (*kind & FINE) != 0                                ? "range16"
+                                                                           : "range",
+                      dtype, 1, &pair);
         }
     }
     return rc;
@@ -349,10 +353,10 @@ enum srp_err srpi_compact_read(struct srpi_safetensors *out, const struct srp_bl
         return srpi_fail(err, SRP_ERR_UNSUPPORTED, "%s: version %u of compact parameters", c.file,
                          start[4]);
     }
-    if (start[5] > 1) {
-        return srpi_fail(err, SRP_ERR_FORMAT, "%s: byte 5 is %u, not 0 or 1", c.file, start[5]);
+    if (start[5] > 2) {
+        return srpi_fail(err, SRP_ERR_FORMAT, "%s: byte 5 is %u, not 0 to 2", c.file, start[5]);
     }
-    sort_graph(&c, start[5] == 1);
+    sort_graph(&c, start[5] >= 1, start[5] == 2);
     const uint32_t declared = (uint32_t)start[6] | (uint32_t)start[7] << 8;
     if (declared != c.node_count) {
         return srpi_fail(err, SRP_ERR_PARAMS,

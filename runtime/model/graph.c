@@ -801,6 +801,9 @@ enum srp_err srpi_graph_path(struct srpi_graph *out, const struct srpi_graph *gr
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a path of '%s'", graph->name);
     }
     g.tensors[0] = graph->tensors[0];
+    if (graph->ranges != NULL) {
+        ranges[0] = graph->ranges[0];
+    }
     for (uint32_t n = 0; n < graph->node_count; n++) {
         if (!used[n]) {
             continue;

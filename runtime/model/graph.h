@@ -46,7 +46,7 @@ enum srpi_block_order {
 };
 
 /* What the parameters state of a tensor for int8 execution: least and greatest value that its codes
- * have to hold, low <= 0 <= high, low < high (all 0: nothing, as for input and output); and whether
+ * have to hold, low <= 0 <= high, low < high (all 0: nothing, as for the output); and whether
  * it is kept in 16 bits. */
 struct srpi_stated_range {
     float low, high;

@@ -155,20 +155,22 @@ static enum srp_err match_node(struct binding *b, struct srpi_node *node, struct
 
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
-/* Tensor t's range of 8 or of 16 bits, or NULL. */
+/* Tensor t's range of 8 or of 16 bits, or NULL. That of the input has a name of its own, by which
+ * a file says that there is one. */
 static const struct srpi_array *find_range(const struct binding *b, uint32_t t, bool fine,
                                            char name[NAME_BYTES])
 {
     const struct srpi_graph *g = b->graph;
-    snprintf(name, NAME_BYTES, "%s.range%s", g->tensors[t].name, fine ? "16" : "");
-    return srpi_safetensors_find(b->file, name);
+    const char *part = t == g->input ? "input_range" : fine ? "range16" : "range";
+    snprintf(name, NAME_BYTES, "%s.%s", g->tensors[t].name, part);
+    return t == g->input && fine ? NULL : srpi_safetensors_find(b->file, name);
 }
 
 /* Whether tensor t may come with a range. A route hands on what its paths made: its output, the
- * graph's, has none. */
+ * graph's, has none. That of the input may be missing: then its codes are the picture's. */
 static bool takes_range(const struct srpi_graph *g, uint32_t t)
 {
-    return t != g->input && t != g->output;
+    return t != g->output;
 }
 
 /* Whether it may be kept in 16 bits: what sums make, before it is a code. */
@@ -185,6 +187,9 @@ static enum srp_err match_range(struct binding *b, uint32_t t, struct srp_error 
     char name[NAME_BYTES], coarse_name[NAME_BYTES];
     const struct srpi_array *fine = find_range(b, t, true, name);
     const struct srpi_array *array = find_range(b, t, false, coarse_name);
+    if (array == NULL && fine == NULL && t == b->graph->input) {
+        return SRP_OK;
+    }
     if (array == NULL && fine == NULL) {
         return srpi_fail(err, SRP_ERR_PARAMS,
                          "%s: tensor '%s' is missing where others have a range", b->file->file,
@@ -238,7 +243,7 @@ static enum srp_err load_ranges(const struct binding *b, struct srpi_stated_rang
         char name[NAME_BYTES];
         const struct srpi_array *array =
             takes_range(g, t) ? find_range(b, t, false, name) : NULL;
-        out->fine = takes_range(g, t) && array == NULL;
+        out->fine = takes_range(g, t) && t != g->input && array == NULL;
         array = out->fine ? find_range(b, t, true, name) : array;
         if (array == NULL) {
             continue;

@@ -14,8 +14,9 @@
 
 #define LENGTH_BYTES 8u
 /* "N.weight": a node's name and the longest suffix. */
-#define MAX_ARRAY_NAME (SRP_MAX_NAME + 8u)
-/* Weight, scale, bias and slope of each node and the range of its output. */
+#define MAX_ARRAY_NAME (SRP_MAX_NAME + 12u)
+/* Weight, scale, bias and slope of each node and the range of its output; the graph's output has
+ * none, its input may. */
 #define MAX_ARRAYS (5u * SRP_MAX_NODES)
 
 static const char *const dtype_words[] = {"F32", "F16", "BF16", "I8"};

@@ -455,7 +455,8 @@ static enum srp_err bound_step(struct srpi_quant_work *work, uint32_t index, str
 enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, struct srp_error *err)
 {
     enum srp_err rc = SRP_OK;
-    work->bound[work->graph->input] = 1.0;
+    work->bound[work->graph->input] =
+        bound_of(&work->quant->tensors[work->graph->input], 1.0);
     for (uint32_t s = 0; rc == SRP_OK && s < work->program->step_count; s++) {
         if (work->program->steps[s].node->op == SRPI_OP_CONV2D) {
             rc = make_layer(work, s, memory, err);

@@ -54,6 +54,13 @@ static void unite(struct srpi_quant_work *work, uint32_t a, uint32_t b)
     }
 }
 
+static bool is_input_stated(const struct srpi_graph *graph)
+{
+    const struct srpi_stated_range *range =
+        graph->ranges != NULL ? &graph->ranges[graph->input] : NULL;
+    return range != NULL && range->low < range->high;
+}
+
 /* The input's group is what holds nothing but the input's codes. Others never join it: its scale is
  * not theirs to choose. */
 static void find_groups(struct srpi_quant_work *work)
@@ -175,7 +182,7 @@ static void choose_scales(struct srpi_quant_work *work)
         if (tensor->dtype != SRPI_Q8) {
             continue;
         }
-        if (work->group[t] == graph->input) {
+        if (work->group[t] == graph->input && !is_input_stated(graph)) {
             tensor->low = -graph->mean;
             tensor->high = 1.0f - graph->mean;
             set_scale(tensor, 1.0 / 255.0, 255.0 * (double)graph->mean);

@@ -14,8 +14,8 @@
 
 struct srpi_quant_tensor {
     enum srpi_dtype dtype; /* SRPI_Q8 or SRPI_F32; nothing else is set for F32 */
-    /* real = (code - zero) * scale. The zero point is a whole number but for the graph's input,
-     * where it is 255 * mean, and for what only moves the input's codes. */
+    /* real = (code - zero) * scale. The zero point is a whole number but for the graph's input
+     * where no range is stated for it, where it is 255 * mean, and what only moves its codes. */
     double exact_scale, exact_zero;
     float scale, zero, inverse; /* exact_scale, exact_zero and 1 / exact_scale, rounded */
     uint8_t padding;            /* exact_zero rounded to nearest even: what padding holds */

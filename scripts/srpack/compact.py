@@ -48,15 +48,16 @@ def _split(data: bytes):
         arrays = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise PackError(f"parameters: {error}") from error
-    nodes, ranges = {}, {}
+    nodes, ranges, of_input = {}, {}, False
     for name, array in arrays.items():
         if array["dtype"] not in DTYPES:
             raise PackError(f"parameters: tensor {name!r}: dtype {array['dtype']}")
         owner, _, part = name.rpartition(".")
         if part in PARTS:
             nodes.setdefault(owner, {})[part] = array
-        elif part in ("range", "range16"):
+        elif part in ("range", "range16", "input_range"):
             ranges[owner] = (array, part == "range16")
+            of_input = of_input or part == "input_range"
         else:
             raise PackError(f"parameters: tensor {name!r} is of no use to a graph")
     kinds, ordered = bytearray(), []
@@ -68,7 +69,7 @@ def _split(data: bytes):
         array, fine = ranges[owner]
         kinds.append(DTYPES[array["dtype"]] | (FINE if fine else 0))
         ordered.append(array)
-    head = struct.pack("<4sBBH", b"SRPM", 1, 1 if ranges else 0, len(nodes))
+    head = struct.pack("<4sBBH", b"SRPM", 1, 2 if of_input else bool(ranges), len(nodes))
     return bytes(head + kinds), list(_streams(ordered))
 
 

@@ -16,6 +16,7 @@ from . import models, quant
 from .steps import CURVES, Program, kind
 
 SMALLEST_SCALE = 2.0**-100
+INSIDE = 0.4  # of a code: so near to its middle are weights that were moved to it
 STEP = 0.51  # further from its code a value has saturated; 16 bits round their code up a little
 
 
@@ -62,6 +63,22 @@ def _weights(weight, scale, greatest):
     return _straight(limited) * scale
 
 
+def _balanced(weight, scale):
+    """Weights of which each kernel's codes sum to the nearest of what its weights sum to: those
+    that lie nearest to the other code are moved across. A sum that is off is an offset wherever the
+    picture is flat; single taps are noise."""
+    spread = quant.spread(scale, weight)
+    exact = weight / spread
+    codes = exact.round()
+    off = (exact - codes).flatten(2)
+    wanted = off.sum(2, keepdim=True).round()
+    place = (off * wanted.sign()).argsort(2, descending=True).argsort(2)
+    moved = torch.where(place < wanted.abs(), wanted.sign(), torch.zeros_like(off))
+    most = codes.abs().amax()
+    codes = (codes + moved.reshape(codes.shape)).clamp(-most, most)
+    return torch.minimum(torch.maximum(exact, codes - INSIDE), codes + INSIDE) * spread
+
+
 class Module(graphs.GraphModule):
     """As graph.load_module()'s. `ranges`: {tensor: (low, high)}; `wide`: tensors of 16 bits;
     `groups`: {convolution: quant.groups_of()}; `greatest`: the greatest code of its weights.
@@ -74,9 +91,11 @@ class Module(graphs.GraphModule):
                 mine.copy_(theirs)
         self.wide, self.greatest = frozenset(wide), greatest
         self.programs = [Program(models.path(self.graph, p)) for p in range(self.paths)]
-        self.range_names = [n["output"] for n in self.order if n["output"] in ranges]
+        names = [self.graph["input"], *(n["output"] for n in self.order)]
+        self.range_names = [name for name in names if name in ranges]
         self._range_place = {name: i for i, name in enumerate(self.range_names)}
-        self.register_buffer("range_base", torch.tensor([ranges[t] for t in self.range_names]))
+        pairs = torch.tensor([ranges[t] for t in self.range_names]).reshape(-1, 2)
+        self.register_buffer("range_base", pairs)
         self._lowest = [ranges[t][0] for t in self.range_names]
         self.range_steps = torch.nn.Parameter(torch.zeros(2 * len(self.range_names)))
         self._place = {name: i for i, name in enumerate(self.convolutions)}
@@ -123,25 +142,38 @@ class Module(graphs.GraphModule):
     def _falls(self, rows):
         return any(self._lowest[row] < 0 for row in rows)
 
+    def _grid(self, pairs, rows):
+        """(scale, zero) of the tensors whose ranges are these rows of `pairs`."""
+        low = pairs[rows, 0].amin() if len(rows) > 1 else pairs[rows[0], 0]
+        high = pairs[rows, 1].amax() if len(rows) > 1 else pairs[rows[0], 1]
+        scale = ((high - low) / 255).clamp_min(SMALLEST_SCALE)
+        # A tensor that never falls below zero keeps its zero.
+        return scale, _straight(-low / scale) if self._falls(rows) else low.detach()
+
+    def _input_grid(self, pairs):
+        place = self._range_place.get(self.graph["input"])
+        if place is None:  # the codes of the picture
+            return pairs.new_tensor(1 / 255), pairs.new_tensor(255 * self.mean)
+        return self._grid(pairs, [place])
+
     def _grids(self, program):
         """{tensor: (scale, zero)} of a path's codes."""
-        pairs, made, grids = self._low_high(), {}, {}
+        pairs = self._low_high()
         written = {step.output for step in program.steps}
-        for tensor in program.codes:
-            if tensor in program.frozen:
-                grids[tensor] = (pairs.new_tensor(1 / 255), pairs.new_tensor(255 * self.mean))
-                continue
-            group = program.group_of[tensor]
+        made = {program.group_of[self.graph["input"]]: self._input_grid(pairs)}
+        for group in map(program.group_of.get, sorted(program.codes)):
             if group not in made:
-                rows = [self._range_place[t] for t in sorted(group & written)]
-                low = pairs[rows, 0].amin() if len(rows) > 1 else pairs[rows[0], 0]
-                high = pairs[rows, 1].amax() if len(rows) > 1 else pairs[rows[0], 1]
-                scale = ((high - low) / 255).clamp_min(SMALLEST_SCALE)
-                # A tensor that never falls below zero keeps its zero.
-                zero = _straight(-low / scale) if self._falls(rows) else low.detach()
-                made[group] = (scale, zero)
-            grids[tensor] = made[group]
-        return grids
+                made[group] = self._grid(pairs, [self._range_place[t]
+                                                 for t in sorted(group & written)])
+        return {tensor: made[program.group_of[tensor]] for tensor in program.codes}
+
+    @torch.no_grad()
+    def balance(self):
+        """Chooses the codes of weights that have none yet; learning begins there."""
+        for i, conv in enumerate(self.convolutions.values()):
+            base = getattr(self, f"scale_base{i}")
+            base.copy_(quant.f16_or_bf16(base).float())  # as settle() would
+            conv.weight.copy_(_balanced(conv.weight, base))
 
     @torch.no_grad()
     def settle(self):
@@ -211,7 +243,8 @@ class Module(graphs.GraphModule):
         frozen = step.node["inputs"][0] in program.frozen
         (py, px) = conv.padding
         zero = 255 * self.mean
-        if frozen and round(zero) != zero and (py or px):
+        if (frozen and round(zero) != zero and self.graph["input"] not in self._range_place
+                and (py or px)):
             # The nearest code to zero: the engine's padding (docs/arithmetic.md). round() is RNE.
             x = F.pad(x, (px, px, py, py), value=(round(zero) - zero) / 255)
             py = px = 0
@@ -237,7 +270,7 @@ class Module(graphs.GraphModule):
 
     def forward_paths(self, x, which):
         # RGB made of decoded planes may be neither whole nor within 0..255: its codes are.
-        x = (x * 255).round_().clamp_(0, 255).div_(255) - self.mean
+        x = _Round.apply(x - self.mean, *self._input_grid(self._low_high()), False, False)
         known, outputs = {}, []
         for path in which:
             program = self.programs[path]

@@ -39,7 +39,9 @@ class Plan:
     weighed: list = dataclasses.field(default_factory=list)  # choose_greatest()
 
     def module(self, module):
-        return fake.Module(module, self.ranges, self.wide, self.groups, self.greatest)
+        made = fake.Module(module, self.ranges, self.wide, self.groups, self.greatest)
+        made.balance()
+        return made
 
 
 def candidates(module) -> list[str]:
@@ -115,6 +117,7 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
 
     def error(wide):
         made = fake.Module(module, found, wide, groups)
+        made.balance()
         made.settle()
         return _mean_square(exact, _outputs(made, pairs, paths))
 

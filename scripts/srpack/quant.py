@@ -134,7 +134,7 @@ def least_scale(bias, input_scale):
 
 def is_extra(name: str) -> bool:
     """Whether a tensor of a parameter file is for int8 execution alone."""
-    return name.endswith((".range", ".range16"))
+    return name.endswith((".range", ".range16", ".input_range"))
 
 
 def plain(tensors: dict) -> dict:
@@ -187,6 +187,8 @@ def file_tensors(module) -> dict:
         tensors[f"{name}.scale"] = (stored[:, 0] if scale.shape[1] == 1 else stored).contiguous()
     for tensor, pair in module.stated_ranges().items():
         suffix = "range16" if tensor in module.wide else "range"
+        if tensor == module.graph["input"]:
+            suffix = "input_range"
         tensors[f"{tensor}.{suffix}"] = torch.tensor(pair, dtype=torch.float32)
     return tensors
 

@@ -131,6 +131,7 @@ class Engine:
         self.value = models.path(module.graph, self.path)
         self.names = {node["name"] for node in self.value["nodes"]}
         self.tensors = {node["output"] for node in self.value["nodes"]} - {self.value["output"]}
+        self.tensors.add(self.value["input"])
 
     def of_path(self, tensors):
         """The parameters of this path alone."""

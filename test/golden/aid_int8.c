@@ -3,8 +3,9 @@
  * codes [H][W][C] and writes the output tensor of a path (default: 0) as raw f32. Prints for each
  * tensor of the program its name and "f32" or scale and zero, as hexadecimal numbers, and the
  * seconds that making the layers and running them took. With "native" the same by the native
- * executor on samples code / 255: the output has the mean, and one line names the instruction set.
- * Exit status 2: refused, with the error's text as the only line. */
+ * executor on the values that the codes stand for: the output has the mean, and one line names the
+ * instruction set. Exit status 2: refused, with the error's text as the only line. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,18 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* Samples of 0..1, which have the mean, and lie outside where the range says so. */
+static float value_of(const struct srpi_graph *graph, uint8_t code)
+{
+    const struct srpi_stated_range *range =
+        graph->ranges != NULL ? &graph->ranges[graph->input] : NULL;
+    if (range == NULL || range->low == range->high) {
+        return (float)code / 255.0f;
+    }
+    const double step = ((double)range->high - (double)range->low) / 255.0;
+    return (float)((code - rint(-(double)range->low / step)) * step + (double)graph->mean);
+}
+
 static void run_native(struct srp_model *model, const struct srp_blob *codes, uint32_t width,
                        uint32_t height, float *out)
 {
@@ -44,7 +57,7 @@ static void run_native(struct srp_model *model, const struct srp_blob *codes, ui
         exit(1);
     }
     for (size_t i = 0; i < codes->size; i++) {
-        in[i] = (float)((const uint8_t *)codes->data)[i] / 255.0f;
+        in[i] = value_of(srpi_model_graph(model), ((const uint8_t *)codes->data)[i]);
     }
     check(srp_executor_create(&executor, &params, &err), &err);
     check(srp_executor_run(executor, in, width, height, out, &err), &err);

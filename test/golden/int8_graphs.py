@@ -139,8 +139,11 @@ def may_be_wide(n):
 
 
 def state_ranges(graph, parameters, seed, wide=0.0):
-    """A range for each tensor; of those that may have 16 bits the share `wide` gets them."""
+    """A range for each tensor, with every third seed for the input too; of those that may have 16 bits the share `wide`
+    gets them."""
     rng = np.random.default_rng(seed)
+    if seed % 3 == 2:
+        parameters[f"{graph['input']}.input_range"] = np.array([-0.9, 0.7], F) - F(0.1 * (seed % 5))
     for n in graph["nodes"]:
         if n["output"] != graph["output"]:
             kind = "range16" if may_be_wide(n) and rng.random() < wide else "range"

@@ -335,7 +335,8 @@ class Network:
     # -- ranges and scales --
 
     def stated_ranges(self):
-        find = (self.parameters.get(f"{t}.range", self.parameters.get(f"{t}.range16")) for t in self.q8)
+        find = (self.parameters.get(f"{t}.input_range" if t == self.input else f"{t}.range",
+                                    self.parameters.get(f"{t}.range16")) for t in self.q8)
         return {t: tuple(r) for t, r in zip(self.q8, find) if r is not None}
 
     def picture_size(self):
@@ -389,9 +390,12 @@ class Network:
         return ranges
 
     def tensor(self, name, ranges):
-        if self.input in self.groups[name]:
-            return Tensor(D(1) / 255, D(255) * D(self.mean), False)
-        low, high = (D(end(ranges[t][k] for t in self.groups[name])) for k, end in ((0, min), (1, max)))
+        members = self.groups[name]
+        if self.input in members:
+            if self.input not in ranges:
+                return Tensor(D(1) / 255, D(255) * D(self.mean), False)
+            members = {self.input}
+        low, high = (D(end(ranges[t][k] for t in members)) for k, end in ((0, min), (1, max)))
         high = D(1) if low == high else high
         scale = D(max(F((high - low) / 255), F(2.0**-100)))
         return Tensor(scale, np.rint(-low / scale), f"{name}.range16" in self.parameters)

@@ -111,6 +111,8 @@ BAD = {
     "range16 beside range": ({"h.range16": np.array([-1, 1], F)}, "tensors 'h.range' and 'h.range16': one of them"),
     "range16 of tanh": ({"g.range": None, "g.range16": np.array([-1, 1], F)}, "tensor 'g.range16': "),
     "range16 of concat": ({"k.range": None, "k.range16": np.array([-1, 1], F)}, "tensor 'k.range16': "),
+    "range of the input": ({"x.input_range": np.array([1, -1], F)}, "tensor 'x.input_range': 1 to -1 is no range"),
+    "range of the input's kind": ({"h.input_range": np.array([-1, 1], F)}, "no use for tensor 'h.input_range'"),
     "range16 of the input": ({"x.range16": np.array([-1, 1], F)}, "no use for tensor 'x.range16'"),
     "range16 of the output": ({"y.range16": np.array([-1, 1], F)}, "no use for tensor 'y.range16'"),
     "scale 0": ({"a.scale": lambda s: put(s, (2, 0), 0)}, "tensor 'a.scale': element 2 is 0"),

@@ -118,6 +118,7 @@ def test_random_graphs_have_everything():
         if not any(".range" in name for name in parameters):  # the steps are the same, and measuring takes long
             graphs.state_ranges(graph, parameters, seed)
         network = reference.Network(graph, parameters)
+        seen.add(f"input {'stated' if 'x.input_range' in parameters else 'samples'}")
         seen |= {f"{s.node['op']} {s.last.get('activation', 'none')}" for s in network.steps}
         seen |= {f"{s.node['op']} {s.node.get('mode', s.node.get('order', ''))}" for s in network.steps}
         for s in network.steps:
@@ -138,7 +139,7 @@ def test_random_graphs_have_everything():
     wanted = {
         *(f"{op} {a}" for op in ("conv2d", "add", "mul") for a in activations), "conv2d prelu", "concat none", "slice none",
         "resize nearest", "resize bilinear", "resize bicubic", "depth_to_space dcr", "depth_to_space ", "conv to q8", "conv to f32",
-        "groups to q8", "groups to f32", "groups True", "groups False", "moved True", "moved False", "wide conv2d", "wide add",
+        "input stated", "input samples", "groups to q8", "groups to f32", "groups True", "groups False", "moved True", "moved False", "wide conv2d", "wide add",
         "wide mul", *(f"residual {r} to {o}" for r in ("f32", "q8", "wide") for o in ("q8", "f32")),
         *(f"{op} reads 16 bits to {o}" for op in ("conv2d", "add", "mul") for o in ("q8", "f32")),
         "slice reads 16 bits to q8", "resize reads 16 bits to q8", "depth_to_space reads 16 bits to q8",

@@ -12,7 +12,7 @@ TYPES = ["<f4", "<f2", "bf16", "i1"]
 
 def shapes_of(graph):
     """Convolutions of a graph: name -> (out, in, height, width, whether it has a slope); tensors
-    that may have a range."""
+    that have a range where there are such, and the input."""
     channels, waiting, nodes = {graph["input"]: CHANNELS[graph["colour"]]}, list(graph["nodes"]), {}
     while waiting:
         node = next(n for n in waiting if all(i in channels for i in n["inputs"]))
@@ -26,7 +26,7 @@ def shapes_of(graph):
         elif node["op"] == "conv2d":
             nodes[node["name"]] = (made, inputs[0], *node["kernel"], node.get("activation") == "prelu")
         channels[node["output"]] = made
-    return nodes, sorted(set(channels) - {graph["input"], graph["output"]})
+    return nodes, sorted(set(channels) - {graph["input"], graph["output"]}), graph["input"]
 
 
 def unzstd(data):
@@ -35,8 +35,8 @@ def unzstd(data):
 
 def unpack(data, graph, update=None):
     """name -> (dtype, array as it is stored; of bf16 its 16 bits)."""
-    nodes, tensors = shapes_of(graph)
-    assert data[:5] == b"SRPM\1" and data[5] in (0, 1)
+    nodes, tensors, source = shapes_of(graph)
+    assert data[:5] == b"SRPM\1" and data[5] in (0, 1, 2)
     assert int.from_bytes(data[6:8], "little") == len(nodes)
     listed, at = [], 8
     for name in sorted(nodes):
@@ -50,8 +50,10 @@ def unpack(data, graph, update=None):
         listed.append((f"{name}.bias", bias, (out,)))
         if slope:
             listed.append((f"{name}.slope", bend, (out,)))
-    for name in tensors if data[5] else []:
-        listed.append((f"{name}.range16" if data[at] & 4 else f"{name}.range", TYPES[data[at] & 3], (2,)))
+    tensors = [[], tensors, sorted([*tensors, source])][data[5]]
+    for name in tensors:
+        part = "input_range" if name == source else "range16" if data[at] & 4 else "range"
+        listed.append((f"{name}.{part}", TYPES[data[at] & 3], (2,)))
         at += 1
     sizes = [int(np.prod(shape)) for _, _, shape in listed]
     wide = [1 if kind == "i1" else 4 if kind == "<f4" else 2 for _, kind, _ in listed]

@@ -65,6 +65,31 @@ def test_all_paths_have_ranges():
     assert got.keys() == {n["output"] for n in text["nodes"]} - {"y"}
 
 
+def counted(*samples):
+    counts = torch.zeros(2 * ranges.REACH + 256, dtype=torch.float64)
+    for sample, often in samples:
+        counts[ranges.REACH + sample] = often
+    return counts
+
+
+def test_the_input_gets_a_range_where_clipping_loses_more():
+    assert ranges.of_input(counted((0, 9), (128, 9), (255, 9))) is None
+    assert ranges.of_input(counted((-1, 1), (128, 999))) is None    # not worth coarser codes for all
+    assert ranges.of_input(counted((-60, 9), (128, 9), (300, 9))) == (-60, 300)
+    low, high = ranges.of_input(counted((-200, 1), (-20, 10**5), (128, 10**6), (255, 9)))
+    assert -100 < low <= -20 and high == 255                        # the rarest are clipped
+    assert ranges.of_input(counted()) is None
+
+
+def test_rgb_of_saturated_colours_has_a_range():
+    module = trained(models.wdsr(1, 1, 2, width=4))
+    grey = some_frames()
+    grey.y, grey.u[:], grey.v[:] = grey.y.clip(16, 235), 128, 128
+    assert "x" not in ranges.collect(module, grey, colour.Colour())
+    low, high = ranges.collect(module, some_frames(), colour.Colour())["x"]
+    assert low < -0.6 and high > 0.6  # of -0.5 and 0.5
+
+
 def test_frames_looked_at():
     class Dear:
         macs_per_pixel = 10**6

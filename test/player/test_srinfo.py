@@ -370,9 +370,10 @@ def test_show_codes(build, tmp_path):
     assert (tensor["dtype"], tensor["min"], tensor["max"], tensor["count"]) == ("I8", -127.0, 5.0, 3)
 
 
-def test_show_compact(build, tmp_path):
+@pytest.mark.parametrize("ranges", [b"\1", b"\2"])
+def test_show_compact(build, tmp_path, ranges):
     path = tmp_path / "some.parameters"
-    path.write_bytes(b"SRPM\1\1\3\0" + bytes([3 | 1 << 2 | 1 << 6, 1, 1 | 1 << 2, 0, 75, 4]) + b"rest")
+    path.write_bytes(b"SRPM\1" + ranges + b"\3\0" + bytes([3 | 1 << 2 | 1 << 6, 1, 1 | 1 << 2, 0, 75, 4]) + b"rest")
     found = aid.json_of(build / "srinfo", "show", path, "--json")
     assert found == {"kind": "parameters", "compact": True, "bytes": 18, "convolutions": 3, "ranges": True,
                      "weights": {"F32": 0, "F16": 1, "BF16": 0, "I8": 2}}
@@ -396,7 +397,7 @@ def one(**changes):
     tensors_file(one(data_offsets=[0, 64])), tensors_file(one(data_offsets=[4, 32])),
     tensors_file(one(data_offsets=[32, 0])), tensors_file(one(data_offsets=[-4, 28])),
     tensors_file(one(data_offsets=[0])), b"\x28\xb5\x2f\xfd" + b"junk" * 10, b"SRPM\1", b"SRPM\2\0\0\0",
-    b"SRPM\1\2\0\0", b"SRPM\1\0\2\0abc", b'{"format": "x"}', b"{",
+    b"SRPM\1\3\0\0", b"SRPM\1\0\2\0abc", b'{"format": "x"}', b"{",
 ], ids=lambda d: d[:24].hex() or "empty")
 def test_show_refuses(build, tmp_path, data):
     path = tmp_path / "bad"

@@ -160,7 +160,7 @@ static void refuses_bad_headers(void **state)
         {0, 'X', SRP_ERR_LIMIT, "p: header of"}, /* then it is read as safetensors */
         {4, 2, SRP_ERR_UNSUPPORTED, "p: version 2 of compact parameters"},
         {4, 0, SRP_ERR_UNSUPPORTED, "p: version 0"},
-        {5, 2, SRP_ERR_FORMAT, "p: byte 5 is 2"},
+        {5, 3, SRP_ERR_FORMAT, "p: byte 5 is 3"},
         {6, 3, SRP_ERR_PARAMS, "p: parameters of 3 convolutions; graph 'small-x2' has 2"},
         {7, 1, SRP_ERR_PARAMS, "p: parameters of 258 convolutions"},
         {8, 3 | 3 << 2 | 1 << 6, SRP_ERR_FORMAT, "p: byte 8, 'm': I8 is for weights"},

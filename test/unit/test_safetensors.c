@@ -103,7 +103,7 @@ static void refuses_bad_headers(void **state)
         {"\"a.slope\":{", "\"a.bias\":{", SRP_ERR_PARSE, "p.safetensors: line 1"},
         {"\"a.slope\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[160,176]}",
          "\"a.slope\":[]", SRP_ERR_FORMAT, "a.slope: a list where an object"},
-        {"\"a.slope\"", "\"" H64("n") "nnnnnnnnn\"", SRP_ERR_LIMIT, "name of 73 bytes"},
+        {"\"a.slope\"", "\"" H64("n") "nnnnnnnnnnnnn\"", SRP_ERR_LIMIT, "name of 77 bytes"},
         {"}}  ", "}}  x", SRP_ERR_PARSE, "p.safetensors: line 1"},
         {"}}  ", "}  ", SRP_ERR_PARSE, "p.safetensors: line 1"},
     };
