@@ -25,6 +25,9 @@ LIMITS = (127, 95, 63, 47, 31)
 WORTH = 0.5
 # Of the error that coarser codes add, what training with them leaves.
 LEFT = 0.5
+# dB that codes may lose however dear bytes are, or MORE_LOSS more than the finest ones lose.
+MOST_LOSS = 0.015
+MORE_LOSS = 0.003
 
 
 @dataclasses.dataclass
@@ -141,10 +144,10 @@ def parameter_bytes(made) -> int:
 
 
 def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
-    """(greatest code, what each of LIMITS gives: bytes, and what it loses against f32). Least is
-    the sum of two shares: of the squared error, what codes add to what f32 leaves, mean of the
-    paths; of the video's bytes, those of the parameters times WORTH. made(greatest): the settled
-    module; left: share of the added error that stays."""
+    """(greatest code, what each of LIMITS gives: bytes, and what it loses against f32). Of those
+    that lose little, least is the sum of two shares: of the squared error, what codes add to what
+    f32 leaves, mean of the paths; of the video's bytes, those of the parameters times WORTH.
+    made(greatest): the settled module; left: share of the added error that stays."""
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
     exact = _outputs(module, pairs, paths)
     rest = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
@@ -158,7 +161,9 @@ def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
         costs.append(share + WORTH * size / video_bytes)
         weighed.append({"greatest": greatest, "bytes": size,
                         "loss_db": round(10 * math.log10(1 + share), 5)})
-    return LIMITS[costs.index(min(costs))], weighed
+    most = max(MOST_LOSS, weighed[0]["loss_db"] + MORE_LOSS)
+    return min((cost, line["greatest"]) for cost, line in zip(costs, weighed)
+               if line["loss_db"] <= most)[1], weighed
 
 
 def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:

@@ -416,6 +416,11 @@ def test_codes_are_as_coarse_as_bytes_are_dear():
     assert max(int(v.abs().max()) for v in tensors.values() if v.dtype == torch.int8) == 31
 
     assert qat.plan(module, found, quant.Rules(), source).greatest == 127
+    # However dear bytes are, a loss that is seen is not taken.
+    strict = plan(1000, 100.0)
+    lost = {line["greatest"]: line["loss_db"] for line in strict.weighed}
+    most = max(qat.MOST_LOSS, lost[127] + qat.MORE_LOSS)
+    assert lost[strict.greatest] <= most < lost[31]
 
 
 def test_sixteen_bits_go_where_they_pay():
