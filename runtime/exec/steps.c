@@ -53,13 +53,15 @@ static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, ch
 {
     const struct srpi_stream_tensor *tensor = tensor_of(block, t);
     const size_t padding = tensor->pad * pixel_bytes(tensor), bytes = pixels * pixel_bytes(tensor);
+    /* A convolution may multiply one bf16 more by zero, and that must be finite: kernels/row.h. */
+    const size_t behind = padding + (tensor->dtype == SRPI_BF16 ? tensor->element : 0);
     const uint32_t from_begin = y - block->rows[t].begin;
     const bool kept = !block->strip.first && from_begin < tensor->kept;
     char *seam = block->seam + tensor->seam + from_begin * tensor->pitch;
     for (size_t half = 0; half <= tensor->fraction; half += tensor->fraction) {
-        memcpy(row + half + bytes, block->stream->arena + tensor->padding + half, padding);
+        memcpy(row + half + bytes, block->stream->arena + tensor->padding + half, behind);
         if (kept) {
-            memcpy(seam + half, row + half - padding, bytes + 2 * padding);
+            memcpy(seam + half, row + half - padding, padding + bytes + behind);
         }
         if (tensor->fraction == 0) {
             break;

@@ -12,11 +12,13 @@ import torch
 
 def _basis(matrix):
     """Eigenvectors of a symmetric matrix, the largest first. A flat picture's gradients may be so
-    small that LAPACK gives up: then the identity, which the refreshes turn into a basis."""
+    small that LAPACK gives up, or answers NaN: then the identity, which the refreshes turn into a
+    basis."""
     try:
-        return torch.linalg.eigh(matrix)[1].flip(1)
+        basis = torch.linalg.eigh(matrix)[1].flip(1)
     except torch.linalg.LinAlgError:
-        return torch.eye(len(matrix)).to(matrix)
+        basis = torch.full_like(matrix, torch.nan)
+    return basis if basis.isfinite().all() else torch.eye(len(matrix)).to(matrix)
 
 
 class Soap(torch.optim.Optimizer):
