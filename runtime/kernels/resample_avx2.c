@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The kernels of resample.h for AVX2. Multiplications and additions stay apart, as in plain C. */
 #include "kernels/resample.h"
+#include "kernels/unroll.h"
 
 #if defined(__x86_64__)
 
@@ -9,12 +10,6 @@
 #include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
-/* Loops whose counts are constants: kept in registers only when they are unrolled. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 /* `taps` and `patterns` are constants at each call, so that the tables stay in registers. */
 AVX2 static inline __attribute__((always_inline)) void

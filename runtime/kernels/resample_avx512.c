@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The kernels of resample.h that write pictures, for AVX-512. What is left of a row is for AVX2. */
 #include "kernels/resample.h"
+#include "kernels/unroll.h"
 
 #if defined(__x86_64__)
 
@@ -9,11 +10,6 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #define INLINE AVX512 static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 /* Sixteen outputs of four taps each. The axis has patterns of eight, of samples from a window of
  * eight; two follow each other in a window of sixteen, which holds them where the second begins at
@@ -76,30 +72,31 @@ INLINE __m512 shuffled(const float *pixel, uint32_t channels, const uint32_t blo
 }
 
 #define BLEND 64u /* pixels a round */
+#define TAPS 4u   /* bicubic: other filters are for AVX2 */
 
-/* `taps` and `block` (0: no tail) are constants at each call. Rows and taps are copied: bytes that
- * are stored might be theirs, as far as the compiler knows. */
+/* `block` (0: no tail) is a constant at each call. Rows and taps are copied: bytes that are stored
+ * might be theirs, as far as the compiler knows. */
 INLINE void blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count,
-                      const uint32_t taps, const uint32_t block)
+                      const uint32_t block)
 {
     const __m512i order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512 flat = _mm512_set1_ps(blend->flat), gain = _mm512_set1_ps(blend->gain);
+    const __m512 gain = _mm512_set1_ps(blend->gain);
     const float *tail = blend->tail;
     const uint32_t channels = blend->channels;
-    const float *rows[SRPI_MAX_TAPS] = {NULL};
-    __m512 tap[SRPI_MAX_TAPS];
-    UNROLL for (uint32_t k = 0; k < taps; k++) {
+    const float *rows[TAPS];
+    __m512 tap[TAPS];
+    UNROLL for (uint32_t k = 0; k < TAPS; k++) {
         rows[k] = blend->rows[k];
         tap[k] = _mm512_set1_ps(blend->tap[k]);
     }
     for (uint32_t x = 0; x < count; x += BLEND) {
         __m512i codes[4];
         UNROLL for (uint32_t i = 0; i < 4; i++) {
-            __m512 sum = flat;
-            UNROLL for (uint32_t k = 0; k < taps; k++) {
-                const __m512 part = _mm512_mul_ps(tap[k], _mm512_loadu_ps(rows[k] + x + 16 * i));
-                sum = k == 0 ? part : _mm512_add_ps(sum, part);
+            __m512 sum = _mm512_mul_ps(tap[0], _mm512_loadu_ps(rows[0] + x + 16 * i));
+            UNROLL for (uint32_t k = 1; k < TAPS; k++) {
+                sum = _mm512_add_ps(
+                    sum, _mm512_mul_ps(tap[k], _mm512_loadu_ps(rows[k] + x + 16 * i)));
             }
             if (block != 0) {
                 sum = _mm512_add_ps(sum, _mm512_mul_ps(gain, shuffled(tail, channels, block)));
@@ -119,16 +116,16 @@ AVX512 void srpi_blend_avx512(const struct srpi_blend *blend, uint8_t *out, uint
     const uint32_t block = blend->tail == NULL ? 0 : blend->block;
     const bool only = block == 0 || block == 4 || blend->channels == block * block;
     uint32_t done = count - count % BLEND;
-    if (blend->taps != 4 || block == 3 || !only) { /* not the base of a network for luma */
+    if (blend->taps != TAPS || block == 3 || !only) {
         done = 0;
     } else if (block == 0) {
-        blend_row(blend, out, done, 4, 0);
+        blend_row(blend, out, done, 0);
     } else if (block == 1) {
-        blend_row(blend, out, done, 4, 1);
+        blend_row(blend, out, done, 1);
     } else if (block == 2) {
-        blend_row(blend, out, done, 4, 2);
+        blend_row(blend, out, done, 2);
     } else {
-        blend_row(blend, out, done, 4, 4);
+        blend_row(blend, out, done, 4);
     }
     if (done == count) {
         return;

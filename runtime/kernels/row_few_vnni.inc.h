@@ -12,14 +12,10 @@
 #include <string.h>
 
 #include "kernels/row_few.h"
+#include "kernels/unroll.h"
 #include "model/checked.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 enum { OUTPUTS = SRPI_ROW_FEW_OUTPUTS, LANES = BYTES / 4 };
 

@@ -2,6 +2,7 @@
 /* A vector holds four columns of two rows, one row in each half: so a pair of rows lies in the
  * network's values where the block is 4, and all that is done across columns stays in a half. */
 #include "kernels/yuvstore.h"
+#include "kernels/unroll.h"
 
 #if defined(__x86_64__)
 
@@ -9,11 +10,6 @@
 
 #define AVX2 __attribute__((target("avx2")))
 #define INLINE AVX2 static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 /* Columns of a round. */
 #define ROUND 16u

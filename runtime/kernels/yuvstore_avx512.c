@@ -2,6 +2,7 @@
 /* A vector holds the whole block of four columns by four rows of one channel of one pixel, a row in
  * each quarter. The rest is as with AVX2. */
 #include "kernels/yuvstore.h"
+#include "kernels/unroll.h"
 
 #if defined(__x86_64__)
 
@@ -9,11 +10,6 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #define INLINE AVX512 static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 #define ROUND 16u /* columns */
 #define BLOCK 4u
