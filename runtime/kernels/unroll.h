@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* unroll.h - UNROLL in front of a loop whose count is a constant of at most 8: its arrays of vectors
- * stay in registers only when it is written out. */
+/* unroll.h - UNROLL in front of a loop whose count is a constant of at most 8: its arrays of
+ * vectors stay in registers only when it is written out. */
 #ifndef SRPI_UNROLL_H
 #define SRPI_UNROLL_H
 
