@@ -148,10 +148,11 @@ $(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o 
     $(BUILD)/obj/runtime/exec/pipe.o: ISA := -O3
 # The files whose intrinsics need more than the compiler's default.
 ifneq ($(filter x86_64%,$(TARGET)),)
-$(BUILD)/obj/runtime/kernels/winograd_avx2.o: ISA := -mavx2 -mfma
-$(BUILD)/obj/runtime/kernels/winograd_avx512.o: ISA := -mavx512f -mfma
-$(BUILD)/obj/runtime/kernels/row_few_avx512.o: ISA := $(FLAGS_avx512)
-$(BUILD)/obj/runtime/kernels/row_few_avxvnni.o: ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))
+of_kernels = $(patsubst %,$(BUILD)/obj/runtime/kernels/%.o,$(1))
+$(call of_kernels,winograd_f32_avx2 winograd_q8_avx2): ISA := $(FLAGS_avx2)
+$(call of_kernels,winograd_f32_avx512): ISA := -mavx512f -mfma
+$(call of_kernels,winograd_q8_avx512 row_few_avx512): ISA := $(FLAGS_avx512)
+$(call of_kernels,winograd_q8_avxvnni row_few_avxvnni): ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))
 endif
 
 $(BUILD)/obj/%.o: %.c
@@ -245,7 +246,8 @@ check: c-tests
 
 # Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
 # and the whole library with the networks of models/.
-ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_few_avx2.c row_few_avxvnni.c row_few_avx512.c row_reference.c)
+ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c) \
+    $(wildcard runtime/kernels/row_few_*.c runtime/kernels/winograd_*.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@

@@ -126,8 +126,8 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     const struct srpi_node *node = step->node;
     struct srpi_conv_layer *l = &layer->layer;
     const uint32_t channels = l->shape.out_channels;
-    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa);
-    if (l->shape.in == SRPI_F32 && winograd != NULL && winograd->suits(&l->shape)) {
+    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, l->shape.in);
+    if (winograd != NULL && winograd->suits(&l->shape)) {
         layer->winograd = winograd;
         layer->kernel = winograd->name;
     } else {
@@ -190,6 +190,27 @@ static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
     return shape;
 }
 
+/* The kernels for all sums of a convolution, where Winograd's can add them up in place. */
+static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_layers *layers,
+                                                             uint32_t s)
+{
+    const struct srpi_quant_conv *quant = &layers->quant.convs[s];
+    const uint32_t out = layers->program->steps[s].output;
+    const struct srpi_winograd_kernels *winograd =
+        srpi_winograd_for(layers->kernels->isa, SRPI_Q8);
+    bool all = winograd != NULL && layers->tensor_dtype[out] == SRPI_F32 &&
+               quant->activation == SRPI_ACT_NONE &&
+               quant->layer.shape.out_channels % SRPI_WINOGRAD_IN_PLACE == 0;
+    for (uint32_t p = 0; all && p < quant->part_count; p++) {
+        const struct srpi_quant_part *part = &quant->parts[p];
+        const struct srpi_conv_layer sum = {.shape = part_shape(&quant->layer.shape, part),
+                                            .bias = part->bias,
+                                            .multiplier = part->multiplier};
+        all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
+    }
+    return all ? winograd : NULL;
+}
+
 /* A convolution with several sums. Each one's weights are packed, those of fractions are those of
  * the codes. */
 static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
@@ -197,12 +218,14 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
     const struct srpi_kernels *kernels = layers->kernels;
     const struct srpi_quant_conv *quant = &layers->quant.convs[s];
     struct srpi_layer *layer = &layers->steps[s];
+    const struct srpi_winograd_kernels *winograd = winograd_of_parts(layers, s);
     const size_t lanes = (layer->layer.shape.out_channels + LANES - 1) / LANES * LANES;
     size_t each = 0, size = 0;
     for (uint32_t p = 0; p < quant->part_count; p++) {
         const struct srpi_conv_shape shape =
             part_shape(&layer->layer.shape, &quant->parts[p]);
-        const size_t weights = kernels->packed_size(&shape);
+        const size_t weights =
+            winograd != NULL ? winograd->packed_size(&shape) : kernels->packed_size(&shape);
         each = weights > each ? weights : each;
     }
     layer->parts = calloc(quant->part_count, sizeof(layer->parts[0]));
@@ -232,6 +255,12 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
             .residual_multiplier = 1.0f,
         };
         part->by_tap = part->layer.shape.in_stride != 0;
+        part->winograd = winograd;
+        if (winograd != NULL) {
+            layer->kernel = winograd->name;
+            winograd->pack(&part->layer.shape, from->weights, memory + lanes * sizeof(int32_t));
+            continue;
+        }
         part->run = kernels->find(&part->layer.shape, &layer->kernel);
         if (kernels->storage == SRPI_Q8_S8) {
             lift_bias(&part->layer.shape, from->weights, from->bias, bias);
@@ -254,9 +283,17 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     if (quant->part_count != 0) {
         return make_parts(layers, s, err);
     }
+    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, SRPI_Q8);
+    const bool whole = winograd != NULL && winograd->suits(&l->shape) && !layer->widen_residual &&
+                       srpi_winograd_exact(l, l->weights);
+    const size_t first = kernels->packed_size(&l->shape);
+    size_t size = first;
+    if (first == 0 || (whole && !srpi_add(first, winograd->packed_size(&l->shape), &size))) {
+        size = 0;
+    }
     layer->direct = kernels->find(&l->shape, &layer->kernel);
     struct layout layout;
-    if (!lay_out(&layout, l->shape.out_channels, kernels->packed_size(&l->shape))) {
+    if (!lay_out(&layout, l->shape.out_channels, size)) {
         return no_weights(layers, s, err);
     }
     layer->memory = layout.memory;
@@ -265,8 +302,17 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
         lift_bias(&l->shape, l->weights, l->bias, bias);
         l->bias = bias;
     }
-    kernels->pack(&l->shape, l->weights, weights_of(&layout));
+    const void *weights = l->weights;
+    kernels->pack(&l->shape, weights, weights_of(&layout));
     l->weights = weights_of(&layout);
+    if (whole) {
+        char *packed = (char *)weights_of(&layout) + first; /* a multiple of ALIGN, as is its start */
+        winograd->pack(&l->shape, weights, packed);
+        layer->few = *l;
+        l->weights = packed;
+        layer->winograd = winograd;
+        layer->kernel = winograd->name;
+    }
     return SRP_OK;
 }
 
@@ -302,8 +348,10 @@ static enum srp_err make_step(struct srpi_layers *layers, uint32_t s, struct srp
     const enum srp_err code = shape->in == SRPI_Q8
                                   ? make_quantised(layers, s, err)
                                   : make_float(layer, step, layers->kernels, err);
-    if (code == SRP_OK && layer->winograd != NULL) {
-        const size_t size = layer->winograd->scratch_size(shape);
+    const struct srpi_winograd_kernels *winograd =
+        code == SRP_OK && layer->part_count != 0 ? layer->parts[0].winograd : layer->winograd;
+    if (code == SRP_OK && winograd != NULL) {
+        const size_t size = winograd->scratch_size(shape);
         layers->grid[s] = 4;
         layers->scratch_size = size > layers->scratch_size ? size : layers->scratch_size;
     }

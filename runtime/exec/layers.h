@@ -9,19 +9,23 @@
 #include "plan/program.h"
 #include "quant/quant.h"
 
-/* One of several sums of a convolution, to f32. The second is added to the first and so on. */
+/* One of several sums of a convolution, to f32. The second is added to the first and so on. Either
+ * all of a convolution's sums have `winograd`, and are added up in the output's own rows, or all
+ * have `run`. */
 struct srpi_sum {
     struct srpi_conv_layer layer;
     srpi_conv_fn run;
+    const struct srpi_winograd_kernels *winograd;
     bool fractions; /* of the operand's fractions */
     bool by_tap;    /* each tap is a row, of some of the operand's channels: */
     uint32_t first; /* from this one on */
 };
 
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then
- * `layer` is what follows them (quant/quant.h). */
+ * `layer` is what follows them (quant/quant.h). In int8 both may be: `direct`, with the weights of
+ * `few`, for what is left of rows that are no multiple of SRPI_WINOGRAD_ROWS. */
 struct srpi_layer {
-    struct srpi_conv_layer layer;
+    struct srpi_conv_layer layer, few;
     bool widen_residual; /* the other summand's row is turned into f32 first */
     srpi_conv_fn direct;
     const struct srpi_winograd_kernels *winograd;

@@ -79,11 +79,12 @@ void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memor
     }
 }
 
-/* A row of the output as f32, with room for what enlarging reads around. */
+/* A row of the output as f32, with room for what enlarging reads around and kernels write behind. */
 static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
 {
     const size_t pixels = (size_t)picture_width * out->factor + SRPI_REF_WINDOW;
-    return (pixels * out->channels + ALIGN - 1) / ALIGN * ALIGN;
+    const size_t floats = pixels * out->channels + SRPI_ROW_SLACK / sizeof(float);
+    return (floats + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 /* ---- convolution ----------------------------------------------------------------------------- */
@@ -195,7 +196,51 @@ static void part_rows(const struct conv *c, const struct srpi_sum *part, uint32_
     }
 }
 
-/* Sums one after the other, each added to what was there. */
+/* The sums of one row, one after the other, each added to what was there. Where they end up. */
+static float *sum_row(const struct conv *c, uint32_t y, uint32_t pixels, bool in_place)
+{
+    const struct srpi_layer *layer = c->layer;
+    struct srpi_conv_row call = {.pixels = pixels};
+    for (uint32_t p = 0; p < layer->part_count; p++) {
+        part_rows(c, &layer->parts[p], y, &call);
+        call.residual = call.out;
+        call.out = in_place && p + 1 == layer->part_count ? row_at(c->block, c->out, y)
+                                                          : (char *)work_row(c, p % 2);
+        layer->parts[p].run(&layer->parts[p].layer, &call);
+    }
+    return call.out;
+}
+
+/* The rows of a call of Winograd's kernels from y on: what it reads, `first` bytes behind each
+ * row's first value, and where it writes. The last tile may hang over; rows that only unwanted
+ * rows would need may not be there. */
+static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end, size_t first,
+                          struct srpi_winograd_rows *call)
+{
+    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
+        const int64_t from = (int64_t)y + i - 1;
+        call->rows[i] = (const char *)tap_row(c, from <= (int64_t)end ? from : -1) + first;
+    }
+    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
+        call->out[i] = y + i < end ? row_at(c->block, c->out, y + i) : NULL;
+    }
+}
+
+/* The same of several rows, in the output's own memory. */
+static void sum_winograd(const struct conv *c, uint32_t y, uint32_t end, uint32_t pixels)
+{
+    const struct srpi_layer *layer = c->layer;
+    struct srpi_winograd_rows call = {.pixels = pixels, .scratch = c->block->area};
+    for (uint32_t p = 0; p < layer->part_count; p++) {
+        const struct srpi_sum *part = &layer->parts[p];
+        winograd_rows(c, y, end, part->fractions ? tensor_of(c->block, c->in)->fraction : 0, &call);
+        part->winograd->fn(&part->layer, &call);
+        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
+            call.residual[i] = call.out[i];
+        }
+    }
+}
+
 static void run_parts(const struct conv *c)
 {
     const struct srpi_layer *layer = c->layer;
@@ -203,20 +248,19 @@ static void run_parts(const struct conv *c)
     const struct srpi_span rows = rows_of(c->block, c->out);
     const uint32_t pixels = c->columns.end - c->columns.begin, residual = c->step->residual;
     const bool in_place = out->dtype == SRPI_F32 && layer->post == SRPI_ACT_NONE;
+    const bool winograd = layer->parts[0].winograd != NULL;
     struct srpi_row_finish finish = {.slope = layer->layer.slope,
                                      .clamp = layer->layer.clamp,
                                      .low = layer->layer.low,
                                      .high = layer->layer.high};
-    struct srpi_conv_row call = {.pixels = pixels};
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         char *row = row_at(c->block, c->out, y);
-        for (uint32_t p = 0; p < layer->part_count; p++) {
-            part_rows(c, &layer->parts[p], y, &call);
-            call.residual = call.out;
-            call.out = in_place && p + 1 == layer->part_count ? row : (char *)work_row(c, p % 2);
-            layer->parts[p].run(&layer->parts[p].layer, &call);
+        float *values = (float *)(void *)row;
+        if (!winograd) {
+            values = sum_row(c, y, pixels, in_place);
+        } else if ((y - rows.begin) % SRPI_WINOGRAD_ROWS == 0) {
+            sum_winograd(c, y, rows.end, pixels);
         }
-        float *values = call.out;
         if (residual != SRPI_NO_TENSOR) {
             const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, residual);
             finish.other = work_row(c, 2);
@@ -232,10 +276,11 @@ static void run_parts(const struct conv *c)
     }
 }
 
-static void run_direct(const struct conv *c)
+/* Rows [from, end) of the output, one after the other. */
+static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, uint32_t from,
+                     uint32_t end)
 {
     const struct srpi_node *node = c->step->node;
-    const struct srpi_span rows = rows_of(c->block, c->out);
     const uint32_t pixels = c->columns.end - c->columns.begin;
     const bool post = c->layer->post != SRPI_ACT_NONE;
     char *work = c->block->area + c->block->stream->layers->scratch_size;
@@ -243,7 +288,7 @@ static void run_direct(const struct conv *c)
     if (c->step->residual != SRPI_NO_TENSOR && !c->layer->widen_residual) {
         call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
     }
-    for (uint32_t y = rows.begin; y < rows.end; y++) {
+    for (uint32_t y = from; y < end; y++) {
         for (uint32_t i = 0; i < node->kernel_height; i++) {
             call.rows[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
         }
@@ -251,7 +296,7 @@ static void run_direct(const struct conv *c)
         call.out = post ? work : row;
         call.out_fraction = post ? 0 : tensor_of(c->block, c->out)->fraction;
         call.residual = residual_row(c, y);
-        c->layer->direct(&c->layer->layer, &call);
+        c->layer->direct(layer, &call);
         if (post) {
             finish_row(c, (float *)(void *)work, row, pixels);
         }
@@ -259,33 +304,47 @@ static void run_direct(const struct conv *c)
     }
 }
 
+/* What follows the kernel: tanh or sigmoid, the code, padding. */
+static void end_winograd(const struct conv *c, uint32_t y, void *made, uint32_t pixels)
+{
+    char *row = row_at(c->block, c->out, y);
+    if (made != row) {
+        finish_row(c, made, row, pixels);
+    } else if (c->layer->post != SRPI_ACT_NONE) {
+        srpi_row_activate(made, (size_t)pixels * tensor_of(c->block, c->out)->channels,
+                          c->layer->post, 0.0f, 0.0f, 0.0f);
+    }
+    close_row(c->block, c->out, y, row, pixels);
+}
+
+/* So many rows are faster made without Winograd: three of four are as much work as four. */
+#define FEW_ROWS 2u
+
 static void run_winograd(const struct conv *c)
 {
     const struct srpi_span rows = rows_of(c->block, c->out);
-    /* The last tile may hang over; rows that only unwanted rows would need may not be there. */
-    const uint32_t last = rows.end + 1;
+    const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
+    /* tanh and sigmoid take f32, which has to be put elsewhere if the tensor holds codes. */
+    const bool in_place = out->dtype == c->layer->layer.shape.out;
     struct srpi_winograd_rows call = {.pixels = c->columns.end - c->columns.begin,
+                                      .out_fraction = in_place ? out->fraction : 0,
                                       .scratch = c->block->area};
-    for (uint32_t y = rows.begin; y < rows.end; y += 4) {
-        for (uint32_t i = 0; i < 6; i++) {
-            const int64_t from = (int64_t)y + i - 1;
-            call.rows[i] = tap_row(c, from < (int64_t)last ? from : -1);
+    if (c->step->residual != SRPI_NO_TENSOR) {
+        call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
+    }
+    for (uint32_t y = rows.begin; y < rows.end; y += SRPI_WINOGRAD_ROWS) {
+        if (c->layer->direct != NULL && rows.end - y <= FEW_ROWS) {
+            run_rows(c, &c->layer->few, y, rows.end);
+            break;
         }
-        for (uint32_t i = 0; i < 4; i++) {
-            const bool wanted = y + i < rows.end;
-            call.out[i] =
-                wanted ? (float *)(void *)row_at(c->block, c->out, y + i) : NULL;
-            call.residual[i] = wanted ? residual_row(c, y + i) : NULL;
+        winograd_rows(c, y, rows.end, 0, &call);
+        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS && y + i < rows.end; i++) {
+            call.out[i] = in_place ? call.out[i] : (void *)work_row(c, i);
+            call.residual[i] = residual_row(c, y + i);
         }
         c->layer->winograd->fn(&c->layer->layer, &call);
-        for (uint32_t i = 0; i < 4 && y + i < rows.end; i++) {
-            char *row = (char *)call.out[i];
-            if (c->layer->post != SRPI_ACT_NONE) {
-                srpi_row_activate(call.out[i],
-                                  call.pixels * tensor_of(c->block, c->out)->channels,
-                                  c->layer->post, 0.0f, 0.0f, 0.0f);
-            }
-            close_row(c->block, c->out, y + i, row, call.pixels);
+        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS && y + i < rows.end; i++) {
+            end_winograd(c, y + i, call.out[i], call.pixels);
         }
     }
 }
@@ -324,12 +383,13 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
         const struct srpi_layer *layer = &layers->steps[s];
         const size_t floats = work_floats(picture_width,
                                           &program->graph->tensors[program->steps[s].output]);
-        const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D ||
-                           layer->post != SRPI_ACT_NONE || layer->widen_residual ||
-                           layer->part_count != 0;
-        most = needs && floats > most ? floats : most;
+        const bool post = layer->post != SRPI_ACT_NONE;
+        const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D || post ||
+                           layer->widen_residual || layer->part_count != 0;
+        const size_t rows = post && layer->winograd != NULL ? SRPI_WINOGRAD_ROWS : needs ? 3 : 0;
+        most = rows * floats > most ? rows * floats : most;
     }
-    return 3 * most * sizeof(float);
+    return most * sizeof(float);
 }
 
 /* Operand i's row y at the output's first column. */
@@ -494,7 +554,8 @@ void srpi_block_step(const struct srpi_block *block, uint32_t step)
     } else if (conv.layer->part_count != 0) {
         run_parts(&conv);
     } else {
-        run_direct(&conv);
+        const struct srpi_span rows = rows_of(block, conv.out);
+        run_rows(&conv, &conv.layer->layer, rows.begin, rows.end);
     }
 }
 

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_row.h - f32 3x3 convolution by Winograd's F(4x4, 3x3), four rows at a time: what the
+/* winograd_row.h - 3x3 convolution by Winograd's F(4x4, 3x3), four rows at a time: what the
  * executor that keeps rows in rings calls instead of a kernel of row.h where it is faster.
  *
  * 4x4 output pixels take 36 products for each pair of channels instead of 144. Tiles lie side by
- * side from pixel 0 of a call, and a pixel's value depends on nothing but its place in its tile and
- * the 6x6 pixels that the tile reads: all 36 of them, by rounding errors, also those that a direct
- * convolution would not read for this pixel. So two calls agree bit for bit where their first
- * pixels are a multiple of 4 apart and all six rows are the same; and so do all instruction
- * sets. */
+ * side from pixel 0 of a call.
+ *
+ * In int8 (and from int8 to f32) the result is that of row.h, bit for bit, if srpi_winograd_exact
+ * says so of the layer: winograd_q8.inc.h has the reason.
+ *
+ * In f32 a pixel's value depends on nothing but its place in its tile and the 6x6 pixels that the
+ * tile reads: all 36 of them, by rounding errors, also those that a direct convolution would not
+ * read for this pixel. So two calls agree bit for bit where their first pixels are a multiple of 4
+ * apart and all six rows are the same; and so do all instruction sets. */
 #ifndef SRPI_WINOGRAD_ROW_H
 #define SRPI_WINOGRAD_ROW_H
 
@@ -17,51 +21,66 @@
 
 #include "kernels/row.h"
 
-#define SRPI_WINOGRAD_ROWS 4u /* output rows of a call */
+#define SRPI_WINOGRAD_ROWS 4u      /* output rows of a call */
+#define SRPI_WINOGRAD_IN_PLACE 16u /* see below */
 
 /* One call. Over-read and over-write are those of row.h: input rows are read up to pixel
  * 4 * ceil(pixels / 4) + 2 from the leftmost tap and SRPI_ROW_SLACK bytes more, output rows written
  * and residual rows read up to pixel 4 * ceil(pixels / 4) and SRPI_ROW_SLACK bytes more. Output
- * rows must not overlap each other, the input or the residual. */
+ * rows must overlap neither each other nor the input nor the residual; but f32 rows may be those of
+ * the residual themselves where the output's channels are a multiple of SRPI_WINOGRAD_IN_PLACE. */
 struct srpi_winograd_rows {
     /* Rows 4t - 1 .. 4t + 4 of the input, each at the leftmost tap (pixel -1) of output pixel 0.
-     * What is behind the rightmost tap of the last pixel counts as zero. Rows that no wanted output
+     * What is behind the rightmost tap of the last pixel may be anything. Rows that no wanted output
      * row needs are read too and must be finite: a row of zeros where the picture has ended. */
-    const float *rows[6];
-    float *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
-    const float *residual[4]; /* the same places in the other summand; read where `out` is wanted
-                                 and the layer has a residual */
-    uint32_t pixels;          /* at least 1 */
-    void *scratch;            /* scratch_size bytes, 64-byte aligned, the thread's own; its content
-                                 is of no account */
+    const void *rows[6];
+    void *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
+    const void *residual[4]; /* the same places in the other summand; read where `out` is wanted
+                                and the layer has a residual */
+    size_t out_fraction, residual_fraction; /* as in row.h */
+    uint32_t pixels;         /* at least 1 */
+    void *scratch;           /* scratch_size bytes, 64-byte aligned, the thread's own; its content
+                                is of no account */
 };
 
-/* Kernels for one instruction set. Shapes are 3x3, F32 to F32, 1..SRP_MAX_CHANNELS channels; others
- * only for `suits`. All functions are thread-safe. */
+/* Kernels for one instruction set and type of input. All functions are thread-safe. */
 struct srpi_winograd_kernels {
     const char *name;
-    /* Whether this is the faster way, by the shape alone. False for what it cannot do. */
+    /* Whether this is the faster way, by the shape alone. False for what it cannot do: that is all
+     * but 3x3, 1..SRP_MAX_CHANNELS channels, F32 to F32 or Q8 to Q8 or F32. What follows is only
+     * for shapes that suit. */
     bool (*suits)(const struct srpi_conv_shape *shape);
     /* Bytes of packed weights, which are 64-byte aligned. */
     size_t (*packed_size)(const struct srpi_conv_shape *shape);
-    /* From [out][in][3][3]. */
-    void (*pack)(const struct srpi_conv_shape *shape, const float *weights, void *packed);
+    /* From [out][in][3][3]: float, int8_t (Q8). */
+    void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* Bytes, whatever the number of pixels. */
     size_t (*scratch_size)(const struct srpi_conv_shape *shape);
-    /* layer->weights are of `pack`. The steps after the sum are those of row.h for F32. */
+    /* layer->weights are of `pack`. The steps after the sum are those of row.h. */
     void (*fn)(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows);
 };
 
-/* The kernels that a machine with this instruction set shall use. NULL: none. Does not look at the
- * machine. */
-const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa);
+/* The kernels that a machine with this instruction set shall use for convolutions that read
+ * `dtype`. NULL: none. Does not look at the machine. */
+const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa, enum srpi_dtype dtype);
 
-/* Between winograd_row.c and the kernels: output channels [first, first + block) of `padded`, in
- * the order in which weights are used: [36 points][blocks][in][of a block]. `packed` is the place
- * of the block at point 0. Rows of points come in the order 1, 2, 3, 4, 0, 5. */
-void srpi_winograd_pack_block(const struct srpi_conv_shape *shape, const float *weights,
-                              float *packed, uint32_t padded, uint32_t first, uint32_t block);
-extern const struct srpi_winograd_kernels srpi_winograd_rows_avx2, srpi_winograd_rows_avx512,
-    srpi_winograd_rows_neon;
+/* Whether Winograd is exact for a Q8 layer, with int8_t weights [out][in][3][3], its bias and its
+ * multipliers: sums fit 26 bits whatever the codes are. */
+bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weights);
+
+/* Between winograd_row.c and the kernels. Rows and columns of points come in the order 1, 2, 3, 4,
+ * 0, 5 and 0, 1, 2, 3, 4, 5.
+ *
+ * f32: output channels [first, first + block) of `padded`, in the order in which weights are used:
+ * [36 points][blocks][in][of a block]. `packed` is the place of the block at point 0. */
+void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
+                            float *packed, uint32_t padded, uint32_t first, uint32_t block);
+/* int8, all of them, in 16 bits: [blocks][36 points][pairs of in][of a block][2]. A block is two
+ * vectors of `vector` channels, the last one what is left. */
+void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
+                           int16_t *packed, uint32_t vector);
+extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
+    srpi_winograd_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
+    srpi_winograd_q8_avx512;
 
 #endif

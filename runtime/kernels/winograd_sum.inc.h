@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_sum.inc.h - the products of matrices of winograd_row.inc.h with one kind of vectors of
- * output channels: s_vec, LANES, s_load, s_store, s_all, s_fma; SUM(name) makes names. All of these
- * are undefined again at the end. */
+/* winograd_sum.inc.h - the products of matrices of winograd_tiles.inc.h with one kind of vectors of
+ * output channels: `value` and s_vec, SUM_LANES, s_load, s_store, s_all, s_fma; SUM(name) makes
+ * names. All of these but `value` are undefined again at the end. */
 
-/* Adds `steps` channels of the input to sums a and, if `two`, b. */
-INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const float *terms, const float *weights,
+/* Adds `steps` units of the input to sums a and, if `two`, b. */
+INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const value *weights,
                      const uint32_t steps, const uint32_t tiles, const bool two)
 {
     UNROLL for (uint32_t k = 0; k < steps; k++) {
         const s_vec wa = s_load(weights);
-        const s_vec wb = two ? s_load(weights + LANES) : wa;
+        const s_vec wb = two ? s_load(weights + SUM_LANES) : wa;
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
             const s_vec term = s_all(terms[t * VECTOR + k]);
             a[t] = s_fma(term, wa, a[t]);
@@ -17,34 +17,34 @@ INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const float *terms, const f
                 b[t] = s_fma(term, wb, b[t]);
             }
         }
-        weights += two ? 2 * LANES : LANES;
+        weights += two ? 2 * SUM_LANES : SUM_LANES;
     }
 }
 
 /* tiles x in times in x (one or two vectors), on top of `start`. `tiles` and `two` are constants at
  * each call, so that sums stay in registers. The order of additions is the same in all of these.
- * The loops are fragile: one for whole and broken vectors of input channels, or sums in an array of
+ * The loops are fragile: one for whole and broken vectors of units, or sums in an array of
  * two dimensions, and gcc 12 or clang 14 keeps the sums in memory, at half the speed. */
-INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, const float *start,
-                          uint32_t in, const uint32_t tiles, const bool two)
+INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const value *start,
+                          uint32_t units, const uint32_t tiles, const bool two)
 {
-    const size_t step = two ? 2 * LANES : LANES;
+    const size_t step = two ? 2 * SUM_LANES : SUM_LANES;
     s_vec a[GROUP], b[GROUP];
     UNROLL for (uint32_t t = 0; t < tiles; t++) {
         a[t] = s_load(start);
         if (two) {
-            b[t] = s_load(start + LANES);
+            b[t] = s_load(start + SUM_LANES);
         }
     }
-    while (in >= VECTOR) {
+    while (units >= VECTOR) {
         for (uint32_t k = 0; k < VECTOR; k += 4) {
             SUM(add)(a, b, terms + k, weights, 4, tiles, two);
             weights += 4 * step;
         }
         terms += POINTS * GROUP * VECTOR;
-        in -= VECTOR;
+        units -= VECTOR;
     }
-    for (; in != 0; in--) {
+    for (; units != 0; units--) {
         SUM(add)(a, b, terms, weights, 1, tiles, two);
         weights += step;
         terms++;
@@ -59,24 +59,24 @@ INLINE void SUM(multiply)(float *to, const float *terms, const float *weights, c
 
 /* A group with one block of output channels, `most` (a constant) tiles at a time. Fewer are made up
  * to one of three numbers: the terms of the others are whatever was there. */
-INLINE void SUM(multiply_tiles)(float *to, const float *terms, const float *weights,
-                                const float *start, uint32_t in, uint32_t tiles,
+INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights,
+                                const value *start, uint32_t units, uint32_t tiles,
                                 const uint32_t most, const bool two)
 {
     for (; tiles > most * 2 / 3; tiles -= most < tiles ? most : tiles) {
-        SUM(multiply)(to, terms, weights, start, in, most, two);
+        SUM(sum)(to, terms, weights, start, units, most, two);
         to += product_at(0, most, 0);
         terms += term_at(most, 0);
     }
     if (tiles > most / 3) {
-        SUM(multiply)(to, terms, weights, start, in, most * 2 / 3, two);
+        SUM(sum)(to, terms, weights, start, units, most * 2 / 3, two);
     } else if (tiles != 0) {
-        SUM(multiply)(to, terms, weights, start, in, most / 3, two);
+        SUM(sum)(to, terms, weights, start, units, most / 3, two);
     }
 }
 
 #undef SUM
-#undef LANES
+#undef SUM_LANES
 #undef s_vec
 #undef s_load
 #undef s_store

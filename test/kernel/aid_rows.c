@@ -2,12 +2,14 @@
 /* The checks of test_rows.c without cmocka, for another processor, and the speed of row kernels.
  *   aid_rows check           every set that this machine can run
  *   aid_rows list            their names, then the one that is chosen
- *   aid_rows bench [NAME]    fraction of the machine's peak, shape by shape, of all sets or one */
+ *   aid_rows bench [NAME]    fraction of the machine's peak, shape by shape, of all sets or one
+ *   aid_rows winograd [NAME] four rows by Winograd's kernels and row by row */
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include "kernel/rows.h"
+#include "kernels/winograd_row.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -181,6 +183,100 @@ static void bench(const struct srpi_kernels *k)
     }
 }
 
+/* ---- Winograd against them --------------------------------------------------------------------*/
+
+/* Memory with some values in it. */
+static char *filled(size_t bytes, uint32_t *seed, enum srpi_dtype dtype, enum srpi_q8_storage storage)
+{
+    char *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (memory == NULL) {
+        perror("aid_rows");
+        exit(1);
+    }
+    if (dtype == SRPI_F32) {
+        noise_fill((float *)(void *)memory, bytes / 4, seed);
+    } else {
+        const size_t step = storage == SRPI_Q8_U16 ? 2 : 1;
+        memset(memory, 0, bytes);
+        for (size_t i = 0; i < bytes; i += step) {
+            memory[i] = (char)(noise(seed) & 127);
+        }
+    }
+    return memory;
+}
+
+static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winograd_kernels *w,
+                           const struct srpi_conv_shape *shape)
+{
+    const char *name = NULL;
+    const srpi_conv_fn direct = k->find(shape, &name);
+    const size_t in = shape->in_channels * srpi_element_size(k, shape->in) * (PIXELS + 8) + 512;
+    const size_t out = shape->out_channels * srpi_element_size(k, shape->out) * (PIXELS + 8) + 512;
+    const size_t lanes = 64 * ((shape->out_channels + 63) / 64 + 1);
+    uint32_t seed = 3;
+    char *from = filled(6 * in, &seed, shape->in, k->storage);
+    char *to = filled(4 * out, &seed, shape->out, k->storage);
+    char *weights = filled((size_t)36 * shape->in_channels * shape->out_channels, &seed, shape->in,
+                           SRPI_Q8_U8);
+    void *packed[2] = {filled(k->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8),
+                       filled(w->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8)};
+    float *vector = (float *)(void *)filled(lanes * 4, &seed, SRPI_F32, k->storage);
+    int32_t *bias = (int32_t *)(void *)filled(lanes * 4, &seed, SRPI_Q8, SRPI_Q8_U16);
+    struct srpi_conv_layer layer = {.shape = *shape, .multiplier = vector, .shift = vector,
+                                    .bias = shape->in == SRPI_F32 ? (void *)vector : (void *)bias};
+    struct srpi_winograd_rows rows = {.pixels = PIXELS,
+                                      .scratch = filled(w->scratch_size(shape), &seed, SRPI_Q8,
+                                                        SRPI_Q8_U8)};
+    struct srpi_conv_row row = {.pixels = PIXELS};
+    double best[2] = {1e30, 1e30};
+    k->pack(shape, weights, packed[0]);
+    w->pack(shape, weights, packed[1]);
+    for (uint32_t r = 0; r < 6; r++) {
+        rows.rows[r] = from + r * in;
+        rows.out[r % 4] = to + r % 4 * out;
+    }
+    for (int i = 0; i < RUNS; i++) {
+        layer.weights = packed[0];
+        double start = now();
+        for (uint32_t r = 0; r < 4; r++) {
+            memcpy(row.rows, rows.rows + r, 3 * sizeof(row.rows[0]));
+            row.out = rows.out[r];
+            direct(&layer, &row);
+        }
+        best[0] = now() - start < best[0] ? now() - start : best[0];
+        layer.weights = packed[1];
+        start = now();
+        w->fn(&layer, &rows);
+        best[1] = now() - start < best[1] ? now() - start : best[1];
+    }
+    const double products = 4.0 * PIXELS * 9 * shape->in_channels * shape->out_channels;
+    printf("%-22s %3u -> %3u %-5s %8.1f us, direct %8.1f us: %.2f times, %.0f Gop/s%s\n", w->name,
+           shape->in_channels, shape->out_channels, shape->out == SRPI_F32 ? "f32" : "int8",
+           best[1] / 1e3, best[0] / 1e3, best[0] / best[1], 2.0 * products / best[1],
+           w->suits(shape) ? "" : "  not used");
+    void *const all[] = {from, to, weights, packed[0], packed[1], vector, bias, rows.scratch};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        free(all[i]);
+    }
+}
+
+static void winograd(const struct srpi_kernels *k)
+{
+    static const uint32_t shapes[][2] = {{32, 64}, {64, 32}, {32, 48}, {32, 32}, {64, 64}, {32, 27},
+                                         {32, 12}, {24, 24}, {16, 32}, {16, 16}, {16, 4},  {8, 8}};
+    for (int type = 0; type < 2; type++) {
+        const enum srpi_dtype in = type == 0 ? SRPI_F32 : SRPI_Q8;
+        const struct srpi_winograd_kernels *w = srpi_winograd_for(k->isa, in);
+        for (size_t i = 0; w != NULL && i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+            const struct srpi_conv_shape shape = {
+                .kernel_height = 3, .kernel_width = 3, .in_channels = shapes[i][0],
+                .out_channels = shapes[i][1], .in = in,
+                .out = shapes[i][1] % 16 == 0 ? in : SRPI_F32};
+            bench_winograd(k, w, &shape);
+        }
+    }
+}
+
 static int check(const struct srpi_kernels *k)
 {
     const char *why = check_random(k, 300);
@@ -196,8 +292,10 @@ int main(int argc, char **argv)
 {
     const bool checking = argc == 2 && strcmp(argv[1], "check") == 0;
     const bool listing = argc == 2 && strcmp(argv[1], "list") == 0;
-    if (!checking && !listing && (argc < 2 || argc > 3 || strcmp(argv[1], "bench") != 0)) {
-        fprintf(stderr, "usage: aid_rows check | list | bench [NAME]\n");
+    const bool transformed = argc >= 2 && strcmp(argv[1], "winograd") == 0;
+    if (!checking && !listing &&
+        (argc < 2 || argc > 3 || (!transformed && strcmp(argv[1], "bench") != 0))) {
+        fprintf(stderr, "usage: aid_rows check | list | bench [NAME] | winograd [NAME]\n");
         return 2;
     }
     int failed = 0;
@@ -208,7 +306,7 @@ int main(int argc, char **argv)
         } else if (k != NULL && listing) {
             printf("%s\n", k->name);
         } else if (k != NULL && (argc < 3 || strcmp(argv[2], k->name) == 0)) {
-            bench(k);
+            (transformed ? winograd : bench)(k);
         }
     }
     if (listing) {

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-PRODUCTS = re.compile(r"(\{vex\} *)?(vpdpbusd|vpmaddwd|vdpbf16ps|vfmadd\w+ps|fmla|sdot|smlal2?)\b")
+PRODUCTS = re.compile(r"(\{vex\} *)?(vpdpbusd|vpdpwssd|vpmaddwd|vdpbf16ps|vfmadd\w+ps|fmla|sdot|smlal2?)\b")
 TILE = re.compile(r"^(?:f32|q8|bf16)_(?:f32|q8|bf16)_(?:.*_)?(\d+)x(\d+)$")
 JUMP = re.compile(r"(?:j\w+|b(?:\.\w+)?|cbn?z|tbn?z)\s+(?:\w+, )*(?:#\d+, )?(?:0x)?([0-9a-f]+)\b")
 
@@ -38,6 +38,12 @@ def loops(code):
             yield body
 
 
+def of_stack(code):
+    """What an instruction that uses the stack looks like."""
+    framed = any(re.match(r"mov +%rsp,%rbp", text) for _, text in code)
+    return re.compile(r"\(%rsp|\[sp" + (r"|\(%rbp" if framed else ""))
+
+
 def check(path, objdump="objdump"):
     """The number of tiles looked at, and a list of complaints."""
     tiles, bad = 0, []
@@ -46,8 +52,7 @@ def check(path, objdump="objdump"):
         if not tile:
             continue
         tiles += 1
-        framed = any(re.match(r"mov +%rsp,%rbp", text) for _, text in code)
-        stack = re.compile(r"\(%rsp|\[sp" + (r"|\(%rbp" if framed else ""))
+        stack = of_stack(code)
         products = int(tile[1]) * int(tile[2])
         looked_at = False
         for body in loops(code):
@@ -57,3 +62,15 @@ def check(path, objdump="objdump"):
         if not looked_at:
             bad.append(f"{name}: no loop with {products} products")
     return tiles, bad
+
+
+def check_winograd(path, objdump="objdump"):
+    """The number of products in the innermost loops of Winograd's matrices, and a list of complaints."""
+    count, bad = 0, []
+    for name, code in functions(path, objdump):
+        stack = of_stack(code)
+        for body in loops(code) if name == "products" else ():
+            products = sum(bool(PRODUCTS.match(text)) for text in body)
+            count += products
+            bad += [f"{name}: {text}" for text in body if products and stack.search(text)]
+    return count, bad

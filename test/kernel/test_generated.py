@@ -75,6 +75,15 @@ def test_inner_loops_keep_off_the_stack(build):
         assert not bad, "\n".join(bad[:20])
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines have no such kernels")
+def test_inner_loops_of_winograd_keep_off_the_stack(build):
+    for isa in ("avx2", "avx512"):
+        count, bad = inner_loops.check_winograd(
+            build / "obj" / "runtime" / "kernels" / f"winograd_q8_{isa}.o")
+        assert count > 100
+        assert not bad, "\n".join(bad[:20])
+
+
 def test_srp_cpu_is_an_upper_bound(build):
     def listed(mask):
         environment = {k: v for k, v in os.environ.items() if k != "SRP_CPU"}

@@ -43,7 +43,7 @@ static const struct srpi_winograd_kernels *next_kernels(unsigned *isa)
     while (*isa < SRPI_ISA_COUNT) {
         const enum srpi_isa this = (enum srpi_isa)(*isa)++;
         if (can_run(this)) {
-            return srpi_winograd_for(this);
+            return srpi_winograd_for(this, SRPI_F32);
         }
     }
     return NULL;
@@ -230,8 +230,8 @@ static double compare(const struct call *c, const struct srpi_winograd_kernels *
         for (uint32_t x = 0; x < c->rows.pixels; x++) {
             for (uint32_t o = 0; o < out; o++) {
                 const size_t at = (size_t)x * out + o;
-                const float residual = c->rows.residual[y] ? c->rows.residual[y][at] : 0.0f;
-                const double right = direct(l, c->rows.rows, y, x, o, residual);
+                const float residual = c->rows.residual[y] ? ((const float *)c->rows.residual[y])[at] : 0.0f;
+                const double right = direct(l, (const float *const *)c->rows.rows, y, x, o, residual);
                 const double off = fabs(right - (double)row[at]);
                 if (!(off <= TOLERANCE)) {
                     fail_msg("%s: %u -> %u, %u pixels, row %u, pixel %u, channel %u: %g, not %g",
@@ -324,12 +324,12 @@ static void test_same_bits(void **state)
                 struct call part;
                 call_create(&part, k, l, pixels, 1 + noise(&seed) % 15, &seed);
                 for (unsigned r = 0; r < 6; r++) {
-                    part.rows.rows[r] = whole.rows.rows[r] + (size_t)from * in;
+                    part.rows.rows[r] = (const float *)whole.rows.rows[r] + (size_t)from * in;
                 }
                 for (unsigned r = 0; r < 4; r++) {
                     if (part.rows.out[r]) {
                         memcpy((float *)(void *)part.residual[r].data,
-                               whole.rows.residual[r] + (size_t)from * out,
+                               (const float *)whole.rows.residual[r] + (size_t)from * out,
                                (size_t)pixels * out * 4);
                     }
                 }
@@ -337,7 +337,7 @@ static void test_same_bits(void **state)
                 for (unsigned r = 0; r < 4; r++) {
                     if (part.rows.out[r]) {
                         assert_memory_equal(part.rows.out[r],
-                                            whole.rows.out[r] + (size_t)from * out,
+                                            (const float *)whole.rows.out[r] + (size_t)from * out,
                                             (size_t)pixels * out * 4);
                     }
                 }
@@ -408,9 +408,9 @@ static void test_error(void **state)
 static void test_suits(void **state)
 {
     (void)state;
-    assert_null(srpi_winograd_for(SRPI_ISA_SCALAR));
+    assert_null(srpi_winograd_for(SRPI_ISA_SCALAR, SRPI_F32));
     for (unsigned isa = 0; isa < SRPI_ISA_COUNT; isa++) {
-        const struct srpi_winograd_kernels *k = srpi_winograd_for((enum srpi_isa)isa);
+        const struct srpi_winograd_kernels *k = srpi_winograd_for((enum srpi_isa)isa, SRPI_F32);
         if (k == NULL) {
             continue;
         }

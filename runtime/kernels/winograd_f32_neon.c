@@ -6,10 +6,11 @@
 typedef float32x4_t vec;
 #define VECTOR 4u
 #define LEAST 4u /* output channels are rounded up to a multiple of this */
-#define KERNELS srpi_winograd_rows_neon
+#define KERNELS srpi_winograd_f32_neon
 #define NAME "winograd neon"
 /* Not measured: as with AVX2, where fewer pay */
 #define SUITS(in, out) ((in) >= 8 && (out) >= 8)
+#define GROUP 12u /* tiles */
 /* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
 #define TILES2 12u
 #define TILES1 12u
@@ -25,6 +26,6 @@ typedef float32x4_t vec;
 #define v_min(a, b) vminq_f32(a, b)
 #define v_slope(v, s) vbslq_f32(vcltzq_f32(v), vmulq_f32(v, s), v)
 
-#include "kernels/winograd_row.inc.h"
+#include "kernels/winograd_f32.inc.h"
 
 #endif

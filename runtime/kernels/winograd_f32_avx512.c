@@ -7,13 +7,14 @@
 typedef __m512 vec;
 #define VECTOR 16u
 #define LEAST 8u /* output channels are rounded up to a multiple of this */
-#define KERNELS srpi_winograd_rows_avx512
+#define KERNELS srpi_winograd_f32_avx512
 #define NAME "winograd avx512"
 /* From 1.25 times as fast as a direct convolution could be (docs/engine.md) */
 #define SUITS(in, out) ((in) >= 9 || ((in) >= 4 && (out) > 8))
+#define GROUP 6u /* tiles */
 /* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
-#define TILES2 12u
-#define TILES1 12u
+#define TILES2 6u
+#define TILES1 6u
 
 #define v_load(p) _mm512_loadu_ps(p)
 #define v_store(p, v) _mm512_storeu_ps(p, v)
@@ -33,6 +34,6 @@ typedef __m256 half;
 #define h_all(x) _mm256_set1_ps(x)
 #define h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 
-#include "kernels/winograd_row.inc.h"
+#include "kernels/winograd_f32.inc.h"
 
 #endif

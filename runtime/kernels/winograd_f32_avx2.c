@@ -7,10 +7,11 @@
 typedef __m256 vec;
 #define VECTOR 8u
 #define LEAST 8u /* output channels are rounded up to a multiple of this */
-#define KERNELS srpi_winograd_rows_avx2
+#define KERNELS srpi_winograd_f32_avx2
 #define NAME "winograd avx2"
 /* From 1.25 times as fast as a direct convolution could be (docs/engine.md) */
 #define SUITS(in, out) ((in) >= 6 || ((in) >= 4 && (out) > 8))
+#define GROUP 12u /* tiles */
 /* Tiles whose sums stay in 16 registers: with two vectors of output channels, with one */
 #define TILES2 6u
 #define TILES1 12u
@@ -26,6 +27,6 @@ typedef __m256 vec;
 #define v_min(a, b) _mm256_min_ps(a, b)
 #define v_slope(v, s) _mm256_blendv_ps(v, _mm256_mul_ps(v, s), v)
 
-#include "kernels/winograd_row.inc.h"
+#include "kernels/winograd_f32.inc.h"
 
 #endif

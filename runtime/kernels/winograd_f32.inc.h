@@ -1,55 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_row.inc.h - the algorithm of winograd_row.h over the vectors of whoever includes it:
- * see winograd_avx2.c.
- *
- * GROUP tiles go through three stages together, and what lies between the stages stays in the L1
- * or L2 cache:
- *
- *   forward   6x6 pixels to 36 terms for each tile and channel, down the columns and along the rows
- *             at once; a pair of rows of points at a time, (1, 2), (3, 4), (0, 5), which share work
- *   products  for each point, tiles x in times in x out: the weights are read once for a group
- *   backward  36 products to 4x4 pixels, a pair of output rows at a time; the layer's other steps
- *
- * Memory between the stages is laid out so that all distances in inner loops are constants:
- *   terms     [vector of in][36 points][GROUP tiles][VECTOR]
- *   products  [vector of out][GROUP tiles][36 points][VECTOR] */
-#include <string.h>
-
-#include "kernels/winograd_row.h"
-
+/* winograd_f32.inc.h - the f32 kernels of winograd_row.h over the vectors of whoever includes it:
+ * see winograd_f32_avx2.c. Units are channels. */
 #define INLINE static inline __attribute__((always_inline))
-/* Before a loop over values in registers: without it they would live in memory. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
+
+#include "kernels/winograd_tiles.inc.h"
 
 #define Q 1.5f
-#define SIDE 6u
-#define STEP 4u
-#define POINTS 36u
-#define GROUP 12u /* tiles */
-
-static uint32_t vectors(uint32_t channels)
-{
-    return (channels + VECTOR - 1) / VECTOR;
-}
-
-/* Places in the memory between the stages, in floats. */
-INLINE size_t term_at(uint32_t t, uint32_t p)
-{
-    return ((size_t)p * GROUP + t) * VECTOR;
-}
-
-INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
-{
-    return (((size_t)i * GROUP + t) * POINTS + p) * VECTOR;
-}
-
-/* Distances of the rows of points among the products of a tile. */
-#define ROW(n) ((n)*SIDE * VECTOR)
-enum { ROW1 = ROW(0), ROW2 = ROW(1), ROW3 = ROW(2), ROW4 = ROW(3), ROW0 = ROW(4), ROW5 = ROW(5) };
 
 /* Output channels are summed in blocks of two vectors, then one, then half of one. */
 static uint32_t padded_out(uint32_t out)
@@ -167,8 +123,9 @@ static void forward(const struct work *w)
 }
 
 /* The products: with whole vectors, and with half of one where that is less work. */
+typedef float value;
 #define SUM(name) name
-#define LANES VECTOR
+#define SUM_LANES VECTOR
 #define s_vec vec
 #define s_load v_load
 #define s_store v_store
@@ -178,7 +135,7 @@ static void forward(const struct work *w)
 
 #if LEAST != VECTOR
 #define SUM(name) name##_half
-#define LANES LEAST
+#define SUM_LANES LEAST
 #define s_vec half
 #define s_load h_load
 #define s_store h_store
@@ -186,7 +143,7 @@ static void forward(const struct work *w)
 #define s_fma h_fma
 #include "kernels/winograd_sum.inc.h"
 #else
-#define multiply_tiles_half multiply_tiles /* never called */
+#define sum_tiles_half sum_tiles /* never called */
 #endif
 
 static void products(const struct work *w)
@@ -202,11 +159,11 @@ static void products(const struct work *w)
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
             if (block == 2 * VECTOR) {
-                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES2, true);
+                sum_tiles(to, terms, weights, start, w->in, w->tiles, TILES2, true);
             } else if (block == VECTOR) {
-                multiply_tiles(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+                sum_tiles(to, terms, weights, start, w->in, w->tiles, TILES1, false);
             } else {
-                multiply_tiles_half(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+                sum_tiles_half(to, terms, weights, start, w->in, w->tiles, TILES1, false);
             }
             weights += (size_t)w->in * block;
             o += block;
@@ -304,12 +261,6 @@ BACKWARD(backward_sc, true, false, true)
 BACKWARD(backward_sr, true, true, false)
 BACKWARD(backward_src, true, true, true)
 
-/* Floats of each part of the scratch memory. */
-static size_t terms_size(uint32_t in)
-{
-    return (size_t)vectors(in) * POINTS * GROUP * VECTOR;
-}
-
 static size_t products_size(uint32_t out)
 {
     return product_at(vectors(out), 0, 0);
@@ -328,7 +279,7 @@ static void copy_broken(struct work *w, const struct srpi_winograd_rows *rows, f
     const uint32_t pixels = rows->pixels % STEP, first = rows->pixels - pixels;
     const size_t floats = (size_t)(pixels + 2) * w->in, row = broken_row(w->in);
     for (uint32_t r = 0; r < SIDE; r++) {
-        memcpy(to, rows->rows[r] + (size_t)first * w->in, floats * sizeof(float));
+        memcpy(to, (const float *)rows->rows[r] + (size_t)first * w->in, floats * sizeof(float));
         memset(to + floats, 0, (row - floats) * sizeof(float));
         w->broken_rows[r] = to;
         to += row;
@@ -355,11 +306,12 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
         w.tiles = all - first < GROUP ? all - first : GROUP;
         w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
         for (uint32_t r = 0; r < SIDE; r++) {
-            w.rows[r] = rows->rows[r] + x * in;
+            w.rows[r] = (const float *)rows->rows[r] + x * in;
         }
         for (uint32_t r = 0; r < STEP; r++) {
-            w.out[r] = rows->out[r] ? rows->out[r] + x * out : NULL;
-            w.residual[r] = rows->residual[r] ? rows->residual[r] + x * out : NULL;
+            w.out[r] = rows->out[r] ? (float *)rows->out[r] + x * out : NULL;
+            w.residual[r] =
+                rows->residual[r] ? (const float *)rows->residual[r] + x * out : NULL;
         }
         forward(&w);
         products(&w);
@@ -381,13 +333,13 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
     return sizeof(float) * POINTS * shape->in_channels * padded_out(shape->out_channels);
 }
 
-static void pack(const struct srpi_conv_shape *shape, const float *weights, void *packed)
+static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
     const uint32_t padded = padded_out(shape->out_channels);
     float *to = packed;
     for (uint32_t o = 0; o < padded;) {
         const uint32_t block = block_at(o, padded);
-        srpi_winograd_pack_block(shape, weights, to, padded, o, block);
+        srpi_winograd_pack_f32(shape, weights, to, padded, o, block);
         to += (size_t)shape->in_channels * block;
         o += block;
     }

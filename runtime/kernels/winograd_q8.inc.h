@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_q8.inc.h - the int8 kernels of winograd_row.h over the vectors of whoever includes it:
+ * see winograd_q8_avx512.c.
+ *
+ * Exact. The points are 0, 1, -1, 2, -2 and infinity. Codes are 0..255, so terms lie in
+ * -17340..17340 and fit 16 bits; so do the weights at the points, whole numbers after they were
+ * multiplied by 4, 6 or 24. The backward stage gives 9 times a power of 2 times the sum, and works
+ * modulo 2^32 as do the sums of products: what leaves 32 bits on the way does no harm. At the end
+ * a multiplication by the inverse of 9 modulo 2^32 divides by 9, without a rest; so all that counts
+ * is that the sum itself, times a power of 2 of at most 64, fits 32 bits, which
+ * srpi_winograd_exact knows from the weights. What a tile reads beside its pixels' taps cancels.
+ *
+ * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd, vpmaddwd). */
+#include "kernels/winograd_tiles.inc.h"
+
+#define INVERSE_OF_9 0x38e38e39
+
+struct work {
+    const struct srpi_conv_layer *layer;
+    const struct srpi_winograd_rows *call;
+    const uint8_t *rows[SIDE]; /* at the first tile of the group */
+    uint8_t *out[STEP];
+    const uint8_t *residual[STEP];
+    uint32_t tiles;            /* of the group */
+    uint32_t in, units;
+    int32_t *terms, *products;
+};
+
+/* Six neighbours to six points, along a row. */
+INLINE void forward6(tvec v[6], const tvec d[6])
+{
+    const tvec even1 = t_sub(d[4], t_shl(d[2], 2)), odd1 = t_sub(d[3], t_shl(d[1], 2));
+    const tvec even2 = t_sub(d[4], d[2]), odd = t_sub(d[3], d[1]), odd2 = t_add(odd, odd);
+    v[0] = t_add(t_shl(t_sub(d[0], d[2]), 2), even2);
+    v[1] = t_add(even1, odd1);
+    v[2] = t_sub(even1, odd1);
+    v[3] = t_add(even2, odd2);
+    v[4] = t_sub(even2, odd2);
+    v[5] = t_sub(t_sub(d[5], d[3]), t_add(odd2, odd2));
+}
+
+/* Six neighbours at `at` down a column to the two points of a pass. */
+INLINE void forward2(tvec *a, tvec *b, const uint8_t *const rows[SIDE], size_t at,
+                     const uint32_t pass)
+{
+    const tvec d1 = t_codes(rows[1] + at), d2 = t_codes(rows[2] + at);
+    const tvec d3 = t_codes(rows[3] + at), d4 = t_codes(rows[4] + at);
+    if (pass == 0) {
+        const tvec even = t_sub(d4, t_shl(d2, 2)), odd = t_sub(d3, t_shl(d1, 2));
+        *a = t_add(even, odd);
+        *b = t_sub(even, odd);
+    } else if (pass == 1) {
+        const tvec even = t_sub(d4, d2), odd = t_sub(d3, d1), odd2 = t_add(odd, odd);
+        *a = t_add(even, odd2);
+        *b = t_sub(even, odd2);
+    } else {
+        *a = t_add(t_shl(t_sub(t_codes(rows[0] + at), d2), 2), t_sub(d4, d2));
+        *b = t_add(t_shl(t_sub(d1, d3), 2), t_sub(t_codes(rows[5] + at), d3));
+    }
+}
+
+/* The terms of one vector of pairs of channels for neighbouring tiles, which share two columns. */
+INLINE void forward_tiles(int32_t *to, const uint8_t *const from[SIDE], size_t at, size_t pixel,
+                          uint32_t tiles)
+{
+    const uint8_t *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
+    tvec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
+    UNROLL for (uint32_t p = 0; p < 3; p++) {
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
+        }
+    }
+    for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t p = 0; p < 3; p++) {
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                c[x] = a[p][x];
+                d[x] = b[p][x];
+            }
+            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
+                forward2(&c[x], &d[x], rows, at + x * pixel, p);
+            }
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                a[p][x] = c[STEP + x];
+                b[p][x] = d[STEP + x];
+            }
+            forward6(v, c);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                t_store(to + term_at(0, p * 2 * SIDE + x), v[x]);
+            }
+            forward6(v, d);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                t_store(to + term_at(0, p * 2 * SIDE + SIDE + x), v[x]);
+            }
+        }
+        at += STEP * pixel;
+        to += VECTOR;
+    }
+}
+
+static void forward(const struct work *w)
+{
+    const uint32_t count = vectors(w->units);
+    int32_t *to = w->terms;
+    for (uint32_t i = 0; i < count; i++) {
+        forward_tiles(to, w->rows, (size_t)i * 2 * VECTOR * CODE_BYTES, (size_t)w->in * CODE_BYTES,
+                      w->tiles);
+        to += term_at(0, POINTS);
+    }
+}
+
+typedef int32_t value;
+#define SUM(name) name
+#define SUM_LANES VECTOR
+#define s_vec ivec
+#define s_load i_load
+#define s_store i_store
+#define s_all i_all
+#define s_fma i_dot
+#include "kernels/winograd_sum.inc.h"
+
+/* Of `count` (1 or 2) vectors of output channels from vector o on. */
+static void products(const struct work *w, uint32_t o, uint32_t count)
+{
+    static const int32_t zeros[2 * VECTOR];
+    const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
+    const int32_t *weights =
+        (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
+    /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
+    int32_t raised[2 * VECTOR];
+    for (uint32_t i = 0; i < count; i++) {
+        i_store(raised + i * VECTOR, i_mul(i_load(bias + i * VECTOR), i_all(36)));
+    }
+    for (uint32_t p = 0; p < POINTS; p++) {
+        const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
+        int32_t *to = w->products + product_at(0, 0, p);
+        if (count == 2) {
+            sum_tiles(to, terms, weights, start, w->units, w->tiles, TILES2, true);
+        } else {
+            sum_tiles(to, terms, weights, start, w->units, w->tiles, TILES1, false);
+        }
+        weights += (size_t)w->units * count * VECTOR;
+    }
+}
+
+/* Six points to four neighbours, times 24, 12, 6 and 6. */
+INLINE void backward4(ivec y[4], const ivec m[6])
+{
+    const ivec even1 = i_add(m[1], m[2]), odd1 = i_sub(m[1], m[2]);
+    const ivec even2 = i_add(m[3], m[4]), odd2 = i_sub(m[3], m[4]);
+    y[0] = i_add(i_add(m[0], i_shl(even1, 2)), even2);
+    y[1] = i_add(i_add(odd1, odd1), odd2);
+    y[2] = i_add(even1, even2);
+    y[3] = i_add(i_add(odd1, m[5]), i_add(odd2, odd2));
+}
+
+/* The layer's steps after the sum, of a vector of channels. */
+struct steps {
+    bool slope, residual, clamp, to_codes;
+    vfloat times[5]; /* [i]: for sums that are 4 << i too large */
+    vfloat shift, lean, other, low, high;
+};
+
+INLINE struct steps steps_of(const struct srpi_conv_layer *layer, uint32_t channel)
+{
+    struct steps s = {.slope = layer->slope != NULL,
+                      .residual = layer->has_residual,
+                      .clamp = layer->clamp,
+                      .to_codes = layer->shape.out == SRPI_Q8,
+                      .shift = set_float(layer->offset),
+                      .other = set_float(layer->residual_multiplier),
+                      .low = set_float(layer->low),
+                      .high = set_float(layer->high)};
+    const vfloat times = load_float(layer->multiplier + channel);
+    UNROLL for (uint32_t i = 0; i < 5; i++) {
+        s.times[i] = multiply(times, set_float(0.25f / (float)(1u << i)));
+    }
+    if (!s.to_codes) {
+        s.shift = load_float(layer->shift + channel);
+    }
+    s.lean = s.slope ? load_float(layer->slope + channel) : s.shift;
+    return s;
+}
+
+INLINE void add_residual(const struct work *w, const struct steps *s, const uint8_t *row, size_t at,
+                         vfloat v[4])
+{
+    const size_t pixel = w->layer->shape.out_channels;
+    if (w->layer->residual == SRPI_F32) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = muladd(load_float(row + 4 * (at + x * pixel)), s->other, v[x]);
+        }
+        return;
+    }
+    const uint8_t *codes = row + CODE_BYTES * at;
+    if (w->call->residual_fraction == 0) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = muladd(other_q8(codes + x * pixel * CODE_BYTES, 1, 0), s->other, v[x]);
+        }
+    } else {
+        const uint8_t *rest = codes + w->call->residual_fraction;
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = muladd(other_fine(codes + x * pixel * CODE_BYTES, rest + x * pixel * CODE_BYTES,
+                                     1, 0), s->other, v[x]);
+        }
+    }
+}
+
+/* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
+ * (float)sum but for its exponent, so the multiplier does the rest of the division. */
+INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, const int twos,
+                   size_t at, const ivec m[6])
+{
+    const size_t pixel = w->layer->shape.out_channels;
+    if (w->out[row] == NULL) {
+        return;
+    }
+    const ivec ninth = i_all(INVERSE_OF_9);
+    const vfloat times[STEP] = {s->times[twos + 1], s->times[twos], s->times[twos - 1],
+                                s->times[twos - 1]};
+    ivec y[STEP];
+    vfloat v[STEP];
+    backward4(y, m);
+    UNROLL for (uint32_t x = 0; x < STEP; x++) {
+        v[x] = i_float(i_mul(y[x], ninth));
+    }
+    if (!s->slope) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = muladd(v[x], times[x], s->shift);
+        }
+    } else if (s->to_codes) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = plus(lean(multiply(v[x], times[x]), s->lean), s->shift);
+        }
+    } else {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = lean(muladd(v[x], times[x], s->shift), s->lean);
+        }
+    }
+    if (s->residual) {
+        add_residual(w, s, w->residual[row], at, v);
+    }
+    if (s->clamp) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            v[x] = clamp(v[x], s->low, s->high);
+        }
+    }
+    if (!s->to_codes) {
+        UNROLL for (uint32_t x = 0; x < STEP; x++) {
+            store_float(w->out[row] + 4 * (at + x * pixel), v[x]);
+        }
+    } else if (w->call->out_fraction == 0) {
+        store_codes(w->out[row] + CODE_BYTES * at, CODE_BYTES * pixel, v);
+    } else {
+        uint8_t *to = w->out[row] + CODE_BYTES * at;
+        store_both(to, to + w->call->out_fraction, CODE_BYTES * pixel, v);
+    }
+}
+
+/* A vector of channels, from `channel` on. */
+static void backward(const struct work *w, const int32_t *m, uint32_t channel)
+{
+    const struct steps s = steps_of(w->layer, channel);
+    size_t at = channel;
+    for (uint32_t t = 0; t < w->tiles; t++) {
+        ivec a[SIDE], b[SIDE];
+        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+            const int32_t *p = m + c * VECTOR;
+            const ivec even1 = i_add(i_load(p + ROW1), i_load(p + ROW2));
+            const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
+            a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
+            b[c] = i_add(even1, even2);
+        }
+        finish(w, &s, 0, 3, at, a);
+        finish(w, &s, 2, 1, at, b);
+        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+            const int32_t *p = m + c * VECTOR;
+            const ivec odd1 = i_sub(i_load(p + ROW1), i_load(p + ROW2));
+            const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
+            a[c] = i_add(i_add(odd1, odd1), odd2);
+            b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
+        }
+        finish(w, &s, 1, 2, at, a);
+        finish(w, &s, 3, 1, at, b);
+        m += product_at(0, 1, 0);
+        at += (size_t)STEP * w->layer->shape.out_channels;
+    }
+}
+
+static uint32_t units_of(const struct srpi_conv_shape *shape)
+{
+    return (shape->in_channels + 1) / 2;
+}
+
+static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
+{
+    const uint32_t all = (rows->pixels + STEP - 1) / STEP;
+    const uint32_t count = vectors(layer->shape.out_channels);
+    const size_t out = layer->shape.out_channels;
+    const size_t in_bytes = (size_t)layer->shape.in_channels * CODE_BYTES;
+    const size_t out_bytes = out * (layer->shape.out == SRPI_F32 ? 4 : CODE_BYTES);
+    const size_t residual_bytes = out * (layer->residual == SRPI_F32 ? 4 : CODE_BYTES);
+    struct work w = {.layer = layer,
+                     .call = rows,
+                     .in = layer->shape.in_channels,
+                     .units = units_of(&layer->shape),
+                     .terms = rows->scratch};
+    w.products = w.terms + terms_size(w.units);
+    for (uint32_t first = 0; first < all; first += w.tiles) {
+        const size_t x = (size_t)first * STEP;
+        w.tiles = all - first < GROUP ? all - first : GROUP;
+        for (uint32_t r = 0; r < SIDE; r++) {
+            w.rows[r] = (const uint8_t *)rows->rows[r] + x * in_bytes;
+        }
+        for (uint32_t r = 0; r < STEP; r++) {
+            w.out[r] = rows->out[r] ? (uint8_t *)rows->out[r] + x * out_bytes : NULL;
+            w.residual[r] = rows->residual[r]
+                                ? (const uint8_t *)rows->residual[r] + x * residual_bytes
+                                : NULL;
+        }
+        forward(&w);
+        for (uint32_t o = count; o != 0;) {
+            const uint32_t block = 2 - o % 2;
+            o -= block;
+            products(&w, o, block);
+            /* The last vector of channels may reach into the next pixels: the others follow. */
+            for (uint32_t i = block; i-- > 0;) {
+                backward(&w, w.products + product_at(i, 0, 0), (o + i) * VECTOR);
+            }
+        }
+    }
+}
+
+static bool suits(const struct srpi_conv_shape *shape)
+{
+    return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_Q8 &&
+           shape->in_stride == 0 && shape->in_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
+           SUITS(shape->in_channels, shape->out_channels);
+}
+
+/* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
+static size_t packed_size(const struct srpi_conv_shape *shape)
+{
+    return sizeof(int32_t) * POINTS * units_of(shape) * vectors(shape->out_channels) * VECTOR;
+}
+
+static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
+{
+    srpi_winograd_pack_q8(shape, weights, packed, VECTOR);
+}
+
+static size_t scratch_size(const struct srpi_conv_shape *shape)
+{
+    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0));
+}
+
+const struct srpi_winograd_kernels KERNELS = {
+    .name = NAME,
+    .suits = suits,
+    .packed_size = packed_size,
+    .pack = pack,
+    .scratch_size = scratch_size,
+    .fn = run,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Compiled with the flags of the generated kernels of avx512 (Makefile). */
+#if defined(__x86_64__)
+
+#include "kernels/vector_avx512.h"
+
+typedef __m512i tvec; /* terms, 16 bits */
+typedef __m512i ivec; /* sums, 32 bits */
+#define VECTOR 16u
+#define CODE_BYTES 1u
+#define KERNELS srpi_winograd_q8_avx512
+#define NAME "winograd int8 avx512"
+#define SUITS(in, out) ((in) >= 24 && (out) > 8)
+#define GROUP 6u /* tiles */
+/* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
+#define TILES2 6u
+#define TILES1 6u
+
+#define t_codes(p) \
+    _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define t_store(p, v) _mm512_storeu_si512(p, v)
+#define t_add(a, b) _mm512_add_epi16(a, b)
+#define t_sub(a, b) _mm512_sub_epi16(a, b)
+#define t_shl(v, n) _mm512_slli_epi16(v, n)
+
+#define i_load(p) _mm512_loadu_si512(p)
+#define i_store(p, v) _mm512_storeu_si512(p, v)
+#define i_all(x) _mm512_set1_epi32(x)
+#define i_add(a, b) _mm512_add_epi32(a, b)
+#define i_sub(a, b) _mm512_sub_epi32(a, b)
+#define i_mul(a, b) _mm512_mullo_epi32(a, b)
+#define i_shl(v, n) _mm512_slli_epi32(v, n)
+#define i_sra(v, n) _mm512_srai_epi32(v, (unsigned)(n))
+#define i_dot(x, w, sum) _mm512_dpwssd_epi32(sum, x, w)
+#define i_float(v) _mm512_cvtepi32_ps(v)
+
+#define store_codes(out, step, v) store_q8_1(out, step, (v)[0], (v)[1], (v)[2], (v)[3])
+#define store_both(out, rest, step, v) \
+    store_fine_1(out, rest, step, (v)[0], (v)[1], (v)[2], (v)[3])
+
+#include "kernels/winograd_q8.inc.h"
+
+#endif

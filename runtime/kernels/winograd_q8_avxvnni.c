@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Compiled with the flags of the generated kernels of avxvnni, where the compiler knows them
+ * (Makefile). */
+#if defined(__x86_64__) && defined(SRPI_ROWS_avxvnni)
+
+#include "kernels/vector_256_u8.h"
+#include "kernels/winograd_q8_256.h"
+
+#define CODE_BYTES 1u
+#define KERNELS srpi_winograd_q8_avxvnni
+#define NAME "winograd int8 avxvnni"
+#define SUITS(in, out) ((in) >= 20 && (out) > 8)
+
+#define t_codes(p) _mm256_cvtepu8_epi16(load128(p))
+
+/* The empty statement keeps each sum in one register, as in winograd_q8_avx2.c. */
+INLINE ivec i_dot(ivec x, ivec w, ivec sum)
+{
+    sum = _mm256_dpwssd_avx_epi32(sum, x, w);
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
+#define store_codes(out, step, v) store_q8_1(out, step, (v)[0], (v)[1], (v)[2], (v)[3])
+#define store_both(out, rest, step, v) \
+    store_fine_1(out, rest, step, (v)[0], (v)[1], (v)[2], (v)[3])
+
+#include "kernels/winograd_q8.inc.h"
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_tiles.inc.h - what winograd_f32.inc.h and winograd_q8.inc.h share, over vectors of
+ * VECTOR values of 32 bits: how the memory between the stages is laid out.
+ *
+ * GROUP tiles, a number of the includer's, go through three stages together, and what lies between
+ * the stages stays in the L1 or L2 cache:
+ *
+ *   forward   6x6 pixels to 36 terms for each tile and channel, down the columns and along the rows
+ *             at once; a pair of rows of points at a time, (1, 2), (3, 4), (0, 5), which share work
+ *   products  for each point, tiles x in times in x out: the weights are read once for a group
+ *   backward  36 products to 4x4 pixels, a pair of output rows at a time; the layer's other steps
+ *
+ * All distances in inner loops are constants. A *unit* is what is multiplied at once: an f32, or
+ * two terms of 16 bits.
+ *   terms     [vector of units][36 points][GROUP tiles][VECTOR]
+ *   products  [vector of out][GROUP tiles][36 points][VECTOR] */
+#include <string.h>
+
+#include "kernels/unroll.h"
+#include "kernels/winograd_row.h"
+
+#define SIDE 6u
+#define STEP 4u
+#define POINTS 36u
+
+static uint32_t vectors(uint32_t count)
+{
+    return (count + VECTOR - 1) / VECTOR;
+}
+
+/* Places in the memory between the stages, in values. */
+INLINE size_t term_at(uint32_t t, uint32_t p)
+{
+    return ((size_t)p * GROUP + t) * VECTOR;
+}
+
+INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
+{
+    return (((size_t)i * GROUP + t) * POINTS + p) * VECTOR;
+}
+
+static size_t terms_size(uint32_t units)
+{
+    return (size_t)vectors(units) * POINTS * GROUP * VECTOR;
+}
+
+/* Distances of the rows of points among the products of a tile. */
+#define ROW(n) ((n)*SIDE * VECTOR)
+enum { ROW1 = ROW(0), ROW2 = ROW(1), ROW3 = ROW(2), ROW4 = ROW(3), ROW0 = ROW(4), ROW5 = ROW(5) };
