@@ -332,18 +332,23 @@ static void run_winograd(const struct conv *c)
     if (c->step->residual != SRPI_NO_TENSOR) {
         call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
     }
-    for (uint32_t y = rows.begin; y < rows.end; y += SRPI_WINOGRAD_ROWS) {
-        if (c->layer->direct != NULL && rows.end - y <= FEW_ROWS) {
-            run_rows(c, &c->layer->few, y, rows.end);
-            break;
+    uint32_t count = 0;
+    for (uint32_t y = rows.begin; y < rows.end; y += count) {
+        /* Tiles begin at the same rows in all blocks (plan/stream.h), so that no pixel depends on
+         * the blocks' height. The first one of a region and the last one may have fewer rows. */
+        count = SRPI_WINOGRAD_ROWS - (y + out->lag) % SRPI_WINOGRAD_ROWS;
+        count = count < rows.end - y ? count : rows.end - y;
+        if (c->layer->direct != NULL && count <= FEW_ROWS) {
+            run_rows(c, &c->layer->few, y, y + count);
+            continue;
         }
-        winograd_rows(c, y, rows.end, 0, &call);
-        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS && y + i < rows.end; i++) {
+        winograd_rows(c, y, y + count, 0, &call);
+        for (uint32_t i = 0; i < count; i++) {
             call.out[i] = in_place ? call.out[i] : (void *)work_row(c, i);
             call.residual[i] = residual_row(c, y + i);
         }
         c->layer->winograd->fn(&c->layer->layer, &call);
-        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS && y + i < rows.end; i++) {
+        for (uint32_t i = 0; i < count; i++) {
             end_winograd(c, y + i, call.out[i], call.pixels);
         }
     }

@@ -176,7 +176,7 @@ static void text_memory(FILE *out, const struct srpi_report *r)
     fprintf(out,
             "\npicture %" PRIu32 " x %" PRIu32 ": blocks of %" PRIu32 " rows, %" PRIu32
             " strip%s at once, pieces of at most %" PRIu32 " columns\n"
-            "%-*s  %-18s dtype   lag  halo  ring  row bytes      offset"
+            "%-*s  %-18s dtype   lag  skew  halo  ring  row bytes      offset"
             "       bytes  steps\n",
             r->width, r->height, plan->block, plan->workers, plan->workers == 1 ? "" : "s",
             plan->span, name_width, "tensor", "size");
@@ -193,9 +193,10 @@ static void text_memory(FILE *out, const struct srpi_report *r)
         snprintf(size, sizeof(size), "%" PRIu64 " x %" PRIu64 " x %" PRIu32, height, width,
                  tensor->channels);
         fprintf(out,
-                "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 "  %9zu %s%10zu  %10zu  ",
+                "%-*s  %-18s %-5s %5" PRIu32 " %5" PRIu32 " %5" PRIu32 " %5" PRIu32
+                "  %9zu %s%10zu  %10zu  ",
                 name_width, g->tensors[t].name, size, dtype_name[tensor->dtype], tensor->lag,
-                srpi_most_side(&tensor->halo), tensor->ring, tensor->pitch,
+                tensor->skew, srpi_most_side(&tensor->halo), tensor->ring, tensor->pitch,
                 tensor->local ? "+" : " ", tensor->offset, tensor->ring * tensor->pitch);
         if (end == r->program->step_count) {
             fprintf(out, "%" PRIu32 "..writer\n", begin);
@@ -342,12 +343,14 @@ static json_t *json_memory(const struct srpi_report *r, uint32_t t)
     uint32_t begin = 0, end = 0;
     size_of(r, t, &height, &width);
     life_of(r, t, &begin, &end);
-    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:[o,o]}", "size", number(height),
-                     number(width), number(tensor->channels), "lag", number(tensor->lag), "halo",
-                     number(srpi_most_side(&tensor->halo)), "padding_pixels", number(tensor->pad),
-                     "ring_rows", number(tensor->ring), "row_bytes", number(tensor->pitch), "local",
-                     tensor->local, "offset", number(tensor->offset), "bytes",
-                     number(tensor->ring * tensor->pitch), "steps", number(begin), number(end));
+    return json_pack("{s:[o,o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:[o,o]}", "size",
+                     number(height), number(width), number(tensor->channels), "lag",
+                     number(tensor->lag), "skew", number(tensor->skew), "halo",
+                     number(srpi_most_side(&tensor->halo)),
+                     "padding_pixels", number(tensor->pad), "ring_rows", number(tensor->ring),
+                     "row_bytes", number(tensor->pitch), "local", tensor->local, "offset",
+                     number(tensor->offset), "bytes", number(tensor->ring * tensor->pitch), "steps",
+                     number(begin), number(end));
 }
 
 static json_t *json_tensors(const struct srpi_report *r)

@@ -60,7 +60,8 @@ static uint32_t round_up(uint32_t value, uint32_t to)
     return ceil_div(value, to) * to;
 }
 
-/* Forwards: by how much each tensor trails the end of a block. */
+/* Forwards: by how much each tensor trails the end of a block, and how far below the begin of a
+ * strip it begins: all that its first rows read must lie in the strip. */
 static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
 {
     const struct srpi_program *program = plan->program;
@@ -70,28 +71,32 @@ static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_pa
         out->grid = params->grid[s];
         for (uint32_t i = 0; i < srpi_step_reads(step); i++) {
             const struct srpi_stream_tensor *in = &plan->tensors[srpi_step_read(step, i)];
-            const uint32_t lag = in->lag + radius_of(step, i);
-            out->lag = max_u32(out->lag, lag * ratio_of(program->graph, step, i));
+            const uint32_t ratio = ratio_of(program->graph, step, i);
+            const uint32_t radius = radius_of(step, i);
+            out->lag = max_u32(out->lag, (in->lag + radius) * ratio);
+            out->skew = max_u32(out->skew, (in->skew + radius) * ratio);
         }
-        out->lag = round_up(out->lag, out->grid);
+        out->skew = round_up(out->lag + out->skew, out->grid) - out->lag;
     }
     const struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     const struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
-    /* What is read above counts too: in front of a strip's first rows there is nothing. */
-    const struct srpi_sides *around = &params->sink.wanted, *of_input = &params->sink.input;
-    uint32_t lag = wanted->lag + max_u32(around->above, around->below);
+    /* Both are multiples by themselves, as blocks and strips are of the input. */
+    const uint32_t align = max_u32(params->sink.align, 1);
+    uint32_t lag = wanted->lag + params->sink.wanted.below;
+    uint32_t skew = wanted->skew + params->sink.wanted.above;
     if (params->sink.reads_input) {
-        const uint32_t reach = max_u32(of_input->above, of_input->below);
-        lag = max_u32(lag, (input->lag + reach) * wanted->factor);
+        lag = max_u32(lag, (input->lag + params->sink.input.below) * wanted->factor);
+        skew = max_u32(skew, (input->skew + params->sink.input.above) * wanted->factor);
     }
-    plan->sink_lag = round_up(lag, max_u32(params->sink.align, 1));
+    plan->sink_lag = round_up(lag, align);
+    plan->sink_skew = round_up(skew, align);
 }
 
-/* The mean lag of the steps' rows, weighted by their work, in input rows. */
-static void find_skew(struct srpi_stream_plan *plan)
+/* The mean skew of the steps' rows, weighted by their work, in input rows. */
+static void find_mean_skew(struct srpi_stream_plan *plan)
 {
     const struct srpi_graph *graph = plan->program->graph;
-    uint64_t lags = 0, work = 1;
+    uint64_t skews = 0, work = 1;
     for (uint32_t s = 0; s < plan->program->step_count; s++) {
         const struct srpi_step *step = &plan->program->steps[s];
         const struct srpi_stream_tensor *out = &plan->tensors[step->output];
@@ -99,10 +104,10 @@ static void find_skew(struct srpi_stream_plan *plan)
          * fits by far. */
         const uint64_t cost =
             (srpi_node_weight_count(graph, step->node) + out->channels) * out->factor;
-        lags += cost * out->lag; /* in the tensor's rows: the factor again */
+        skews += cost * out->skew; /* in the tensor's rows: the factor again */
         work += cost * out->factor;
     }
-    plan->skew = (uint32_t)(lags / work);
+    plan->mean_skew = (uint32_t)(skews / work);
 }
 
 /* What is read around `out`, in the operand's pixels. */
@@ -115,6 +120,14 @@ static void include(struct srpi_sides *in, const struct srpi_sides *out, uint32_
     in->right = max_u32(in->right, ceil_div(out->right, ratio) + radius);
 }
 
+/* How many rows of an operand of `lag` a reader of `reader_lag` looks back at: those between what
+ * its own first row of a block reads and the operand's first row of this block. With skews instead:
+ * those between the operand's last row of a strip and what the reader's last row reads. */
+static uint32_t reach(uint32_t reader_lag, uint32_t ratio, uint32_t lag, uint32_t radius)
+{
+    return ceil_div(reader_lag, ratio) - lag + radius;
+}
+
 /* Backwards: what readers need around a region, padding, and how many rows must stay. */
 static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_params *params)
 {
@@ -122,10 +135,15 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
     struct srpi_stream_tensor *wanted = &plan->tensors[program->wanted];
     struct srpi_stream_tensor *input = &plan->tensors[program->graph->input];
     wanted->halo = params->sink.wanted;
-    wanted->behind = plan->sink_lag - wanted->lag + params->sink.wanted.above;
+    wanted->behind = reach(plan->sink_lag, 1, wanted->lag, params->sink.wanted.above);
+    wanted->ahead = reach(plan->sink_skew, 1, wanted->skew, params->sink.wanted.below);
     if (params->sink.reads_input) {
-        input->halo = params->sink.input;
-        input->behind = ceil_div(plan->sink_lag, wanted->factor) + params->sink.input.above + 1;
+        const struct srpi_sides *around = &params->sink.input;
+        input->halo = *around;
+        input->behind = max_u32(input->behind, reach(plan->sink_lag, wanted->factor, input->lag,
+                                                     around->above));
+        input->ahead = max_u32(input->ahead, reach(plan->sink_skew, wanted->factor, input->skew,
+                                                   around->below));
     }
     for (uint32_t s = program->step_count; s-- > 0;) {
         const struct srpi_step *step = &program->steps[s];
@@ -135,8 +153,8 @@ static void find_halos(struct srpi_stream_plan *plan, const struct srpi_stream_p
             const uint32_t ratio = ratio_of(program->graph, step, i);
             const uint32_t radius = radius_of(step, i);
             include(&in->halo, &out->halo, ratio, radius);
-            const uint32_t behind = ceil_div(out->lag, ratio) - in->lag + radius;
-            in->behind = max_u32(in->behind, behind + (ratio > 1 ? 1 : 0));
+            in->behind = max_u32(in->behind, reach(out->lag, ratio, in->lag, radius));
+            in->ahead = max_u32(in->ahead, reach(out->skew, ratio, in->skew, radius));
             if (step->node->op == SRPI_OP_CONV2D && i == 0) {
                 in->pad = max_u32(in->pad, step->node->kernel_width / 2);
             }
@@ -330,7 +348,7 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
     }
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
-        tensor->kept = t == graph->input ? 0 : tensor->behind;
+        tensor->kept = t == graph->input ? 0 : tensor->ahead;
         if (tensor->used) {
             /* Its seam must lie in one strip. */
             plan->strip_rows =
@@ -381,7 +399,7 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
         plan->grid = max_u32(plan->grid, params->grid[s]);
     }
     find_lags(plan, params);
-    find_skew(plan);
+    find_mean_skew(plan);
     find_halos(plan, params);
     find_lives(plan);
     const enum srp_err code = place(plan, params, err);
@@ -422,7 +440,7 @@ uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct sr
                             uint32_t parts)
 {
     const uint32_t most = (region->y.end - region->y.begin) /
-                          (plan->strip_rows + plan->skew + plan->grid);
+                          (plan->strip_rows + plan->mean_skew + plan->grid);
     if (plan->seams == 0 || most < 2 || parts == 0) {
         return 1;
     }
@@ -431,12 +449,13 @@ uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct sr
     return each == 0 ? most : plan->workers * (parts < each ? parts : each);
 }
 
-/* Cuts so that the strips' work is alike: that of the first strip lies lower by the skew. */
+/* Cuts so that the strips' work is alike: that of each lies lower than the strip by the mean skew,
+ * so the first one has as much more to do. */
 static uint32_t cut(const struct srpi_stream_plan *plan, const struct srpi_region *region,
                     uint32_t index, uint32_t count)
 {
     const uint64_t rows = region->y.end - region->y.begin;
-    const uint32_t at = region->y.begin + (uint32_t)(rows * index / count) - plan->skew;
+    const uint32_t at = region->y.begin + (uint32_t)(rows * index / count) - plan->mean_skew;
     return (at + plan->grid / 2) / plan->grid * plan->grid;
 }
 
@@ -477,9 +496,9 @@ struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
 
 /* The strip's share of a region's rows. */
 static struct srpi_span skewed(const struct srpi_strip *strip, struct srpi_span rows,
-                               uint32_t factor, uint32_t lag)
+                               uint32_t factor, uint32_t skew)
 {
-    const uint32_t begin = strip->y.begin * factor + lag, end = strip->y.end * factor + lag;
+    const uint32_t begin = strip->y.begin * factor + skew, end = strip->y.end * factor + skew;
     const uint32_t last = rows.end;
     if (!strip->last && end < last) {
         rows.end = end;
@@ -497,9 +516,9 @@ struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
     const struct srpi_span all =
         widen(strip->region->y, strip->region->picture_height, tensor->factor, tensor->halo.above,
               tensor->halo.below);
-    struct srpi_span rows = skewed(strip, all, tensor->factor, tensor->lag);
+    struct srpi_span rows = skewed(strip, all, tensor->factor, tensor->skew);
     if (t == plan->program->graph->input) {
-        rows.end = all.end - rows.end > tensor->behind ? rows.end + tensor->behind : all.end;
+        rows.end = all.end - rows.end > tensor->ahead ? rows.end + tensor->ahead : all.end;
     }
     return rows;
 }
@@ -510,7 +529,7 @@ struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
     const uint32_t factor = plan->tensors[plan->program->wanted].factor;
     const struct srpi_span rows = {.begin = strip->region->y.begin * factor,
                                    .end = strip->region->y.end * factor};
-    return skewed(strip, rows, factor, plan->sink_lag);
+    return skewed(strip, rows, factor, plan->sink_skew);
 }
 
 /* Input row at which block 0 begins. */
@@ -563,10 +582,11 @@ uint32_t srpi_stream_seam_blocks(const struct srpi_stream_plan *plan,
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
     const uint64_t end = base_of(plan, strip) + (uint64_t)(b + 1) * plan->block;
+    /* Its rows of a strip end `skew` below the strip's end, and trail the block's end by `lag`. */
+    const uint32_t away = tensor->lag + tensor->skew;
     if (strip->last || tensor->kept == 0 ||
-        end * tensor->factor <= (uint64_t)strip->y.end * tensor->factor + 2 * tensor->lag) {
+        end * tensor->factor <= (uint64_t)strip->y.end * tensor->factor + away) {
         return 0;
     }
-    /* Its rows begin `lag` below that strip's begin, and trail its blocks by as much. */
-    return ceil_div(tensor->kept + 2 * tensor->lag, tensor->factor * plan->block);
+    return ceil_div(tensor->kept + away, tensor->factor * plan->block);
 }

@@ -8,15 +8,23 @@
  * still in the tensor's ring of rows: no halo is recomputed between blocks.
  *
  * A large region is cut into strips, which threads take independently. The cut is skewed the other
- * way: a strip's rows of a tensor begin `lag` rows below the strip's own begin, where all that they
- * need lies in the strip itself. So a strip ends `lag` rows below its own end, and for the last of
- * these rows it reads the first rows of the strip below, the seam, which that strip has put aside.
+ * way: a strip's rows of a tensor begin `skew` rows below the strip's own begin, where all that
+ * they need lies in the strip itself. So a strip ends `skew` rows below its own end, and for the
+ * last of these rows it reads the first rows of the strip below, the seam, which that strip has put
+ * aside.
  * Nothing is recomputed there either, and a strip waits for nobody but, at its end, for the first
  * rows of the strip below, which was begun before it.
  *
+ * Some steps write several rows in one call, `grid` of them. Blocks are multiples of the grid, and
+ * may end anywhere for all that; only the rows from a strip's begin to a block's end have to be
+ * whole calls. So lags are the least there are, which keeps rings low, and skews are rounded up
+ * until lag + skew is a multiple of the grid, which costs a few rows of seams. In every strip and
+ * region calls begin at rows that are -lag modulo the grid; calls of fewer rows are only where the
+ * region itself begins or ends.
+ *
  * All of this is known before the first frame. In its own rows, tensor t of factor f
  *   is computed on [f*y0 - above, f*y1 + below) of its halo, clipped to the picture, columns alike;
- *   in a strip of input rows [m, n) on [f*m + lag, f*n + lag) of these (the first and the last
+ *   in a strip of input rows [m, n) on [f*m + skew, f*n + skew) of these (the first and the last
  *   strip reach to the ends, and the input's rows go on as far as they are read);
  *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
 #ifndef SRPI_STREAM_H
@@ -65,14 +73,15 @@ struct srpi_stream_tensor {
     uint32_t element; /* bytes of one value in memory */
     bool fine;        /* Q8 in 16 bits */
     uint32_t factor, channels;
-    uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1; blocks and
-                         strips begin at multiples */
-    uint32_t lag;
+    uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1 */
+    uint32_t lag;     /* by so many rows it trails the end of a block */
+    uint32_t skew;    /* its rows of a strip begin so far below the strip's begin */
     struct srpi_sides halo;
     uint32_t pad;     /* pixels of padding in front of and behind each row */
     uint32_t behind;  /* rows of an earlier block that readers look back at */
-    uint32_t kept;    /* rows in a seam: `behind`, but none of the input, whose rows each strip
-                         loads itself as far as it reads them */
+    uint32_t ahead;   /* rows below the end of a strip that the strip's readers look at */
+    uint32_t kept;    /* rows in a seam: `ahead`, but none of the input, whose rows each strip loads
+                         itself as far as it reads them */
     uint32_t ring;    /* rows in each worker's memory */
     bool local;       /* read in the block in which it is written, and nowhere else: its ring shares
                          memory with other local tensors' */
@@ -104,9 +113,10 @@ struct srpi_stream_plan {
     uint32_t workers, block;
     uint32_t span;       /* width of the widest piece, see srpi_stream_pieces */
     uint32_t sink_lag;   /* in rows of the wanted tensor */
+    uint32_t sink_skew;  /* the same */
     uint32_t grid;       /* strips begin and blocks end at multiples of so many input rows */
     uint32_t strip_rows; /* input rows that a strip has at least */
-    uint32_t skew;       /* input rows by which the work of a strip lies below the strip, in the
+    uint32_t mean_skew;  /* input rows by which the work of a strip lies below the strip, in the
                             mean over all steps */
     struct srpi_stream_tensor *tensors; /* graph->tensor_count */
     /* Each worker's area: work memory, then rings. Place of the first in the arena; bytes of each;

@@ -4,6 +4,7 @@
 #define SRPT_SKETCH_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -484,6 +484,7 @@ def check_plan(found, graph, width, height):
         shape = tensor["shape"].split(" x ")
         assert tensor["size"] == [number(text, height, width) for text in shape]
         assert tensor["bytes"] == tensor["ring_rows"] * tensor["row_bytes"]
+        assert tensor["skew"] >= tensor["lag"] >= 0
         element = {"f32": 4, "bf16": 2, "int8": 1}[tensor["dtype"]]
         columns = found["piece_columns"] * tensor["size"][1] // width
         assert tensor["row_bytes"] >= columns * tensor["size"][2] * element
