@@ -34,6 +34,11 @@ GRAPHS = {
         node("add", "s0", ["r0", "h"], "h1"), conv("e1", "h1", "e1", 24, 1, activation="relu"), conv("r1", "e1", "r1", 16),
         node("add", "s1", ["h1", "r1"], "h2"), conv("tail", "h2", "t", 12), conv("skip", "x", "s", 12, 5),
         node("add", "sum", ["t", "s"], "u"), node("depth_to_space", "shuffle", ["u"], "y", block=2)]),
+    "edsr": ("rgb", 2, 0.4488, [  # layers that are wide enough for Winograd
+        conv("head", "x", "h", 32), conv("e0", "h", "e0", 64, activation="relu"), conv("r0", "e0", "r0", 32),
+        node("add", "s0", ["r0", "h"], "h1"), conv("e1", "h1", "e1", 33, activation="prelu"), conv("r1", "e1", "r1", 32),
+        node("add", "s1", ["h1", "r1"], "h2", activation="clip", min=-0.5, max=0.7), conv("f", "h2", "f", 25, activation="tanh"),
+        conv("tail", "f", "t", 12), *end("t", 2)]),
     "espcn": ("y", 3, 0.0, [conv("a", "x", "h", 16, 5, activation="tanh"), conv("c", "h", "g", 8, activation="tanh"),
                             conv("t", "g", "t", 9), node("depth_to_space", "s", ["t"], "y", block=3)]),
     "activations": ("y", 1, 0.3, [

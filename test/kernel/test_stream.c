@@ -248,6 +248,17 @@ static uint32_t cut(struct srpi_region *regions, uint32_t *seed)
     return count;
 }
 
+/* Convolutions of `dtype` by Winograd. */
+static uint32_t winograd_steps(const struct rig *rig, enum srpi_dtype dtype)
+{
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < rig->program.step_count; s++) {
+        const struct srpi_layer *layer = &rig->layers.steps[s];
+        count += layer->winograd != NULL && layer->layer.shape.in == dtype;
+    }
+    return count;
+}
+
 static void check(uint32_t seed, enum srpi_dtype dtype)
 {
     static struct sketch sketch;
@@ -276,10 +287,6 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     rig_run(&one, &whole, 1);
     const size_t count = (size_t)WIDTH * HEIGHT * one.graph->scale * one.graph->scale *
                          one.graph->channels;
-    bool winograd = false;
-    for (uint32_t s = 0; s < one.program.step_count; s++) {
-        winograd = winograd || one.layers.steps[s].winograd != NULL;
-    }
     rig_plan(&other, 1 + seed % 19, 0);
     rig_run(&other, &whole, 1);
     if (memcmp(one.out, other.out, count * sizeof(float)) != 0) {
@@ -291,7 +298,7 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     assert_non_null(first);
     memcpy(first, one.out, count * sizeof(float));
     other.expected = first;
-    other.tolerance = winograd ? 1e-5 : 0.0;
+    other.tolerance = winograd_steps(&one, SRPI_F32) != 0 ? 1e-5 : 0.0; /* int8's is exact */
     rig_run(&other, &whole, 1);
     rig_run(&other, regions, cut(regions, &sketch.seed));
     for (size_t i = 0; i < count; i++) {
@@ -342,16 +349,41 @@ static void test_q8(void **state)
     }
 }
 
-/* Parameters as codes, groups, 16 bits: every set gives what the plain C says, in one piece, in
- * blocks by several threads, and in regions. */
-static void check_stated(const char *json, uint32_t seed)
+/* The picture, whole and in regions, is what the plain C says. */
+static void check_ways(struct rig *rig, const float *expected, uint32_t span, uint32_t *seed,
+                       const char *json)
 {
     static struct srpi_region regions[256];
+    const size_t count = (size_t)WIDTH * HEIGHT * rig->graph->scale * rig->graph->scale *
+                         rig->graph->channels;
+    for (int cuts = 0; cuts < 2; cuts++) {
+        memset(rig->out, 0, count * sizeof(float));
+        if (cuts == 0) {
+            rig_run(rig, &whole, 1);
+        } else {
+            rig_run(rig, regions, cut(regions, seed));
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (memcmp(&rig->out[i], &expected[i], sizeof(float)) != 0) {
+                fail_msg("%s, blocks of %u, pieces of %u, %u threads%s, value %zu: %g, not %g\n%s",
+                         rig->layers.kernels->name, rig->stream.plan.block, span,
+                         srpi_pool_threads(rig->pool), cuts ? ", regions" : "", i,
+                         (double)rig->out[i], (double)expected[i], json);
+            }
+        }
+    }
+}
+
+/* Ranges that are calibrated or (`stated` is not 0) parameters as codes, groups, 16 bits: every set
+ * gives what the plain C says, in one piece, in blocks by several threads, in pieces side by side
+ * and in regions. Returns how many convolutions were by Winograd, over all sets. */
+static uint32_t check_exact(const char *json, uint32_t seed, uint32_t stated)
+{
     static uint8_t codes[WIDTH * HEIGHT * 6];
     const struct srpi_sink sink = {.wanted = srpi_all_sides(seed % 4)};
     struct srp_error err = {0};
     float *expected = NULL;
-    uint32_t random = seed + 1;
+    uint32_t random = seed + 1, winograd = 0;
     for (size_t i = 0; i < sizeof(codes); i++) {
         codes[i] = (uint8_t)noise(&random);
     }
@@ -361,34 +393,25 @@ static void check_stated(const char *json, uint32_t seed)
             continue;
         }
         struct rig rig;
-        rig_make(&rig, json, 1 + (seed + (uint32_t)isa) % 3, SRPI_Q8, &sink, kernels, 31 + seed);
+        rig_make(&rig, json, 1 + (seed + (uint32_t)isa) % 3, SRPI_Q8, &sink, kernels, stated);
         rig.codes = codes;
         rig_plan(&rig, seed % 2 == 0 ? 0 : 1 + seed % 19, 0);
-        const size_t count = (size_t)WIDTH * HEIGHT * rig.graph->scale * rig.graph->scale *
-                             rig.graph->channels;
         if (expected == NULL) {
-            expected = malloc(count * sizeof(float));
-            assert_int_equal(srpi_quant_run(&rig.layers.quant, codes, WIDTH, HEIGHT, expected, &err),
-                             SRP_OK);
+            const size_t cell = (size_t)rig.graph->scale * rig.graph->scale;
+            expected = malloc(WIDTH * HEIGHT * cell * rig.graph->channels * sizeof(float));
+            const enum srp_err code =
+                srpi_quant_run(&rig.layers.quant, codes, WIDTH, HEIGHT, expected, &err);
+            assert_int_equal(code, SRP_OK);
         }
-        for (int cuts = 0; cuts < 2; cuts++) {
-            memset(rig.out, 0, count * sizeof(float));
-            if (cuts == 0) {
-                rig_run(&rig, &whole, 1);
-            } else {
-                rig_run(&rig, regions, cut(regions, &random));
-            }
-            for (size_t i = 0; i < count; i++) {
-                if (memcmp(&rig.out[i], &expected[i], sizeof(float)) != 0) {
-                    fail_msg("seed %u, %s%s, value %zu: %g, not %g\n%s", seed, kernels->name,
-                             cuts ? ", regions" : "", i, (double)rig.out[i], (double)expected[i],
-                             json);
-                }
-            }
-        }
+        check_ways(&rig, expected, 0, &random, json);
+        const uint32_t span = 1 + seed % 60;
+        rig_plan(&rig, seed % 3 == 0 ? 0 : 1 + seed % 7, span);
+        check_ways(&rig, expected, span, &random, json);
+        winograd += winograd_steps(&rig, SRPI_Q8);
         rig_free(&rig);
     }
     free(expected);
+    return winograd;
 }
 
 static void test_stated(void **state)
@@ -397,7 +420,7 @@ static void test_stated(void **state)
     static struct sketch sketch;
     for (uint32_t seed = 0; seed < 80; seed++) {
         draw(&sketch, seed);
-        check_stated(sketch.json, seed);
+        check_exact(sketch.json, seed, 31 + seed);
     }
 }
 
@@ -426,8 +449,40 @@ static void test_stated_sums(void **state)
         "{\"op\":\"depth_to_space\",\"name\":\"d\",\"inputs\":[\"u\"],\"output\":\"y\","
         "\"block\":2}]}";
     for (uint32_t seed = 0; seed < 30; seed++) {
-        check_stated(json, seed);
+        check_exact(json, seed, 31 + seed);
     }
+}
+
+/* Wide layers, which are by Winograd where there are kernels for it: 8 and 16 bits, sums, f32. */
+static void test_wide(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"wide\",\"scale\":2,\"colour\":\"rgb\","
+        "\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+        CONV("head", "x", "h", 32, ",\"activation\":\"relu\"")
+        CONV("a1", "h", "b1", 64, ",\"activation\":\"leaky_relu\",\"alpha\":0.2")
+        CONV("a2", "b1", "b2", 32, "") SUM("h", "b2", "s1", "")
+        CONV("c1", "s1", "d1", 33, ",\"activation\":\"prelu\"")
+        CONV("c2", "d1", "d2", 32, "")
+        SUM("d2", "s1", "s2", ",\"activation\":\"clip\",\"min\":-0.5,\"max\":1.5")
+        CONV("e1", "s2", "e", 25, ",\"activation\":\"tanh\"")
+        CONV("tail", "e", "t", 12, "") CONV("skip", "x", "k", 12, "") SUM("t", "k", "u", "")
+        "{\"op\":\"depth_to_space\",\"name\":\"d\",\"inputs\":[\"u\"],\"output\":\"y\","
+        "\"block\":2}]}";
+    uint32_t sets = 0, stated = 0;
+    for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
+        sets += srpi_kernels_of((enum srpi_isa)isa) != NULL &&
+                srpi_winograd_for((enum srpi_isa)isa, SRPI_Q8) != NULL;
+    }
+    for (uint32_t seed = 0; seed < 8; seed++) {
+        if (seed % 3 == 0) {
+            assert_int_equal(check_exact(json, seed, 0), 6 * sets);
+        } else {
+            stated += check_exact(json, seed, 31 + seed); /* groups are not by Winograd */
+        }
+    }
+    assert_true(stated >= 4 * sets);
 }
 
 static void test_bf16(void **state)
@@ -462,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_q8),
         cmocka_unit_test(test_stated),
         cmocka_unit_test(test_stated_sums),
+        cmocka_unit_test(test_wide),
         cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
