@@ -306,7 +306,7 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     kernels->pack(&l->shape, weights, weights_of(&layout));
     l->weights = weights_of(&layout);
     if (whole) {
-        char *packed = (char *)weights_of(&layout) + first; /* a multiple of ALIGN, as is its start */
+        char *packed = (char *)weights_of(&layout) + first; /* a multiple of ALIGN */
         winograd->pack(&l->shape, weights, packed);
         layer->few = *l;
         l->weights = packed;

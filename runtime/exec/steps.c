@@ -79,7 +79,8 @@ void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memor
     }
 }
 
-/* A row of the output as f32, with room for what enlarging reads around and kernels write behind. */
+/* A row of the output as f32, with room for what enlarging reads around and what kernels write
+ * behind. */
 static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
 {
     const size_t pixels = (size_t)picture_width * out->factor + SRPI_REF_WINDOW;

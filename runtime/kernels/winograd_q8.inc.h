@@ -10,7 +10,8 @@
  * is that the sum itself, times a power of 2 of at most 64, fits 32 bits, which
  * srpi_winograd_exact knows from the weights. What a tile reads beside its pixels' taps cancels.
  *
- * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd, vpmaddwd). */
+ * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd,
+ * vpmaddwd). */
 #include "kernels/winograd_tiles.inc.h"
 
 #define INVERSE_OF_9 0x38e38e39
@@ -333,8 +334,9 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
 static bool suits(const struct srpi_conv_shape *shape)
 {
     return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_Q8 &&
-           shape->in_stride == 0 && shape->in_channels <= SRP_MAX_CHANNELS &&
-           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
+           shape->out != SRPI_BF16 && shape->in_stride == 0 &&
+           shape->in_channels <= SRP_MAX_CHANNELS && shape->out_channels != 0 &&
+           shape->out_channels <= SRP_MAX_CHANNELS &&
            SUITS(shape->in_channels, shape->out_channels);
 }
 

@@ -88,7 +88,8 @@ bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weig
 }
 
 /* Three taps at the six points, times 24, -6, -6, 24, 24 and 6 over Lagrange's denominators: so
- * that `backward4` of winograd_q8.inc.h has few multiplications. At most 7 times the largest tap. */
+ * that `backward4` of winograd_q8.inc.h has few multiplications. At most 7 times the largest
+ * tap. */
 static void whole_taps(int32_t out[SIDE], const int32_t g[3])
 {
     out[0] = 6 * g[0];

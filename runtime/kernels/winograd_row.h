@@ -31,8 +31,8 @@
  * the residual themselves where the output's channels are a multiple of SRPI_WINOGRAD_IN_PLACE. */
 struct srpi_winograd_rows {
     /* Rows 4t - 1 .. 4t + 4 of the input, each at the leftmost tap (pixel -1) of output pixel 0.
-     * What is behind the rightmost tap of the last pixel may be anything. Rows that no wanted output
-     * row needs are read too and must be finite: a row of zeros where the picture has ended. */
+     * What is behind the rightmost tap of the last pixel may be anything. Rows that no wanted
+     * output row needs are read too and must be finite: a row of zeros where the picture ended. */
     const void *rows[6];
     void *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
     const void *residual[4]; /* the same places in the other summand; read where `out` is wanted
