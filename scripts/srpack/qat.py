@@ -193,6 +193,7 @@ def default_options(module):
     options.rate *= 0.1
     options.warmup = 0.05
     options.average = 0.99
+    options.bf16 = False  # codes are exact in f32 alone
     return options
 
 
