@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from . import cells
 from . import graph as graphs
 from .colour import Colour, to_tensor
 from .optimiser import Soap
@@ -61,6 +62,8 @@ class Options:
     clip: float = 1.0  # largest gradient norm
     factors: float = 1.0  # rate of scales and ranges, of a fake-quantised network, for weights' 1
     bf16: bool = False  # convolutions in it, weights and their learning in f32; on a CPU
+    looks: int = 3  # of a dynamic network: how often in a run its cells are given out (cells.py)
+    looked: int = 12  # and the frames of each source by which that is done
 
 
 @dataclasses.dataclass
@@ -194,6 +197,7 @@ class Trainer:
         self.optimiser = self.new_optimiser()
         self.step = 0
         self.rngs = [np.random.default_rng([seed, i]) for i in range(threads)]
+        self.own_rngs = [np.random.default_rng([seed, i, 1]) for i in range(threads)]
         self.pairs, held = evaluation_frames(self.module, sources)
         held = held if options.hold_out else {}
         self.sampler = Sampler(sources, self.module.colour, self.module.scale, options, held)
@@ -202,10 +206,16 @@ class Trainer:
             self.labels = [source.statistics.labels(options.groups) for source in sources]
             self.scored = self.in_group
         self.sampler.weigh(seed)
+        known = all(source.statistics is not None for source in sources)
+        self.gives = known and options.policy != "group" and cells.can_be_given(self.module)
+        self.apart = self.gives and cells.are_apart(self.module)
+        self.given = []  # of each look and source the path of each cell of the judged frames
+        self.samplers, self.favours = {}, {}  # of cheaper paths: patches of their own, or weights
         self.refused = 0  # steps in a row whose gradient was not finite
         self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
         with torch.no_grad():
-            x, self.wanted, _ = self.sampler.draw(np.random.default_rng([seed, len(self.rngs)]), 16)
+            rng = np.random.default_rng([seed, len(self.rngs)])
+            x, self.wanted, *_ = self.sampler.draw(rng, 16)
             self.probe = x.to(device)
             base = graphs.resize(x, self.module.scale)
             self.bicubic = float((base - self.wanted).square().mean())
@@ -213,15 +223,41 @@ class Trainer:
 
     def part(self, number, fraction):
         """Gradient of one thread's part of the batch; returns its loss."""
-        o, s = self.options, self.module.scale
+        o = self.options
         count = o.batch // len(self.rngs) + (number < o.batch % len(self.rngs))
         if count == 0:
             return 0.0
-        x, t, edges = self.sampler.draw(self.rngs[number], count)
+        together = [self.trained[-1]] if self.samplers else self.trained
+        outputs, t, weight, places = self.outputs(number, count, together, self.sampler,
+                                                          self.rngs[number])
+        loss = _loss(o.loss, outputs[-1], t, fraction)
+        for path, y in zip(together[:-1], outputs):
+            root = self.cares(path, places, outputs[-1], t).sqrt()
+            loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
+        loss = loss * weight
+        for path, sampler in self.samplers.items():
+            (y,), t, weight, _ = self.outputs(number, count, [path], sampler, self.own_rngs[number])
+            loss = loss + o.cheaper * weight * _loss(o.loss, y, t, fraction)
+        loss.backward()
+        return float(loss.detach())
+
+    def cares(self, path, places, y, t):
+        """[n][1][1][1]: how much a cheaper path cares for each patch; y: what the dearest makes."""
+        if path not in self.favours:
+            return _ease(y, t)
+        values = [self.favours[path][source][row, block] for source, row, block in places]
+        found = torch.tensor(values, dtype=t.dtype, device=t.device)[:, None, None, None]
+        return found / found.mean()
+
+    def outputs(self, number, count, paths, sampler, rng):
+        """(outputs of these paths, what is wanted, weight of its mean, places) of so many patches,
+        without what the loss does not see."""
+        o, s = self.options, self.module.scale
+        x, t, edges, places = sampler.draw(rng, count)
         x = x.to(self.device, non_blocking=True, memory_format=self.layout)
         t = t.to(self.device, non_blocking=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=o.bf16 and self.device == "cpu"):
-            outputs = self.replicas[number].forward_paths(x, self.trained)
+            outputs = self.replicas[number].forward_paths(x, paths)
         outputs = [y.float() for y in outputs]
         m, weight = o.margin * s, count / o.batch
         if m and min(t.shape[2:]) > 4 * m:
@@ -231,14 +267,33 @@ class Trainer:
                 weight = weight * mask.numel() / float(mask.sum())
             else:
                 outputs, t = [y[..., m:-m, m:-m] for y in outputs], t[..., m:-m, m:-m]
-        loss = _loss(o.loss, outputs[-1], t, fraction)
-        if len(outputs) > 1:
-            root = _ease(outputs[-1], t).sqrt()
-            for y in outputs[:-1]:
-                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
-        loss = loss * weight
-        loss.backward()
-        return float(loss.detach())
+        return outputs, t, weight, places
+
+    def give_cells(self):
+        """Asks which path each cell is going to take; the cheaper paths then care for theirs."""
+        o, macs = self.options, self.module.macs_of_path
+        found = []
+        for source in self.sources:
+            known = source.statistics
+            places = cells.looked_at(known, o.looked)
+            squared = cells.errors(self.module, source, known.numbers[places], self.device, o.bf16)
+            chosen = cells.choose(squared, macs, np.maximum(1, known.pixels()))
+            nearest = np.abs(np.arange(len(known.numbers))[:, None] - places[None]).argmin(1)
+            found.append(torch.from_numpy(chosen[nearest]))
+        self.given.append(found)
+        self.care_for_given()
+
+    def care_for_given(self):
+        for path in self.trained[:-1] if self.given else ():
+            favours = [cells.favours(found.numpy(), path) for found in self.given[-1]]
+            if self.apart:
+                self.samplers[path] = copy.copy(self.sampler)
+                self.samplers[path].weigh(self.seed, favours)
+            else:
+                self.favours[path] = [
+                    source.statistics.spread(one).reshape(len(one), -1)
+                    for source, one in zip(self.sources, favours)
+                ]
 
     def in_group(self, number, index):
         """The pixels of a frame that belong to the group that is trained."""
@@ -264,6 +319,8 @@ class Trainer:
         """One optimiser step at `fraction` of the run; returns the loss. FloatingPointError
         when the gradient is not finite ten times in a row."""
         o = self.options
+        if self.gives and len(self.given) < o.looks and fraction * o.looks >= len(self.given):
+            self.give_cells()
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
         losses = list(pool.map(lambda i: self.part(i, fraction), range(len(self.rngs))))
@@ -334,7 +391,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "guard": (self.caution, self.best, self.safe),
-            "rngs": json.dumps([rng.bit_generator.state for rng in self.rngs]),
+            "given": self.given,
+            "rngs": json.dumps([rng.bit_generator.state for rng in (*self.rngs, *self.own_rngs)]),
         }
 
     def restore(self, state):
@@ -345,7 +403,9 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.caution, self.best, self.safe = state["guard"]
-        for rng, saved in zip(self.rngs, json.loads(state["rngs"])):
+        self.given = state["given"]
+        self.care_for_given()
+        for rng, saved in zip((*self.rngs, *self.own_rngs), json.loads(state["rngs"])):
             rng.bit_generator.state = saved
 
 
