@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Which cells a path of a dynamic network is going to be given, asked while it trains: a cheaper
 path learns little from what a dearer one will do. The network enlarges some frames whole by each
-path, a few times in a run, and the cells are given out as routes.py will do it. Then a cheaper path
-cares most for its own; where the paths share no layer, as in `dydca`, it has patches of its own.
+path, a few times in a run, and the cells are given out as routes.py will do it. From then on each
+cheaper path draws patches of its own, most of them from its cells.
 
 After the mixture of experts of Jacobs et al., "Adaptive mixtures of local experts" (1991): who is
 best at something sees more of it, and becomes better at it.
@@ -15,7 +15,7 @@ from . import patches, routes
 from .colour import to_tensor
 
 LOSS = 0.05  # dB that the choice may lose against the dearest path everywhere
-# How much a cheaper path cares for a pixel of cells of cheaper paths, of its own, of dearer ones.
+# How often a cheaper path looks at a pixel of cells of cheaper paths, of its own, of dearer ones.
 CHEAPER, OWN, DEARER = 0.05, 1.0, 0.15
 
 
@@ -23,13 +23,6 @@ def can_be_given(module) -> bool:
     """Whether there are cheaper paths that learn, and costs rise."""
     return (np.count_nonzero(module.macs_of_path) > 1
             and bool(np.all(np.diff(module.macs_of_path) > 0)))
-
-
-def are_apart(module) -> bool:
-    """Whether no layer that learns belongs to two paths."""
-    used = [node["name"] for path in range(module.paths) for node in module.path_nodes(path)
-            if node["op"] == "conv2d"]
-    return len(used) == len(set(used))
 
 
 def looked_at(statistics, most: int) -> np.ndarray:
@@ -74,5 +67,5 @@ def choose(squared, macs, pixels, loss_db=LOSS) -> np.ndarray:
 
 
 def favours(chosen, path: int) -> np.ndarray:
-    """How much the cheaper path `path` cares for a pixel of each cell of such a choice."""
+    """How often the cheaper path `path` looks at a pixel of each cell of such a choice."""
     return np.where(chosen == path, OWN, np.where(chosen < path, CHEAPER, DEARER))

@@ -82,36 +82,32 @@ class Sampler:
             self.tables[number] = Table(totals, nearest, np.cumsum(weights, 1), *edges)
 
     def _place(self, rng, number, size):
-        """(frame, top, left, (row of statistics, block)) of a patch whose middle lies in a block
-        drawn by its weight."""
+        """(frame, top, left) of a patch whose middle lies in a block drawn by its weight."""
         (h, w), (ph, pw) = self._usable(self.sources[number]), size
         table = self.tables[number]
         if table is None:
             index = self.frames[number][int(rng.integers(len(self.frames[number])))]
-            return index, rng.integers(h - ph + 1), rng.integers(w - pw + 1), None
+            return index, rng.integers(h - ph + 1), rng.integers(w - pw + 1)
         at = int(np.searchsorted(table.frames, rng.random() * table.frames[-1], side="right"))
-        judged = table.nearest[at]
-        row = table.blocks[judged]
+        row = table.blocks[table.nearest[at]]
         block = int(np.searchsorted(row, rng.random() * row[-1], side="right"))
         i, j = divmod(block, len(table.columns) - 1)
         top = table.rows[i] + rng.integers(table.rows[i + 1] - table.rows[i]) - ph // 2
         left = table.columns[j] + rng.integers(table.columns[j + 1] - table.columns[j]) - pw // 2
         index = self.frames[number][at]
-        return index, min(max(top, 0), h - ph), min(max(left, 0), w - pw), (judged, block)
+        return index, min(max(top, 0), h - ph), min(max(left, 0), w - pw)
 
     def draw(self, rng, count):
         """x [count][c][p][p] and wanted t [count][c][p*s][p*s], float in code / 255, and for
-        each patch whether its top, left, bottom, right edge is the frame's; and its source, and row
-        and block of that one's statistics."""
-        xs, ts, edges, places = [], [], [], []
+        each patch whether its top, left, bottom, right edge is the frame's."""
+        xs, ts, edges = [], [], []
         p, s = self.options.patch, self.scale
         for _ in range(count):
             number = int(np.searchsorted(self.shares, rng.random(), side="right"))
             source = self.sources[number]
             h, w = self._usable(source)
             ph, pw = min(p, h), min(p, w)
-            index, top, left, where = self._place(rng, number, (ph, pw))
-            places.append((number, *(where or ())))
+            index, top, left = self._place(rng, number, (ph, pw))
             top, left = int(top), int(left)
             if self.space != "y":
                 top, left = top & ~1, left & ~1
@@ -123,9 +119,8 @@ class Sampler:
                 torch.from_numpy(np.stack(xs)).unsqueeze(1).float().div_(PEAK),
                 torch.from_numpy(np.stack(ts)).unsqueeze(1).float().div_(PEAK),
                 edges,
-                places,
             )
-        return torch.stack(xs), torch.stack(ts), edges, places
+        return torch.stack(xs), torch.stack(ts), edges
 
     def _cut(self, source, frames, index, area):
         if self.space == "y":

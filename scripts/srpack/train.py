@@ -208,14 +208,13 @@ class Trainer:
         self.sampler.weigh(seed)
         known = all(source.statistics is not None for source in sources)
         self.gives = known and options.policy != "group" and cells.can_be_given(self.module)
-        self.apart = self.gives and cells.are_apart(self.module)
         self.given = []  # of each look and source the path of each cell of the judged frames
-        self.samplers, self.favours = {}, {}  # of cheaper paths: patches of their own, or weights
+        self.samplers = {}  # of the cheaper paths then: their own patches
         self.refused = 0  # steps in a row whose gradient was not finite
         self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
         with torch.no_grad():
             rng = np.random.default_rng([seed, len(self.rngs)])
-            x, self.wanted, *_ = self.sampler.draw(rng, 16)
+            x, self.wanted, _ = self.sampler.draw(rng, 16)
             self.probe = x.to(device)
             base = graphs.resize(x, self.module.scale)
             self.bicubic = float((base - self.wanted).square().mean())
@@ -228,32 +227,24 @@ class Trainer:
         if count == 0:
             return 0.0
         together = [self.trained[-1]] if self.samplers else self.trained
-        outputs, t, weight, places = self.outputs(number, count, together, self.sampler,
-                                                          self.rngs[number])
+        outputs, t, weight = self.outputs(number, count, together, self.sampler, self.rngs[number])
         loss = _loss(o.loss, outputs[-1], t, fraction)
-        for path, y in zip(together[:-1], outputs):
-            root = self.cares(path, places, outputs[-1], t).sqrt()
-            loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
+        if len(outputs) > 1:
+            root = _ease(outputs[-1], t).sqrt()
+            for y in outputs[:-1]:
+                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
         loss = loss * weight
         for path, sampler in self.samplers.items():
-            (y,), t, weight, _ = self.outputs(number, count, [path], sampler, self.own_rngs[number])
+            (y,), t, weight = self.outputs(number, count, [path], sampler, self.own_rngs[number])
             loss = loss + o.cheaper * weight * _loss(o.loss, y, t, fraction)
         loss.backward()
         return float(loss.detach())
 
-    def cares(self, path, places, y, t):
-        """[n][1][1][1]: how much a cheaper path cares for each patch; y: what the dearest makes."""
-        if path not in self.favours:
-            return _ease(y, t)
-        values = [self.favours[path][source][row, block] for source, row, block in places]
-        found = torch.tensor(values, dtype=t.dtype, device=t.device)[:, None, None, None]
-        return found / found.mean()
-
     def outputs(self, number, count, paths, sampler, rng):
-        """(outputs of these paths, what is wanted, weight of its mean, places) of so many patches,
-        without what the loss does not see."""
+        """(outputs of these paths, what is wanted, weight of its mean) of so many patches, without
+        what the loss does not see."""
         o, s = self.options, self.module.scale
-        x, t, edges, places = sampler.draw(rng, count)
+        x, t, edges = sampler.draw(rng, count)
         x = x.to(self.device, non_blocking=True, memory_format=self.layout)
         t = t.to(self.device, non_blocking=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=o.bf16 and self.device == "cpu"):
@@ -267,10 +258,10 @@ class Trainer:
                 weight = weight * mask.numel() / float(mask.sum())
             else:
                 outputs, t = [y[..., m:-m, m:-m] for y in outputs], t[..., m:-m, m:-m]
-        return outputs, t, weight, places
+        return outputs, t, weight
 
     def give_cells(self):
-        """Asks which path each cell is going to take; the cheaper paths then care for theirs."""
+        """Asks which path each cell is going to take; the cheaper paths then look at theirs."""
         o, macs = self.options, self.module.macs_of_path
         found = []
         for source in self.sources:
@@ -281,19 +272,13 @@ class Trainer:
             nearest = np.abs(np.arange(len(known.numbers))[:, None] - places[None]).argmin(1)
             found.append(torch.from_numpy(chosen[nearest]))
         self.given.append(found)
-        self.care_for_given()
+        self.look_where_given()
 
-    def care_for_given(self):
+    def look_where_given(self):
         for path in self.trained[:-1] if self.given else ():
-            favours = [cells.favours(found.numpy(), path) for found in self.given[-1]]
-            if self.apart:
-                self.samplers[path] = copy.copy(self.sampler)
-                self.samplers[path].weigh(self.seed, favours)
-            else:
-                self.favours[path] = [
-                    source.statistics.spread(one).reshape(len(one), -1)
-                    for source, one in zip(self.sources, favours)
-                ]
+            self.samplers[path] = copy.copy(self.sampler)
+            self.samplers[path].weigh(
+                self.seed, [cells.favours(found.numpy(), path) for found in self.given[-1]])
 
     def in_group(self, number, index):
         """The pixels of a frame that belong to the group that is trained."""
@@ -404,7 +389,7 @@ class Trainer:
         self.step = state["step"]
         self.caution, self.best, self.safe = state["guard"]
         self.given = state["given"]
-        self.care_for_given()
+        self.look_where_given()
         for rng, saved in zip((*self.rngs, *self.own_rngs), json.loads(state["rngs"])):
             rng.bit_generator.state = saved
 

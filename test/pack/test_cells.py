@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Cheaper paths learn from the cells that they are going to be given: which those are, from what
-patches or by what weights, and that such a run repeats and resumes."""
+patches, and that such a run repeats and resumes."""
 
 import functools
 
@@ -23,10 +23,7 @@ def source():
     return found
 
 
-def test_which_networks_are_apart():
-    wanted = {"dydca-x2": True, "dydca-x4": True, "edge-dyn-x2": False}
-    for name, answer in wanted.items():
-        assert cells.are_apart(graph.load_module(models.all_models()[name])) == answer
+def test_which_networks_have_cells_to_give():
     copies = models.chunked(models.all_models()["edge8-x2"], 3)  # of equal cost
     for value, answer in ((TWO, True), (SHARED, True), (copies, False),
                           (models.all_models()["edge8-x2"], False), (models.path(TWO, 1), False)):
@@ -75,11 +72,11 @@ def test_a_path_looks_at_its_own_cells():
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(300):
-        _, top, left, _ = sampler._place(rng, 0, (4, 4))
+        _, top, left = sampler._place(rng, 0, (4, 4))
         inside += 24 - 4 < top + 2 < 48 + 4 and 48 - 4 < left + 2 < 72 + 4
     sampler.weigh(0)
     before = sum(24 - 4 < top + 2 < 48 + 4 and 48 - 4 < left + 2 < 72 + 4
-                 for _, top, left, _ in (sampler._place(rng, 0, (4, 4)) for _ in range(300)))
+                 for _, top, left in (sampler._place(rng, 0, (4, 4)) for _ in range(300)))
     assert inside > 2 * before
 
 
@@ -101,18 +98,18 @@ def test_such_a_run_repeats_and_resumes(tmp_path, value, threads):
     assert equal(weights(whole), weights(rest)) and whole.psnr_of_path == rest.psnr_of_path
 
 
-def test_shared_layers_learn_by_weights():
+def test_cheaper_paths_draw_from_the_cells_they_were_given():
     clip = source()
     trainer = train.Trainer(graph.load_module(SHARED), [clip], OPTIONS, 0, 1, "cpu")
+    assert trainer.samplers == {}
     trainer.give_cells()
     chosen = trainer.given[-1][0].numpy()
-    assert trainer.samplers == {} and chosen.shape == (4, clip.statistics.rows,
-                                                       clip.statistics.columns)
-    favours = clip.statistics.spread(cells.favours(chosen, 1)).reshape(4, -1)
-    places, t = [(0, 1, 2), (0, 3, 0)], torch.zeros(2, 1, 4, 4)
-    found = trainer.cares(1, places, t, t).ravel()
-    assert found.mean() == 1
-    assert found[0] / found[1] == favours[1, 2] / favours[3, 0]
+    assert chosen.shape == (4, clip.statistics.rows, clip.statistics.columns)
+    assert list(trainer.samplers) == [1]
+    assert trainer.samplers[1].tables is not trainer.sampler.tables
+    without = train.Trainer(graph.load_module(SHARED), [train.Source(clip.lr, clip.hr)], OPTIONS, 0,
+                            1, "cpu")
+    assert not without.gives
 
 
 def test_the_dearest_path_learns_as_it_did_and_the_cheaper_one_too():

@@ -147,7 +147,7 @@ def test_half_a_pixel_is_seen():
     lr, hr = video()
     sampler = train.Sampler([train.Source(lr, hr)], "y", 2, SMALL, {})
     sampler.weigh()
-    x, t, edges, _ = sampler.draw(np.random.default_rng(0), 40)
+    x, t, edges = sampler.draw(np.random.default_rng(0), 40)
     aligned = (graph.resize(x, 2) - t).square().mean()
     shifted = (graph.resize(x, 2)[..., 1:] - t[..., :-1]).square().mean()
     assert aligned < 0.5 * shifted
