@@ -193,6 +193,8 @@ def default_options(module):
     options.rate *= 0.1
     options.warmup = 0.05
     options.average = 0.99
+    options.bf16 = False  # codes are exact in f32 alone
+    options.looks, options.looked = 1, 4  # dear in int8's arithmetic; not much moves any more
     return options
 
 

@@ -57,16 +57,21 @@ class Sampler:
             min(source.lr.width, source.hr.width // self.scale),
         )
 
-    def weigh(self, seed=0):
-        """Sets the weights of frames and blocks by the policy of the options."""
-        o = self.options
+    def weigh(self, seed=0, favours=None):
+        """Sets the weights of frames and blocks by the policy of the options. favours: of each
+        source, which has statistics, [judged frames][rows][columns] in place of the shares of
+        groups."""
+        o, self.tables = self.options, [None] * len(self.sources)
         for number, source in enumerate(self.sources):
             found, mine = source.statistics, self.frames[number]
             if found is None:
                 judged = [mine[i] for i in patches.spaced(len(mine), WEIGHED_FRAMES)]
                 found = patches.score(source, self.scale, numbers=judged)
             rng = np.random.default_rng([seed, number])
-            weights = patches.weights(found, o.policy, o.sharpness, o.groups, o.group, rng)
+            policy = o.policy if favours is None else "weighted"
+            weights = patches.weights(found, policy, o.sharpness, o.groups, o.group, rng)
+            if favours is not None:
+                weights = weights * found.spread(favours[number])
             nearest = found.nearest(len(source.lr))[mine]
             # Weights are per pixel: a block counts by its size.
             weights = (weights * found.block_pixels()).reshape(len(weights), -1)

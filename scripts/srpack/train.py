@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from . import cells
 from . import graph as graphs
 from .colour import Colour, to_tensor
 from .optimiser import Soap
@@ -60,6 +61,9 @@ class Options:
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
     factors: float = 1.0  # rate of scales and ranges, of a fake-quantised network, for weights' 1
+    bf16: bool = False  # convolutions in it, weights and their learning in f32; on a CPU
+    looks: int = 3  # of a dynamic network: how often in a run its cells are given out (cells.py)
+    looked: int = 12  # and the frames of each source by which that is done
 
 
 @dataclasses.dataclass
@@ -193,6 +197,7 @@ class Trainer:
         self.optimiser = self.new_optimiser()
         self.step = 0
         self.rngs = [np.random.default_rng([seed, i]) for i in range(threads)]
+        self.own_rngs = [np.random.default_rng([seed, i, 1]) for i in range(threads)]
         self.pairs, held = evaluation_frames(self.module, sources)
         held = held if options.hold_out else {}
         self.sampler = Sampler(sources, self.module.colour, self.module.scale, options, held)
@@ -201,10 +206,15 @@ class Trainer:
             self.labels = [source.statistics.labels(options.groups) for source in sources]
             self.scored = self.in_group
         self.sampler.weigh(seed)
+        known = all(source.statistics is not None for source in sources)
+        self.gives = known and options.policy != "group" and cells.can_be_given(self.module)
+        self.given = []  # of each look and source the path of each cell of the judged frames
+        self.samplers = {}  # of the cheaper paths then: their own patches
         self.refused = 0  # steps in a row whose gradient was not finite
         self.caution = 1.0  # factor of the rate, halved when training lost what it had gained
         with torch.no_grad():
-            x, self.wanted, _ = self.sampler.draw(np.random.default_rng([seed, len(self.rngs)]), 16)
+            rng = np.random.default_rng([seed, len(self.rngs)])
+            x, self.wanted, _ = self.sampler.draw(rng, 16)
             self.probe = x.to(device)
             base = graphs.resize(x, self.module.scale)
             self.bicubic = float((base - self.wanted).square().mean())
@@ -212,14 +222,34 @@ class Trainer:
 
     def part(self, number, fraction):
         """Gradient of one thread's part of the batch; returns its loss."""
-        o, s = self.options, self.module.scale
+        o = self.options
         count = o.batch // len(self.rngs) + (number < o.batch % len(self.rngs))
         if count == 0:
             return 0.0
-        x, t, edges = self.sampler.draw(self.rngs[number], count)
+        together = [self.trained[-1]] if self.samplers else self.trained
+        outputs, t, weight = self.outputs(number, count, together, self.sampler, self.rngs[number])
+        loss = _loss(o.loss, outputs[-1], t, fraction)
+        if len(outputs) > 1:
+            root = _ease(outputs[-1], t).sqrt()
+            for y in outputs[:-1]:
+                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
+        loss = loss * weight
+        for path, sampler in self.samplers.items():
+            (y,), t, weight = self.outputs(number, count, [path], sampler, self.own_rngs[number])
+            loss = loss + o.cheaper * weight * _loss(o.loss, y, t, fraction)
+        loss.backward()
+        return float(loss.detach())
+
+    def outputs(self, number, count, paths, sampler, rng):
+        """(outputs of these paths, what is wanted, weight of its mean) of so many patches, without
+        what the loss does not see."""
+        o, s = self.options, self.module.scale
+        x, t, edges = sampler.draw(rng, count)
         x = x.to(self.device, non_blocking=True, memory_format=self.layout)
         t = t.to(self.device, non_blocking=True)
-        outputs = self.replicas[number].forward_paths(x, self.trained)
+        with torch.autocast("cpu", torch.bfloat16, enabled=o.bf16 and self.device == "cpu"):
+            outputs = self.replicas[number].forward_paths(x, paths)
+        outputs = [y.float() for y in outputs]
         m, weight = o.margin * s, count / o.batch
         if m and min(t.shape[2:]) > 4 * m:
             if any(map(any, edges)):
@@ -228,14 +258,27 @@ class Trainer:
                 weight = weight * mask.numel() / float(mask.sum())
             else:
                 outputs, t = [y[..., m:-m, m:-m] for y in outputs], t[..., m:-m, m:-m]
-        loss = _loss(o.loss, outputs[-1], t, fraction)
-        if len(outputs) > 1:
-            root = _ease(outputs[-1], t).sqrt()
-            for y in outputs[:-1]:
-                loss = loss + o.cheaper * _loss(o.loss, y * root, t * root, fraction)
-        loss = loss * weight
-        loss.backward()
-        return float(loss.detach())
+        return outputs, t, weight
+
+    def give_cells(self):
+        """Asks which path each cell is going to take; the cheaper paths then look at theirs."""
+        o, macs = self.options, self.module.macs_of_path
+        found = []
+        for source in self.sources:
+            known = source.statistics
+            places = cells.looked_at(known, o.looked)
+            squared = cells.errors(self.module, source, known.numbers[places], self.device, o.bf16)
+            chosen = cells.choose(squared, macs, np.maximum(1, known.pixels()))
+            nearest = np.abs(np.arange(len(known.numbers))[:, None] - places[None]).argmin(1)
+            found.append(torch.from_numpy(chosen[nearest]))
+        self.given.append(found)
+        self.look_where_given()
+
+    def look_where_given(self):
+        for path in self.trained[:-1] if self.given else ():
+            self.samplers[path] = copy.copy(self.sampler)
+            self.samplers[path].weigh(
+                self.seed, [cells.favours(found.numpy(), path) for found in self.given[-1]])
 
     def in_group(self, number, index):
         """The pixels of a frame that belong to the group that is trained."""
@@ -261,6 +304,8 @@ class Trainer:
         """One optimiser step at `fraction` of the run; returns the loss. FloatingPointError
         when the gradient is not finite ten times in a row."""
         o = self.options
+        if self.gives and len(self.given) < o.looks and fraction * o.looks >= len(self.given):
+            self.give_cells()
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
         losses = list(pool.map(lambda i: self.part(i, fraction), range(len(self.rngs))))
@@ -331,7 +376,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "guard": (self.caution, self.best, self.safe),
-            "rngs": json.dumps([rng.bit_generator.state for rng in self.rngs]),
+            "given": self.given,
+            "rngs": json.dumps([rng.bit_generator.state for rng in (*self.rngs, *self.own_rngs)]),
         }
 
     def restore(self, state):
@@ -342,7 +388,9 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.caution, self.best, self.safe = state["guard"]
-        for rng, saved in zip(self.rngs, json.loads(state["rngs"])):
+        self.given = state["given"]
+        self.look_where_given()
+        for rng, saved in zip((*self.rngs, *self.own_rngs), json.loads(state["rngs"])):
             rng.bit_generator.state = saved
 
 
@@ -382,12 +430,20 @@ def _load(path, identity):
     return state if isinstance(state, dict) and state.get("identity") == identity else None
 
 
+def _has_bf16():
+    """Whether the CPU multiplies bf16: without, it takes ten times as long."""
+    find = getattr(torch.cpu, "get_capabilities", dict)
+    return bool(find().get("avx512_bf16"))
+
+
 def default_options(module):
-    """Smaller batches for dear networks: many steps matter more than many pixels per step."""
+    """Smaller batches for dear networks: many steps matter more than many pixels per step. They
+    are also those that bf16 speeds up."""
     options = Options()
     if module.macs_per_pixel > 50000:
         options.batch = 8
         options.rate = 4e-3 if module.macs_per_pixel < 500000 else 2e-3
+        options.bf16 = _has_bf16()
     return options
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from srpack import colour, graph, models, optimiser, train
+from srpack import colour, graph, models, optimiser, qat, train
 
 BICUBIC = "flags=bicubic+accurate_rnd"
 GRAPH = models.all_models()["edge8-x2"]
@@ -101,6 +101,29 @@ def test_beats_bicubic_by_two_decibels():
     psnr, bicubic = train.evaluate(result.module, [(0, i) for i in range(len(lr))], source)
     assert psnr > bicubic + 2
     assert abs(psnr - result.psnr) < 1 and abs(bicubic - result.psnr_bicubic) < 1
+
+
+def test_bf16_learns_as_f32_does():
+    lr, hr = video()
+    found = {}
+    for bf16 in (False, True):
+        options = train.Options(batch=4, patch=24, margin=1, bf16=bf16)
+        found[bf16] = train.overfit(GRAPH, lr, hr, steps=80, threads=2, options=options)
+    assert found[True].better and not equal(weights(found[False]), weights(found[True]))
+    gains = [found[bf16].psnr - found[bf16].psnr_bicubic for bf16 in (False, True)]
+    assert gains[1] > 0.8 * gains[0]
+    again = train.overfit(GRAPH, lr, hr, steps=80, threads=2, options=options)
+    assert equal(weights(found[True]), weights(again))
+
+
+def test_only_dear_networks_learn_in_bf16_and_int8_never_does(monkeypatch):
+    wanted = {"edge16-x2": False, "edge-dyn-x4": False, "dydca-x4": True, "wdsr2-x2": True}
+    for name, dear in wanted.items():
+        module = graph.load_module(models.all_models()[name])
+        for has in (False, True):
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+            assert train.default_options(module).bf16 == (dear and has)
+            assert not qat.default_options(module).bf16
 
 
 def test_evaluate_is_the_mean_squared_error_of_8_bit_pictures():
