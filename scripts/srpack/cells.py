@@ -16,7 +16,7 @@ from .colour import to_tensor
 
 LOSS = 0.05  # dB that the choice may lose against the dearest path everywhere
 # How often a cheaper path looks at a pixel of cells of cheaper paths, of its own, of dearer ones.
-CHEAPER, OWN, DEARER = 0.05, 1.0, 0.15
+CHEAPER, OWN, DEARER = 0.05, 1.0, 0.05
 
 
 def can_be_given(module) -> bool:
