@@ -15,7 +15,7 @@ from . import patches, routes
 from .colour import to_tensor
 
 LOSS = 0.05  # dB that the choice may lose against the dearest path everywhere
-# How often a cheaper path looks at a pixel of cells of cheaper and of dearer paths, for 1 of its own.
+# How often a cheaper path looks at a pixel of cheaper and of dearer paths' cells, for 1 of its own.
 CHEAPER, DEARER = 0.05, 0.15
 
 
