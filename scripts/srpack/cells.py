@@ -15,8 +15,8 @@ from . import patches, routes
 from .colour import to_tensor
 
 LOSS = 0.05  # dB that the choice may lose against the dearest path everywhere
-# How often a cheaper path looks at a pixel of cells of cheaper paths, of its own, of dearer ones.
-CHEAPER, OWN, DEARER = 0.05, 1.0, 0.15
+# How often a cheaper path looks at a pixel of cheaper and of dearer paths' cells, for 1 of its own.
+CHEAPER, DEARER = 0.05, 0.15
 
 
 def can_be_given(module) -> bool:
@@ -68,4 +68,4 @@ def choose(squared, macs, pixels, loss_db=LOSS) -> np.ndarray:
 
 def favours(chosen, path: int) -> np.ndarray:
     """How often the cheaper path `path` looks at a pixel of each cell of such a choice."""
-    return np.where(chosen == path, OWN, np.where(chosen < path, CHEAPER, DEARER))
+    return np.where(chosen == path, 1.0, np.where(chosen < path, CHEAPER, DEARER))

@@ -3,8 +3,8 @@
 
 The network learns from random patches of the decoded low-resolution frames (uint8 planes, memory
 maps are fine) towards the same place of the original. All paths of a dynamic network learn in the
-same run: of each patch the parts that they share are computed once. Each thread computes the gradient of its
-own part of a batch with a replica of the module whose parameters share the master's memory;
+same run, the cheaper ones from patches of their own (cells.py). Each thread computes the gradient
+of its own part of a batch with a replica of the module whose parameters share the master's memory;
 parts are summed in a fixed order, so a run of a given number of steps is reproducible bit for
 bit on a CPU for a seed and a number of threads.
 
