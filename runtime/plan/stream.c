@@ -11,10 +11,12 @@
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
 #define MOST_ROWS 16u
-/* A region is cut into 2, 4, 6... pieces until one worker's rings take at most RING_BYTES; pieces
- * begin at multiples of PIECE_STEP columns, and are so wide that what lies around them, and is
- * computed twice, is not more than one part of PIECE_HALOS. docs/engine.md has figures. */
+/* A region is cut into 2, 4, 6... pieces until one worker's rings take at most RING_BYTES and the
+ * arena of two PAIR_BYTES, whatever the number of workers: in f32 pixels may depend on the pieces.
+ * These begin at multiples of PIECE_STEP columns, and are so wide that what lies around them, and
+ * is computed twice, is not more than one part of PIECE_HALOS. docs/engine.md has figures. */
 #define RING_BYTES ((size_t)5 << 19)
+#define PAIR_BYTES ((size_t)8000000)
 #define PIECE_STEP 16u
 #define LEAST_PIECE 64u
 #define PIECE_HALOS 4u
@@ -324,28 +326,46 @@ static enum srp_err place_area(struct srpi_stream_plan *plan,
     return place_rings(plan, err);
 }
 
+/* Workers with the same number of pieces each, and that more than one, need no strips. */
+static uint32_t seams_of(uint32_t pieces, uint32_t workers)
+{
+    const bool shared_out = pieces % workers == 0 && pieces >= 2 * workers;
+    return workers > 1 && !shared_out ? workers + 1 : 0;
+}
+
+/* The whole arena for pieces of `span` columns: padding, seams, areas. */
+static enum srp_err place_arena(struct srpi_stream_plan *plan,
+                                const struct srpi_stream_params *params, uint32_t span,
+                                struct srp_error *err)
+{
+    plan->span = span;
+    plan->arena_bytes = plan->seam_size = 0;
+    const enum srp_err code = place_area(plan, params, err);
+    if (code != SRP_OK) {
+        return code;
+    }
+    plan->area_size = plan->scratch_size + plan->ring_bytes;
+    plan->seams = seams_of(ceil_div(params->width, plan->span), plan->workers);
+    return take_rows(plan) && take(plan, plan->seams, plan->seam_size, &plan->seam) &&
+                   take(plan, plan->workers, plan->area_size, &plan->area)
+               ? SRP_OK
+               : too_large(params, err);
+}
+
+/* Whether narrower pieces than these, so many, are needed; `code`: what place_arena said. */
+static bool too_wide(const struct srpi_stream_plan *plan, uint32_t pieces, enum srp_err code)
+{
+    const size_t padding = plan->seam; /* lies in front */
+    const size_t pair = padding + seams_of(pieces, 2) * plan->seam_size + 2 * plan->area_size;
+    return code == SRP_ERR_LIMIT ||
+           (code == SRP_OK && (plan->ring_bytes > RING_BYTES || pair > PAIR_BYTES));
+}
+
 static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_stream_params *params,
                           struct srp_error *err)
 {
     const struct srpi_graph *graph = plan->program->graph;
     plan->scratch_size = (params->scratch_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    const uint32_t wanted = params->span != 0 ? round_up(params->span, PIECE_STEP) : params->width;
-    plan->span = wanted < params->width ? wanted : params->width;
-    const struct srpi_sides *around = &plan->tensors[graph->input].halo;
-    const uint32_t least = max_u32(LEAST_PIECE, PIECE_HALOS * (around->left + around->right));
-    enum srp_err code = place_area(plan, params, err);
-    for (uint32_t pieces = 2;
-         code == SRP_OK && params->span == 0 && plan->ring_bytes > RING_BYTES; pieces += 2) {
-        const uint32_t span = round_up(ceil_div(params->width, pieces), PIECE_STEP);
-        if (span < least || span >= params->width) {
-            break;
-        }
-        plan->span = span;
-        code = place_area(plan, params, err);
-    }
-    if (code != SRP_OK) {
-        return code;
-    }
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         struct srpi_stream_tensor *tensor = &plan->tensors[t];
         tensor->kept = t == graph->input ? 0 : tensor->ahead;
@@ -356,15 +376,20 @@ static enum srp_err place(struct srpi_stream_plan *plan, const struct srpi_strea
         }
     }
     plan->strip_rows = round_up(max_u32(plan->strip_rows, STRIP_ROWS), plan->grid);
-    plan->area_size = plan->scratch_size + plan->ring_bytes;
-    /* Workers with the same number of pieces each, and that more than one, need no strips. */
-    const uint32_t pieces = ceil_div(params->width, plan->span);
-    const bool shared_out = pieces % plan->workers == 0 && pieces >= 2 * plan->workers;
-    plan->seams = plan->workers > 1 && !shared_out ? plan->workers + 1 : 0;
-    return take_rows(plan) && take(plan, plan->seams, plan->seam_size, &plan->seam) &&
-                   take(plan, plan->workers, plan->area_size, &plan->area)
-               ? SRP_OK
-               : too_large(params, err);
+    const uint32_t wanted = params->span != 0 ? round_up(params->span, PIECE_STEP) : params->width;
+    const struct srpi_sides *around = &plan->tensors[graph->input].halo;
+    const uint32_t least = max_u32(LEAST_PIECE, PIECE_HALOS * (around->left + around->right));
+    const uint32_t whole = wanted < params->width ? wanted : params->width;
+    enum srp_err code = place_arena(plan, params, whole, err);
+    for (uint32_t pieces = 1; params->span == 0 && too_wide(plan, pieces, code);) {
+        pieces = pieces == 1 ? 2 : pieces + 2;
+        const uint32_t span = round_up(ceil_div(params->width, pieces), PIECE_STEP);
+        if (span < least || span >= params->width) {
+            break;
+        }
+        code = place_arena(plan, params, span, err);
+    }
+    return code;
 }
 
 enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,

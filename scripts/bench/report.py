@@ -127,7 +127,7 @@ def _model_table(result, model, bad):
         some = list(by_threads.values())
         error = next((p["rms"] for p in some if p.get("rms") is not None), None)
         row += [f"{max(p['peak_rss_bytes'] for p in some) / 1e6:.0f}",
-                f"{some[0]['arena_bytes'] / 1e6:.1f}" if "arena_bytes" in some[0] else "",
+                f"{max(p['arena_bytes'] for p in some) / 1e6:.1f}" if "arena_bytes" in some[0] else "",
                 ("" if error is None else f"{error:.1e}")
                 + (" **wrong**" if (model, dtype, engine) in bad else "")]
         rows.append(row)
