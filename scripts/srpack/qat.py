@@ -18,8 +18,10 @@ WORK = 6e9       # multiply-accumulates of one look at all of them; dear network
 # (the fractions of a layer's input are a second sum, as dear as the first).
 LEAST_GAIN = 0.002
 GAIN_FOR_COST = 0.3
-# Greatest codes to choose from, half a bit of each weight apart.
-LIMITS = (127, 95, 63, 47, 31)
+# Greatest codes to choose from, half a bit of each weight apart. Those above FINE are only for
+# networks that lose too much without: they take more than 40 % of f16's bytes.
+LIMITS = (127, 90, 60, 44, 31)
+FINE = 60
 # A parameter byte is worth what a video byte is: one per cent more of these would take so many per
 # cent from the squared error of what viewers see (measured: docs/training.md).
 WORTH = 0.5
@@ -145,9 +147,9 @@ def parameter_bytes(made) -> int:
 
 def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
     """(greatest code, what each of LIMITS gives: bytes, and what it loses against f32). Of those
-    that lose little, least is the sum of two shares: of the squared error, what codes add to what
-    f32 leaves, mean of the paths; of the video's bytes, those of the parameters times WORTH.
-    made(greatest): the settled module; left: share of the added error that stays."""
+    that lose little, up to FINE where there are such, least is the sum of two shares: of the
+    squared error, what codes add to what f32 leaves, mean of the paths; of the video's bytes, those
+    of the parameters times WORTH. made(greatest): the settled module; left: share of the added error that stays."""
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
     exact = _outputs(module, pairs, paths)
     rest = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
@@ -162,8 +164,9 @@ def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
         weighed.append({"greatest": greatest, "bytes": size,
                         "loss_db": round(10 * math.log10(1 + share), 5)})
     most = max(MOST_LOSS, weighed[0]["loss_db"] + MORE_LOSS)
-    return min((cost, line["greatest"]) for cost, line in zip(costs, weighed)
-               if line["loss_db"] <= most)[1], weighed
+    fit = [(cost, line["greatest"]) for cost, line in zip(costs, weighed)
+           if line["loss_db"] <= most]
+    return min([one for one in fit if one[1] <= FINE] or fit)[1], weighed
 
 
 def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
