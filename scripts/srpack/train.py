@@ -56,7 +56,7 @@ class Options:
     groups: int = 4  # by difficulty, of joint, group and subset
     group: int = 0  # which one, of group
     hold_out: bool = True  # the frames that judge the result are not trained on
-    cheaper: float = 0.5  # of a dynamic network: weight of the cheaper paths' losses
+    cheaper: float = 1.0  # of a dynamic network: weight of the cheaper paths' losses
     average: float = 0.998  # decay of the averaged weights, per step
     optimiser: str = "soap"  # soap, adam
     clip: float = 1.0  # largest gradient norm
