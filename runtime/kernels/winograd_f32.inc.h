@@ -69,43 +69,11 @@ INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, c
     }
 }
 
-/* The terms of one vector of channels for neighbouring tiles, which share two columns. */
-INLINE void forward_tiles(float *to, const float *const from[SIDE], size_t at, size_t pixel,
-                          uint32_t tiles)
-{
-    const float *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
-    vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
-    UNROLL for (uint32_t p = 0; p < 3; p++) {
-        UNROLL for (uint32_t x = 0; x < 2; x++) {
-            forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
-        }
-    }
-    for (uint32_t t = 0; t < tiles; t++) {
-        UNROLL for (uint32_t p = 0; p < 3; p++) {
-            UNROLL for (uint32_t x = 0; x < 2; x++) {
-                c[x] = a[p][x];
-                d[x] = b[p][x];
-            }
-            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
-                forward2(&c[x], &d[x], rows, at + x * pixel, p);
-            }
-            UNROLL for (uint32_t x = 0; x < 2; x++) {
-                a[p][x] = c[STEP + x];
-                b[p][x] = d[STEP + x];
-            }
-            forward6(v, c);
-            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
-                v_store(to + term_at(0, p * 2 * SIDE + x), v[x]);
-            }
-            forward6(v, d);
-            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
-                v_store(to + term_at(0, p * 2 * SIDE + SIDE + x), v[x]);
-            }
-        }
-        at += STEP * pixel;
-        to += VECTOR;
-    }
-}
+typedef float value;
+#define sample float
+#define f_vec vec
+#define f_store v_store
+#include "kernels/winograd_forward.inc.h"
 
 static void forward(const struct work *w)
 {
@@ -123,7 +91,6 @@ static void forward(const struct work *w)
 }
 
 /* The products: with whole vectors, and with half of one where that is less work. */
-typedef float value;
 #define SUM(name) name
 #define SUM_LANES VECTOR
 #define s_vec vec

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_forward.inc.h - the walk of the forward stage of winograd_tiles.inc.h. The includer has
+ * `value`, what a term's memory is of, and forward2(), forward6(); and defines, for this file alone,
+ * f_vec, f_store and `sample`, what the input is of. */
+
+/* The terms of one vector of units for neighbouring tiles, which share two columns. `at`, `pixel`:
+ * samples to the first column's, and from one column to the next. */
+INLINE void forward_tiles(value *to, const sample *const from[SIDE], size_t at, size_t pixel,
+                          uint32_t tiles)
+{
+    const sample *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
+    f_vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
+    UNROLL for (uint32_t p = 0; p < 3; p++) {
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
+        }
+    }
+    for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t p = 0; p < 3; p++) {
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                c[x] = a[p][x];
+                d[x] = b[p][x];
+            }
+            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
+                forward2(&c[x], &d[x], rows, at + x * pixel, p);
+            }
+            UNROLL for (uint32_t x = 0; x < 2; x++) {
+                a[p][x] = c[STEP + x];
+                b[p][x] = d[STEP + x];
+            }
+            forward6(v, c);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                f_store(to + term_at(0, p * 2 * SIDE + x), v[x]);
+            }
+            forward6(v, d);
+            UNROLL for (uint32_t x = 0; x < SIDE; x++) {
+                f_store(to + term_at(0, p * 2 * SIDE + SIDE + x), v[x]);
+            }
+        }
+        at += STEP * pixel;
+        to += VECTOR;
+    }
+}
+
+#undef sample
+#undef f_vec
+#undef f_store
