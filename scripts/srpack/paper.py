@@ -34,7 +34,7 @@ BASELINES = {
     "subset": "one model, a random subset of patches, as many as joint keeps",
 }
 DYNAMIC = {"edge": models.edge_dyn, "wdsr": models.dydca}
-WIDTHS = range(2, 66, 2)
+WIDTHS = range(2, 66)
 KEYS = ("patch_y", "patch_rgb", "frame_y", "frame_rgb")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import packed, srpack
 
-from srpack import models, patches
+from srpack import models, paper, patches
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,14 @@ def test_paper_runs_every_method(small, tmp_path):
     dynamic = result["methods"]["dydca"]["runs"][0]
     assert dynamic["mac_share"] <= 0.6 and set(dynamic["everywhere"]) == {"1", "2"}
     assert result["methods"]["small"]["runs"][0]["bytes"] <= 1500
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_models_of_a_comparison_weigh_alike(scale):
+    """What four models leave of the bytes that one may have: less than a sixth."""
+    limit = paper.parameter_bytes(models.edge(16, scale))
+    one = paper.sized(lambda width: models.edge(width, scale), limit // 4, "a model")
+    assert limit * 5 / 6 < 4 * paper.parameter_bytes(one) <= limit
 
 
 def test_paper_with_too_few_bytes(small):
