@@ -270,7 +270,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
     for (uint32_t first = 0; first < all; first += w.tiles) {
         const size_t x = (size_t)first * STEP;
-        w.tiles = all - first < GROUP ? all - first : GROUP;
+        w.tiles = next_tiles(all - first, GROUP);
         w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
         for (uint32_t r = 0; r < SIDE; r++) {
             w.rows[r] = (const float *)rows->rows[r] + x * in;

@@ -275,7 +275,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     w.products = w.terms + terms_size(w.units);
     for (uint32_t first = 0; first < all; first += w.tiles) {
         const size_t x = (size_t)first * STEP;
-        w.tiles = all - first < GROUP ? all - first : GROUP;
+        w.tiles = next_tiles(all - first, GROUP);
         for (uint32_t r = 0; r < SIDE; r++) {
             w.rows[r] = (const uint8_t *)rows->rows[r] + x * in_bytes;
         }

@@ -58,20 +58,25 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
 }
 
 /* A group with one block of output channels, `most` (a constant) tiles at a time. Fewer are made up
- * to one of three numbers: the terms of the others are whatever was there. */
+ * to one of four numbers: the terms of the others are whatever was there. */
 INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights,
                                 const value *start, uint32_t units, uint32_t tiles,
                                 const uint32_t most, const bool two)
 {
-    for (; tiles > most * 2 / 3; tiles -= most < tiles ? most : tiles) {
-        SUM(sum)(to, terms, weights, start, units, most, two);
-        to += product_at(0, most, 0);
-        terms += term_at(most, 0);
-    }
-    if (tiles > most / 3) {
-        SUM(sum)(to, terms, weights, start, units, most * 2 / 3, two);
-    } else if (tiles != 0) {
-        SUM(sum)(to, terms, weights, start, units, most / 3, two);
+    uint32_t now = 0;
+    for (; tiles != 0; tiles -= now) {
+        now = next_tiles(tiles, most);
+        if (now > most * 5 / 6) {
+            SUM(sum)(to, terms, weights, start, units, most, two);
+        } else if (now > most * 2 / 3) {
+            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, two);
+        } else if (now > most / 2) {
+            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, two);
+        } else {
+            SUM(sum)(to, terms, weights, start, units, most / 2, two);
+        }
+        to += product_at(0, now, 0);
+        terms += term_at(now, 0);
     }
 }
 

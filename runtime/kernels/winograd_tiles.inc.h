@@ -28,6 +28,13 @@ static uint32_t vectors(uint32_t count)
     return (count + VECTOR - 1) / VECTOR;
 }
 
+/* How many of `left` tiles go together next, `most` at most: one or two that remain would do little
+ * but wait for the weights. */
+INLINE uint32_t next_tiles(uint32_t left, const uint32_t most)
+{
+    return left <= most ? left : left <= most + most / 3 ? most * 2 / 3 : most;
+}
+
 /* Places in the memory between the stages, in values. */
 INLINE size_t term_at(uint32_t t, uint32_t p)
 {
