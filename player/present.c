@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "present.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base.h"
 #include "output.h"
@@ -53,9 +55,9 @@ static enum srp_err device_error(struct srp_error *err, const char *what)
 }
 
 /* The picture's own size, made smaller where the screen has no room for it. */
-static void initial_size(const struct sp_window_params *params, int *width, int *height)
+static void initial_size(const struct sp_window_params *params, double sar, int *width, int *height)
 {
-    double w = params->width * params->sar, h = params->height;
+    double w = params->width * sar, h = params->height;
     SDL_Rect room;
     if (SDL_GetDisplayUsableBounds(0, &room) == 0 && room.w > 0 && room.h > 0) {
         double shrink = fmin(1, fmin(room.w / w, room.h / h));
@@ -66,6 +68,25 @@ static void initial_size(const struct sp_window_params *params, int *width, int 
     *height = SDL_max((int)lround(h), 16);
 }
 
+/* Whether a driver has something to draw with. Where nothing has, OpenGL is Mesa's llvmpipe: it
+ * takes three times as long as SDL's own renderer, on the cores that the network needs. */
+static bool has_gpu(void)
+{
+#ifdef __linux__
+    bool found = access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0;
+    DIR *folder = opendir("/dev/dri");
+    for (const struct dirent *entry; !found && folder && (entry = readdir(folder)) != NULL;) {
+        found = strncmp(entry->d_name, "renderD", 7) == 0;
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return found;
+#else
+    return true;
+#endif
+}
+
 enum srp_err sp_window_create(struct sp_window **out, const struct sp_window_params *params,
                               struct srp_error *err)
 {
@@ -73,6 +94,8 @@ enum srp_err sp_window_create(struct sp_window **out, const struct sp_window_par
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1");
     SDL_SetHint(SDL_HINT_RENDER_SCALE_QUALITY, "linear");
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "0");
+    /* What SDL's own renderer has drawn goes straight to the screen, not through OpenGL. */
+    SDL_SetHint(SDL_HINT_FRAMEBUFFER_ACCELERATION, "0");
     struct sp_window *w = calloc(1, sizeof *w);
     if (!w) {
         SDL_SetError("no memory");
@@ -85,18 +108,17 @@ enum srp_err sp_window_create(struct sp_window **out, const struct sp_window_par
         return device_error(err, "display");
     }
     int width, height, x, y;
-    struct sp_window_params sized = *params;
-    sized.sar = w->sar;
     sp_geometry_parse(params->geometry, &width, &height, &x, &y);
     if (width < 0) {
-        initial_size(&sized, &width, &height);
+        initial_size(params, w->sar, &width, &height);
     }
     w->fullscreen = params->fullscreen;
     Uint32 flags = SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI |
                    (params->fullscreen ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0u);
     w->window = SDL_CreateWindow(params->title, x < 0 ? (int)SDL_WINDOWPOS_CENTERED : x,
                                  y < 0 ? (int)SDL_WINDOWPOS_CENTERED : y, width, height, flags);
-    if (w->window) {
+    const char *chosen = SDL_GetHint(SDL_HINT_RENDER_DRIVER); /* $SDL_RENDER_DRIVER */
+    if (w->window && ((chosen && *chosen) || has_gpu())) {
         w->renderer = SDL_CreateRenderer(w->window, -1, SDL_RENDERER_PRESENTVSYNC);
     }
     if (!w->renderer && w->window) {
@@ -106,6 +128,10 @@ enum srp_err sp_window_create(struct sp_window **out, const struct sp_window_par
         device_error(err, "window");
         sp_window_destroy(&w);
         return SRP_ERR_DEVICE;
+    }
+    SDL_RendererInfo info;
+    if (SDL_GetRendererInfo(w->renderer, &info) == 0) {
+        sp_log(w->log, SP_LOG_DEBUG, "window: drawn by SDL's renderer '%s'", info.name);
     }
     w->osd = sp_osd_create(w->renderer, params->log);
     *out = w;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_forward.inc.h - the walk of the forward stage of winograd_tiles.inc.h. The includer has
- * `value`, what a term's memory is of, and forward2(), forward6(); and defines, for this file alone,
- * f_vec, f_store and `sample`, what the input is of. */
+ * `value`, what a term's memory is of, and forward2(), forward6(); and defines, for this file
+ * alone, f_vec, f_store and `sample`, what the input is of. */
 
 /* The terms of one vector of units for neighbouring tiles, which share two columns. `at`, `pixel`:
  * samples to the first column's, and from one column to the next. */
