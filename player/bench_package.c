@@ -73,6 +73,8 @@ struct job {
     struct sp_router router;
     struct srp_picture before; /* what routing made last, for cells that are the same again */
     bool has_before;
+    struct srp_picture last_reference, last_shown[METHODS]; /* the frame before */
+    uint64_t sse_change[METHODS];                           /* sp_metrics_sse_change of luma */
     struct sp_output *output;
     struct queue queue;
     struct scorer scorer[MOST_SCORERS];
@@ -222,6 +224,10 @@ static void free_job(struct job *j)
             sp_picture_free(&j->queue.slot[i].shown[m]);
         }
     }
+    sp_picture_free(&j->last_reference);
+    for (int m = 0; m < METHODS; m++) {
+        sp_picture_free(&j->last_shown[m]);
+    }
     free(j->queue.ssim);
     srp_upscaler_destroy(&j->upscaler);
     sp_router_free(&j->router);
@@ -312,6 +318,34 @@ static enum srp_err upscale(struct job *j, const struct srp_picture *in, struct 
     return code;
 }
 
+/* Adds up how the frame's changes differ from the original's, and keeps it for the next one. */
+static enum srp_err add_change(struct job *j, const struct slot *slot, struct srp_error *err)
+{
+    const struct srp_picture *r = &slot->reference;
+    if (j->frames == 0) {
+        enum srp_err code = sp_pair_picture(&j->pair, &j->last_reference, SRP_FORMAT_YUV420, err);
+        for (int m = 0; m < METHODS && code == SRP_OK; m++) {
+            code = sp_pair_picture(&j->pair, &j->last_shown[m], SRP_FORMAT_YUV420, err);
+        }
+        if (code != SRP_OK) {
+            return code;
+        }
+    } else {
+        const struct sp_metrics_pair original = {r->data[0], j->last_reference.data[0],
+                                                 r->stride[0]};
+        for (int m = 0; m < METHODS; m++) {
+            const struct sp_metrics_pair shown = {slot->shown[m].data[0], j->last_shown[m].data[0],
+                                                  slot->shown[m].stride[0]};
+            j->sse_change[m] += sp_metrics_sse_change(&shown, &original, r->width, r->height);
+        }
+    }
+    sp_picture_copy(&j->last_reference, r);
+    for (int m = 0; m < METHODS; m++) {
+        sp_picture_copy(&j->last_shown[m], &slot->shown[m]);
+    }
+    return SRP_OK;
+}
+
 /* Waits for an empty slot and keeps it for the caller. */
 static struct slot *take_slot(struct queue *q, uint64_t index, struct srp_error *err)
 {
@@ -357,6 +391,9 @@ static enum srp_err one_frame(struct job *j, const struct srp_picture *in,
     code = sp_pair_reference(&j->pair, meta, in, &slot->reference, err);
     if (code == SRP_OK) {
         code = upscale(j, in, slot, meta, err);
+    }
+    if (code == SRP_OK) {
+        code = add_change(j, slot, err);
     }
     pthread_mutex_lock(&j->queue.lock);
     slot->state = code == SRP_OK ? SLOT_FILLED : SLOT_EMPTY;
@@ -561,16 +598,18 @@ static enum srp_err prepare(struct job *j, struct srp_error *err)
 }
 
 struct figures {
-    double psnr_y[METHODS], psnr_rgb[METHODS], ssim_y[METHODS];
+    double psnr_y[METHODS], psnr_rgb[METHODS], ssim_y[METHODS], psnr_y_change[METHODS];
 };
 
 static struct figures summarise(const struct job *j)
 {
     struct figures f;
-    uint64_t samples = j->frames * j->pair.info.out_width * j->pair.info.out_height;
+    const uint64_t frame = (uint64_t)j->pair.info.out_width * j->pair.info.out_height;
+    const uint64_t samples = j->frames * frame;
     for (int m = 0; m < METHODS; m++) {
         f.psnr_y[m] = sp_metrics_psnr(j->queue.sse_y[m], samples);
         f.psnr_rgb[m] = sp_metrics_psnr(j->queue.sse_rgb[m], 3 * samples);
+        f.psnr_y_change[m] = sp_metrics_psnr(j->sse_change[m], (j->frames - 1) * frame);
         f.ssim_y[m] = 0.0;
         for (uint64_t i = 0; i < j->frames; i++) {
             f.ssim_y[m] += j->queue.ssim[i][m];
@@ -607,13 +646,14 @@ static int report(const struct job *j)
                       (json_int_t)b->total);
         return sp_tool_print_json(
             SP_BENCH_PROGRAM,
-            json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:s?,s:I,s:I,s:I}", "frames",
+            json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:s?,s:I,s:I,s:I}", "frames",
                       (json_int_t)j->frames, "upscaled", (json_int_t)j->upscaled, "routed",
                       (json_int_t)j->routed, "cells", cells, "macs_share",
                       j->routed > 0 ? json_real(sp_route_macs_share(&j->routes)) : json_null(),
                       "psnr_y",
                       by_method(j, f.psnr_y), "psnr_rgb", by_method(j, f.psnr_rgb), "ssim_y",
-                      by_method(j, f.ssim_y), "bytes", bytes, "duration_s", info->duration,
+                      by_method(j, f.ssim_y), "psnr_y_change", by_method(j, f.psnr_y_change),
+                      "bytes", bytes, "duration_s", info->duration,
                       "model", j->model_name[0] ? j->model_name : NULL, "width",
                       (json_int_t)info->out_width, "height", (json_int_t)info->out_height,
                       "scale", (json_int_t)info->scale));
@@ -629,11 +669,11 @@ static int report(const struct job *j)
         printf(", %.1f%% of the dearest path's multiply-accumulates\n\n",
                sp_route_macs_share(&j->routes) * 100);
     }
-    printf("           %10s %10s %10s\n", "PSNR Y", "PSNR RGB", "SSIM Y");
+    printf("           %10s %10s %10s %10s\n", "PSNR Y", "PSNR RGB", "SSIM Y", "change");
     for (int m = 0; m < METHODS; m++) {
         if (m > 0 || j->upscaled > 0) {
-            printf("%-10s %10.3f %10.3f %10.5f\n", method_name[m], f.psnr_y[m], f.psnr_rgb[m],
-                   f.ssim_y[m]);
+            printf("%-10s %10.3f %10.3f %10.5f %10.3f\n", method_name[m], f.psnr_y[m],
+                   f.psnr_rgb[m], f.ssim_y[m], f.psnr_y_change[m]);
         }
     }
     const struct {

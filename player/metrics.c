@@ -81,6 +81,62 @@ uint64_t sp_metrics_sse(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, 
     return sse_rows(a, a_stride, b, b_stride, width, height);
 }
 
+/* A lane takes at most 65,536 / LANES squares of at most 510^2: below 2^32. */
+INLINE uint64_t change_row(const uint8_t *restrict a, const uint8_t *restrict a_before,
+                           const uint8_t *restrict b, const uint8_t *restrict b_before,
+                           uint32_t width)
+{
+    uint32_t lane[LANES] = {0};
+    uint32_t x = 0;
+    for (; x + LANES <= width; x += LANES) {
+        const uint8_t *pa = a + x, *qa = a_before + x, *pb = b + x, *qb = b_before + x;
+        for (int i = 0; i < LANES; i++) {
+            int32_t d = (int32_t)pa[i] - (int32_t)qa[i] - (int32_t)pb[i] + (int32_t)qb[i];
+            lane[i] += (uint32_t)(d * d);
+        }
+    }
+    uint64_t sum = 0;
+    for (int i = 0; i < LANES; i++) {
+        sum += lane[i];
+    }
+    for (; x < width; x++) {
+        int32_t d = (int32_t)a[x] - (int32_t)a_before[x] - (int32_t)b[x] + (int32_t)b_before[x];
+        sum += (uint32_t)(d * d);
+    }
+    return sum;
+}
+
+INLINE uint64_t change_rows(const struct sp_metrics_pair *a, const struct sp_metrics_pair *b,
+                            uint32_t width, uint32_t height)
+{
+    uint64_t sum = 0;
+    for (uint32_t y = 0; y < height; y++) {
+        const ptrdiff_t at = (ptrdiff_t)y * a->stride, bt = (ptrdiff_t)y * b->stride;
+        sum += change_row(a->now + at, a->before + at, b->now + bt, b->before + bt, width);
+    }
+    return sum;
+}
+
+#if HAVE_AVX2
+TARGET_AVX2 static uint64_t change_avx2(const struct sp_metrics_pair *a,
+                                        const struct sp_metrics_pair *b, uint32_t width,
+                                        uint32_t height)
+{
+    return change_rows(a, b, width, height);
+}
+#endif
+
+uint64_t sp_metrics_sse_change(const struct sp_metrics_pair *a, const struct sp_metrics_pair *b,
+                               uint32_t width, uint32_t height)
+{
+#if HAVE_AVX2
+    if (use_avx2()) {
+        return change_avx2(a, b, width, height);
+    }
+#endif
+    return change_rows(a, b, width, height);
+}
+
 double sp_metrics_psnr(uint64_t sse, uint64_t samples)
 {
     if (sse == 0 || samples == 0) {

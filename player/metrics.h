@@ -16,6 +16,18 @@
 uint64_t sp_metrics_sse(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride,
                         uint32_t width, uint32_t height);
 
+/* A plane of 8-bit samples, and the same one of the frame before. Stride in bytes, of both. */
+struct sp_metrics_pair {
+    const uint8_t *now, *before;
+    ptrdiff_t stride;
+};
+
+/* How differently two videos change from one frame to the next: sum of squares of (a.now -
+ * a.before) - (b.now - b.before) over width x height samples. An error that stays where it is
+ * counts nothing, one that comes and goes counts: flicker. Exact as sp_metrics_sse is. */
+uint64_t sp_metrics_sse_change(const struct sp_metrics_pair *a, const struct sp_metrics_pair *b,
+                               uint32_t width, uint32_t height);
+
 /* Decibels from a sum of squared errors over `samples` 8-bit samples, at most SP_PSNR_CAP. 0
  * samples: the cap. */
 double sp_metrics_psnr(uint64_t sse, uint64_t samples);

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import package_aid as aid
 import pytest
 
@@ -69,6 +70,24 @@ def test_psnr_and_ssim_equal_ffmpegs(build, same_size, clip):
     assert_equals_ffmpeg(figures, same_size, clip)
     assert 20 < figures["psnr_rgb"]["bicubic"] < 60
     assert figures["psnr_y"]["sr"] is None and figures["upscaled"] == 0
+
+
+def luma(video):
+    """[frames][rows][columns] of the first plane."""
+    raw = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", video, "-f", "rawvideo", "-"],
+                         capture_output=True, timeout=60, check=True).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(-1, aid.WIDTH * aid.HEIGHT * 3 // 2)
+    return frames[:, :aid.WIDTH * aid.HEIGHT].astype(float)
+
+
+def test_change_is_that_of_the_difference(build, same_size, clip):
+    """Flicker by its definition: what is added from frame to frame to the error."""
+    error = luma(aid.whole_video(same_size)) - luma(clip)[:aid.FRAMES]
+    expected = 10 * np.log10(255 ** 2 / np.square(np.diff(error, axis=0)).mean())
+    figures = measure(build, same_size, clip)
+    assert figures["psnr_y_change"]["bicubic"] == pytest.approx(expected, abs=1e-6)
+    assert figures["psnr_y_change"]["sr"] is None
+    assert measure(build, same_size, clip, "--frames", 1)["psnr_y_change"]["bicubic"] == 100
 
 
 def test_rgb_psnr_is_near_ffmpegs(build, same_size, clip):
@@ -217,7 +236,7 @@ def test_sr_figures_are_those_of_the_player(build, space, double, clip):
 def test_table(build, double, clip):
     done = aid.run(build / "srbench", "package", double / "manifest.json", "--reference", clip)
     assert done.returncode == 0 and done.stderr == ""
-    assert re.search(r"^bicubic +\d\d\.\d{3} +\d\d\.\d{3} +0\.\d{5}$", done.stdout, re.M)
+    assert re.search(r"^bicubic +\d\d\.\d{3} +\d\d\.\d{3} +0\.\d{5} +\d\d\.\d{3}$", done.stdout, re.M)
     assert re.search(r"^total +\d+ +\d+\.\d$", done.stdout, re.M)
 
 

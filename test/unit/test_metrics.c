@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -109,6 +110,54 @@ static void test_sse_extremes(void **state)
     }
     /* The widest row of the largest difference is what a lane must hold. */
     assert_int_equal(sp_metrics_sse(black, N, white, N, N, 2), (uint64_t)65025 * N * 2);
+    free(black);
+    free(white);
+}
+
+static uint64_t naive_change(const struct sp_metrics_pair *a, const struct sp_metrics_pair *b,
+                             uint32_t width, uint32_t height)
+{
+    uint64_t sum = 0;
+    for (ptrdiff_t y = 0; y < (ptrdiff_t)height; y++) {
+        for (ptrdiff_t x = 0; x < (ptrdiff_t)width; x++) {
+            const ptrdiff_t i = y * a->stride + x, k = y * b->stride + x;
+            int d = (a->now[i] - a->before[i]) - (b->now[k] - b->before[k]);
+            sum += (uint64_t)(d * d);
+        }
+    }
+    return sum;
+}
+
+static void test_change(void **state)
+{
+    static struct pair p, q;
+    (void)state;
+    fill(&p, 1, 256);
+    fill(&q, 2, 256);
+    const struct sp_metrics_pair a = {p.a + 3, p.b + 1, STRIDE};
+    const struct sp_metrics_pair b = {q.a, q.b + 2, STRIDE};
+    for (size_t i = 0; i < COUNT(width_of); i++) {
+        for (size_t j = 0; j < COUNT(height_of); j++) {
+            const uint32_t w = width_of[i], h = height_of[j];
+            assert_int_equal(sp_metrics_sse_change(&a, &b, w, h), naive_change(&a, &b, w, h));
+        }
+    }
+    /* What is wrong in both frames alike is no flicker. */
+    assert_int_equal(sp_metrics_sse_change(&a, &a, 143, 40), 0);
+    const struct sp_metrics_pair still = {p.a, p.a, STRIDE}, other = {q.b, q.b, STRIDE};
+    assert_int_equal(sp_metrics_sse_change(&still, &other, 143, 40), 0);
+}
+
+static void test_change_extremes(void **state)
+{
+    enum { N = 65536 };
+    uint8_t *black = calloc(1, N), *white = malloc(N);
+    (void)state;
+    assert_non_null(black);
+    assert_non_null(white);
+    memset(white, 255, N);
+    const struct sp_metrics_pair up = {white, black, N}, down = {black, white, N};
+    assert_int_equal(sp_metrics_sse_change(&up, &down, N, 1), (uint64_t)510 * 510 * N);
     free(black);
     free(white);
 }
@@ -234,6 +283,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sse),
         cmocka_unit_test(test_sse_extremes),
+        cmocka_unit_test(test_change),
+        cmocka_unit_test(test_change_extremes),
         cmocka_unit_test(test_negative_stride),
         cmocka_unit_test(test_psnr),
         cmocka_unit_test(test_ssim),
