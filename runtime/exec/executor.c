@@ -14,6 +14,8 @@
 /* Kernels may read, and ignore, a few floats behind the last tensor. */
 #define ARENA_SLACK 256u
 #define HUGE_PAGE ((size_t)2 << 20)
+#define LARGEST_PAGE ((size_t)64 << 10) /* of small ones, of any machine */
+#define LEAST_WASTE ((size_t)512 << 10) /* up to so much a huge page more is worth */
 
 struct srp_executor {
     struct srp_model *model;
@@ -252,9 +254,32 @@ static void touch_pages(void *context, uint32_t begin, uint32_t end, uint32_t wo
     }
 }
 
+/* Memory that begins at a huge page and ends at a small one: what the last huge page would add
+ * counts where a program is measured by its memory. NULL: there is none. */
+static void *map_arena(size_t size)
+{
+    const size_t whole = size / HUGE_PAGE * HUGE_PAGE;
+    char *mapped = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
+        return NULL;
+    }
+    const size_t before = (HUGE_PAGE - (uintptr_t)mapped % HUGE_PAGE) % HUGE_PAGE;
+    if (before != 0) {
+        munmap(mapped, before);
+    }
+    munmap(mapped + before + size, HUGE_PAGE - before); /* never empty */
+    if (whole != 0) {
+        madvise(mapped + before, whole, MADV_HUGEPAGE); /* only faster */
+    }
+    return mapped + before;
+}
+
 static enum srp_err grow_arena(struct srp_executor *ex, size_t needed, struct srp_error *err)
 {
-    const size_t size = (needed + ARENA_SLACK + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    size_t size = (needed + ARENA_SLACK + LARGEST_PAGE - 1) / LARGEST_PAGE * LARGEST_PAGE;
+    const size_t rest = HUGE_PAGE - size % HUGE_PAGE;
+    size += rest <= LEAST_WASTE ? rest : 0;
     if (size <= ex->arena_size) {
         return SRP_OK;
     }
@@ -263,16 +288,15 @@ static enum srp_err grow_arena(struct srp_executor *ex, size_t needed, struct sr
         ex->arena = NULL;
         ex->arena_size = 0;
     }
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    void *memory = map_arena(size);
+    if (memory == NULL) {
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for %zu bytes of intermediates", size);
     }
-    madvise(memory, size, MADV_HUGEPAGE); /* only faster */
     ex->arena = memory;
     ex->arena_size = size;
     struct touch touch = {.memory = ex->arena, .size = size};
-    srpi_pool_for(ex->pool, touch_pages, &touch, (uint32_t)(size / HUGE_PAGE), 1);
+    srpi_pool_for(ex->pool, touch_pages, &touch,
+                  (uint32_t)((size + HUGE_PAGE - 1) / HUGE_PAGE), 1);
     return SRP_OK;
 }
 
