@@ -134,7 +134,8 @@ def _check(func, args, kwargs):
 
 
 def run(func, args, kwargs):
-    """An operator, on the real values."""
+    """An operator, on the real values. In f32: no context may ask for less."""
+    assert not torch.is_autocast_enabled("cuda")
     _check(func, args, kwargs)
     device.work()
     flat = tree_flatten((args, kwargs))[0]
