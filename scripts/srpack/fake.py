@@ -109,6 +109,12 @@ class Module(graphs.GraphModule):
             self.scale_steps.append(torch.nn.Parameter(torch.zeros(base.numel())))
         self._shared = self._shared_steps()
 
+    def _apply(self, fn, recurse=True):
+        """Moves `latent` too: it is no parameter, as a file and a checkpoint do without it."""
+        super()._apply(fn, recurse)
+        self.latent = {name: fn(value) for name, value in self.latent.items()}
+        return self
+
     # ---- what is learnt ----
 
     def weight_scale(self, name):

@@ -6,7 +6,7 @@ maps are fine) towards the same place of the original. All paths of a dynamic ne
 same run, the cheaper ones from patches of their own (cells.py). Each thread computes the gradient
 of its own part of a batch with a replica of the module whose parameters share the master's memory;
 parts are summed in a fixed order, so a run of a given number of steps is reproducible bit for
-bit on a CPU for a seed and a number of threads.
+bit on a CPU for a seed and a number of threads. On CUDA (device.py) there is one replica.
 
 Ideas from: Liu et al., "Overfitting the Data: Compact Neural Video Delivery" (CaFM, ICCV 2021)
 and Li et al., STDO (CVPR 2023): overfit, and look more often where the error is; Vyas et al.,
@@ -14,6 +14,7 @@ and Li et al., STDO (CVPR 2023): overfit, and look more often where the error is
 """
 
 import concurrent.futures
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -30,8 +31,10 @@ import torch
 import torch.nn.functional as F
 
 from . import cells
+from . import device as devices
 from . import graph as graphs
 from .colour import Colour, to_tensor
+from .errors import one_line
 from .optimiser import Soap
 from .sampler import Sampler, Source
 
@@ -176,10 +179,12 @@ def evaluation_frames(module, sources):
 
 
 class Trainer:
-    """State of a run; everything that a checkpoint holds is in state()."""
+    """State of a run; everything that a checkpoint holds is in state(). begin: of this part of the
+    run, by time.monotonic(); now by default."""
 
-    def __init__(self, module, sources, options, seed, threads, device):
+    def __init__(self, module, sources, options, seed, threads, device, begin=None):
         self.options, self.seed, self.device = options, seed, device
+        self.begin, self.spent = time.monotonic() if begin is None else begin, 0.0
         self.module = module
         # On a CPU 1.2 to 1.5 times as fast; the values are the same functions of their places.
         self.layout = torch.channels_last if device == "cpu" else torch.contiguous_format
@@ -219,6 +224,11 @@ class Trainer:
             base = graphs.resize(x, self.module.scale)
             self.bicubic = float((base - self.wanted).square().mean())
         self.best, self.safe = math.inf, self.copy()
+
+    def seconds(self):
+        """Of training so far, the parts before this one included. Waits for a device's work."""
+        devices.synchronise(self.device)
+        return self.spent + time.monotonic() - self.begin
 
     def part(self, number, fraction):
         """Gradient of one thread's part of the batch; returns its loss."""
@@ -377,10 +387,12 @@ class Trainer:
             "step": self.step,
             "guard": (self.caution, self.best, self.safe),
             "given": self.given,
+            "seconds": self.seconds(),
             "rngs": json.dumps([rng.bit_generator.state for rng in (*self.rngs, *self.own_rngs)]),
         }
 
     def restore(self, state):
+        """Goes on from a state(), be it of another device and number of threads."""
         with torch.no_grad():
             for name, mine in self.module.named_parameters():
                 mine.copy_(state["module"][name])  # in place: replicas share the memory
@@ -390,15 +402,21 @@ class Trainer:
         self.caution, self.best, self.safe = state["guard"]
         self.given = state["given"]
         self.look_where_given()
-        for rng, saved in zip((*self.rngs, *self.own_rngs), json.loads(state["rngs"])):
-            rng.bit_generator.state = saved
+        self.spent = state["seconds"]
+        saved = json.loads(state["rngs"])
+        half = len(saved) // 2
+        for mine, theirs in ((self.rngs, saved[:half]), (self.own_rngs, saved[half:])):
+            for rng, one in zip(mine, theirs):
+                rng.bit_generator.state = one
 
 
-def _identity(module, sources, options, seed, threads, amount):
+def _identity(module, sources, options, seed, threads, amount, device):
     """Hash of all that decides a run, so that a checkpoint is only continued by the run that
     wrote it. `module`: where it begins."""
     digest = hashlib.sha256()
     parts = [module.graph, module.description(), dataclasses.asdict(options), seed, threads, amount]
+    if device != "cpu":
+        parts.append(device)
     digest.update(json.dumps(parts, sort_keys=True).encode())
     for value in module.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -413,9 +431,9 @@ def _identity(module, sources, options, seed, threads, amount):
     return digest.hexdigest()
 
 
-def _save(path, identity, trainer, seconds):
+def _save(path, identity, trainer):
     data = io.BytesIO()
-    torch.save({"identity": identity, "seconds": seconds, **trainer.state()}, data)
+    torch.save({"identity": identity, **trainer.state()}, data)
     graphs.write_atomically(path, data.getvalue())
 
 
@@ -428,6 +446,20 @@ def _load(path, identity):
     except Exception:  # a torn or foreign file is no reason to fail: the run begins anew
         return None
     return state if isinstance(state, dict) and state.get("identity") == identity else None
+
+
+def _rescued(trainer):
+    """The state of a run whose device failed, on the CPU; None before its first step, or where it
+    is lost with the device."""
+    if trainer is None or trainer.step == 0:
+        return None
+    data = io.BytesIO()
+    try:
+        torch.save(trainer.state(), data)
+    except RuntimeError:
+        return None
+    data.seek(0)
+    return torch.load(data, map_location="cpu", weights_only=True)
 
 
 def _has_bf16():
@@ -479,7 +511,8 @@ def overfit(
     colour: colour.Colour of the video; needed by rgb graphs alone.
     statistics: patches.Statistics of these frames, which the policy of the options reads.
     Raises ValueError (frames that do not fit the graph), FloatingPointError (diverged beyond
-    repair).
+    repair). Runs on CUDA where that works (device.py), by one replica; where it fails on the way,
+    the CPU does the rest, which is said on stderr.
     """
     return train(
         graph,
@@ -547,51 +580,74 @@ def train(
             graphs.load_parameters(module, init)
     _check(module, sources, budget_seconds, steps)
     options = options or default_options(module)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = 1 if device == "cuda" else threads or len(os.sched_getaffinity(0))
-    threads = min(threads, options.batch)
+    device, state = devices.choose(), None
+    amount = [budget_seconds, steps]
+    count = _replicas(device, threads, options)
+    identity = _identity(module, sources, options, seed, count, amount, device)
+    while True:
+        trainer = None
+        try:
+            with _thread_for_each_replica(device), devices.exact(device):
+                # Where CUDA fails the CPU begins with the module as it was.
+                mine = copy.deepcopy(module) if device == "cuda" else module
+                count = _replicas(device, threads, options)
+                trainer = Trainer(mine, sources, options, seed, count, device, begin)
+                return _run(
+                    trainer,
+                    identity,
+                    state,
+                    budget_seconds,
+                    steps,
+                    checkpoint_path,
+                    progress,
+                    should_stop or (lambda: False),
+                    keep_checkpoint,
+                )
+        except RuntimeError as error:
+            if not devices.failed(error, device):
+                raise
+            devices.note(f"CUDA failed, training goes on on the CPU: {one_line(error)}")
+        device, state = "cpu", _rescued(trainer)
+        begin = begin if state is None else time.monotonic()
+
+
+def _replicas(device, threads, options):
+    """How many compute a batch: one for each thread of a CPU, 0: for each core."""
+    wanted = 1 if device == "cuda" else threads or len(os.sched_getaffinity(0))
+    return min(wanted, options.batch)
+
+
+@contextlib.contextmanager
+def _thread_for_each_replica(device):
+    """Cheaper than sharing each small operator."""
     before = torch.get_num_threads()
-    if device == "cpu":  # one for each replica: cheaper than sharing each small operator
+    if device == "cpu":
         torch.set_num_threads(1)
     try:
-        identity = _identity(module, sources, options, seed, threads, [budget_seconds, steps])
-        trainer = Trainer(module, sources, options, seed, threads, device)
-        return _run(
-            trainer,
-            identity,
-            begin,
-            budget_seconds,
-            steps,
-            checkpoint_path,
-            progress,
-            should_stop or (lambda: False),
-            keep_checkpoint,
-        )
+        yield
     finally:
         torch.set_num_threads(before)
 
 
 def _run(
-    trainer, identity, begin, budget_seconds, steps, checkpoint_path, progress, should_stop, keep
+    trainer, identity, state, budget_seconds, steps, checkpoint_path, progress, should_stop, keep
 ):
     start = copy.deepcopy(trainer.module)
     graphs.round_parameters(start)
-    with torch.no_grad():
-        clock = time.monotonic()
-        start_psnr, bicubic = trainer.judge(start)
-        reserve = 2.5 * (time.monotonic() - clock) + 0.2  # for the evaluation at the end
-    state = _load(checkpoint_path, identity)
-    spent = 0.0  # by the parts of this run before this one
+    if trainer.device == "cuda":
+        trainer.judge(start, len(trainer.pairs))  # loads kernels, which the reserve must not count
+    clock = trainer.seconds()
+    start_psnr, bicubic = trainer.judge(start)
+    reserve = 2.5 * (trainer.seconds() - clock) + 0.2  # for the evaluation at the end
+    state = state or _load(checkpoint_path, identity)
     if state is not None:
         trainer.restore(state)
-        spent = state["seconds"]
     saved = shown = time.monotonic()
     loss, psnr, finished = math.nan, math.nan, True
     smooth = None
     with concurrent.futures.ThreadPoolExecutor(len(trainer.rngs)) as pool:
         while True:
-            now = time.monotonic()
-            elapsed = spent + now - begin
+            elapsed, now = trainer.seconds(), time.monotonic()
             if budget_seconds is not None:
                 fraction = elapsed / max(1e-3, budget_seconds - reserve)
             if steps is not None:
@@ -609,12 +665,12 @@ def _run(
                 saved = now
                 psnr = trainer.judge(trainer.average, 4)[0][trainer.trained[-1]]
                 if checkpoint_path is not None:
-                    _save(checkpoint_path, identity, trainer, spent + time.monotonic() - begin)
+                    _save(checkpoint_path, identity, trainer)
             if progress is not None and now - shown >= PROGRESS_SECONDS:
                 shown = now
                 progress(min(1.0, fraction), math.nan if smooth is None else smooth, psnr)
     if (keep or not finished) and checkpoint_path is not None:
-        _save(checkpoint_path, identity, trainer, spent + time.monotonic() - begin)
+        _save(checkpoint_path, identity, trainer)
     best, name, best_psnr = start, "init", start_psnr
     for candidate, kind in ((trainer.module, "raw"), (trainer.average, "ema")):
         candidate = copy.deepcopy(candidate)
@@ -634,7 +690,7 @@ def _run(
         psnr,
         bicubic,
         trainer.step,
-        spent + time.monotonic() - begin,
+        trainer.seconds(),
         best_psnr,
         start_psnr,
     )
