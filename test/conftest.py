@@ -15,6 +15,7 @@ C_TIMEOUT = 300
 
 sys.path.insert(0, str(ROOT / "scripts"))
 os.environ.setdefault("SRP_BINDIR", str(BUILD))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as scripts/srpack/__main__.py, and why
 
 
 @pytest.fixture(scope="session")
