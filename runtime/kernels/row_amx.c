@@ -27,10 +27,10 @@
 
 enum {
     TILE_PIXELS = 16,
-    TILE_BYTES = 64,  /* of a tile's row */
+    TILE_BYTES = 64, /* of a tile's row */
     TILE_SUMS = 256,
-    GROUP_TILES = 4,  /* whose sums are added up at once */
-    BLOCK_VECTORS = 2 /* of outputs, in a group */
+    MOST_TILES = 6,  /* of sums */
+    MOST_VECTORS = 3 /* of outputs, in a block */
 };
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -50,6 +50,13 @@ static struct cut cut_of(const struct srpi_conv_shape *shape)
 static uint32_t vectors_of(const struct srpi_conv_shape *shape)
 {
     return (shape->out_channels + VECTOR - 1) / VECTOR;
+}
+
+/* Vectors of outputs that are summed up together: 2 with two tiles of pixels, 1 (what is left of an
+ * odd number) with four, 3 with two, where that is all there is to do. */
+static uint32_t block_of(const struct srpi_conv_shape *shape)
+{
+    return vectors_of(shape) % 3 == 0 ? 3 : 2;
 }
 
 /* Whether it is faster than avx512bf16, by the shape alone. */
@@ -77,13 +84,13 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
     }
     const struct cut cut = cut_of(shape);
     const uint32_t in = shape->in_channels, run = shape->kernel_width * in;
-    const uint32_t vectors = vectors_of(shape), piece = 4 * cut.units;
+    const uint32_t vectors = vectors_of(shape), block = block_of(shape), piece = 4 * cut.units;
     const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
     const int8_t *from = weights;
     memset(packed, 0, packed_size(shape));
     for (uint32_t o = 0; o < shape->out_channels; o++) {
-        const uint32_t vector = o / VECTOR, first = vector / BLOCK_VECTORS * BLOCK_VECTORS;
-        const uint32_t width = vectors - first < BLOCK_VECTORS ? 1 : BLOCK_VECTORS;
+        const uint32_t vector = o / VECTOR, first = vector / block * block;
+        const uint32_t width = vectors - first < block ? vectors - first : block;
         for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
             for (uint32_t at = 0; at < run; at++) {
                 const size_t step = ky * cut.pieces + at / piece;
@@ -109,14 +116,16 @@ struct config {
 /* What the compilers' intrinsics do not say: all 64 bytes are read and written. */
 #define CHANGED(memory) __asm__ volatile("" : : "r"(memory) : "memory")
 
-/* Sums are tiles 0..3, pixels 4 and 5, weights 6 and 7. To set tiles up takes 200 cycles, to see
- * that they are as they shall be 20: most rows are of the same layer as the one before. */
-static void configure(uint32_t pixels, uint32_t units)
+/* Blocks of 3 vectors: sums are tiles 0..5, pixels 6, weights 7. Others: sums 0..3, pixels 4 and 5,
+ * weights 6 and 7. To set tiles up takes 200 cycles, to see that they are as they shall be 20, and
+ * most rows are of the same layer as the one before. */
+static void configure(uint32_t pixels, uint32_t units, uint32_t block)
 {
+    const uint32_t values = block == 3 ? 6 : 4, weights = block == 3 ? 7 : 6;
     struct config want = {.palette = 1}, have = {0};
     for (uint32_t i = 0; i < 8; i++) {
-        want.rows[i] = (uint8_t)(i < 6 ? pixels : units);
-        want.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? 4 * units : TILE_BYTES);
+        want.rows[i] = (uint8_t)(i < weights ? pixels : units);
+        want.row_bytes[i] = (uint16_t)(i >= values && i < weights ? 4 * units : TILE_BYTES);
     }
     CHANGED(&have);
     _tile_storeconfig(&have);
@@ -132,149 +141,239 @@ static void rest(void)
     _tile_release();
 }
 
-/* Sums in memory, whose steps are still to come: [vector, the last one first][tile][pixel][16]. So
- * what a vector writes beyond the channels is overwritten by what belongs there. */
-struct sums {
-    const int32_t *values;
-    size_t pixel[GROUP_TILES]; /* first one of each tile */
-    uint32_t tiles, vectors;
-    uint32_t tile, four; /* where to go on: of tiles * vectors, of a tile's pixels */
+/* ---- sums and what follows them -------------------------------------------------------------- */
+
+/* A block of outputs. */
+struct block {
+    uint32_t vectors, first; /* number; channel of the first */
+    const uint8_t *weights;
+    struct steps steps[MOST_VECTORS];
+    vint bias[MOST_VECTORS];
 };
 
-/* One block of outputs of a row. */
+/* Some neighbouring tiles of pixels, at most as many as there are registers for their sums. */
+struct group {
+    const struct block *block;
+    uint32_t tiles;
+    size_t pixel[4]; /* first one of each */
+};
+
+/* A row. */
 struct work {
     const struct srpi_conv_row *row;
-    const uint8_t *weights;
     size_t in_step;      /* bytes from pixel to pixel */
     struct cut cut;
     uint32_t kernel_height;
     uint32_t fours;      /* of pixels in a tile */
-    uint32_t first;      /* channel of the block */
-    struct steps steps[BLOCK_VECTORS];
-    vint bias[BLOCK_VECTORS];
+    bool plain;          /* see finish_as */
     struct q8_row to;
-    struct sums sums;
+    /* The sums of `group`: [vector, the last one first][tile][pixel][16]. So what a vector writes
+     * beyond the channels is overwritten by what belongs there. `tile` of them are done with, and
+     * `four` times four pixels of the next one. */
+    int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
+    struct group group;
+    uint32_t tile, four;
 };
 
-/* The steps of `count` times four pixels, or of as many as are left. */
-INLINE void finish(struct work *w, uint32_t count)
+/* The steps after `count` times four sums, or as many as are left. `plain`: to codes without
+ * fractions, and nothing on the way. */
+INLINE void finish_as(struct work *w, uint32_t count, const bool plain)
 {
-    struct sums *sums = &w->sums;
-    for (; count > 0 && sums->tile < sums->tiles * sums->vectors; count--) {
-        const bool high = sums->tile >= sums->tiles;
-        const uint32_t vector = sums->vectors == 2 && !high, at = sums->tile - (high ? sums->tiles : 0);
-        const int32_t *values =
-            sums->values + (size_t)sums->tile * TILE_SUMS + (size_t)sums->four * 4 * VECTOR;
-        const struct steps *s = &w->steps[vector];
-        const size_t pixel = sums->pixel[at] + (size_t)4 * sums->four;
-        const vfloat times[4] = {s->times, s->times, s->times, s->times};
-        vfloat v[4];
-        UNROLL for (uint32_t x = 0; x < 4; x++) {
-            v[x] = to_float(load_int(values + x * VECTOR) + w->bias[vector]);
+    const struct group *g = &w->group;
+    const uint32_t tiles = g->tiles, vectors = g->block->vectors, fours = w->fours;
+    /* Copies, which no store of a row can change. */
+    struct q8_row to = w->to;
+    uint32_t tile = w->tile, four = w->four;
+    if (plain) {
+        to.out_fraction = 0;
+    }
+    while (count > 0 && tile < tiles * vectors) {
+        const uint32_t last = tile >= tiles ? tile >= 2 * tiles ? 2 : 1 : 0;
+        const uint32_t vector = vectors - 1 - last;
+        struct steps s = g->block->steps[vector];
+        if (plain) {
+            s.slope = s.residual = s.clamp = false;
+            s.to_codes = true;
         }
-        end_four(s, times, &w->to, pixel * s->pixel + w->first + vector * VECTOR, v);
-        if (++sums->four == w->fours) {
-            sums->four = 0;
-            sums->tile++;
+        const vint bias = g->block->bias[vector];
+        const vfloat times[4] = {s.times, s.times, s.times, s.times};
+        const int32_t *sums = w->sums + (size_t)tile * TILE_SUMS + (size_t)four * 4 * VECTOR;
+        size_t at = (g->pixel[tile - last * tiles] + (size_t)4 * four) * s.pixel + g->block->first +
+                    vector * VECTOR;
+        for (; count > 0 && four < fours; count--, four++) {
+            vfloat v[4];
+            UNROLL for (uint32_t x = 0; x < 4; x++) {
+                v[x] = to_float(load_int(sums + x * VECTOR) + bias);
+            }
+            end_four(&s, times, &to, at, v);
+            sums += 4 * VECTOR;
+            at += 4 * s.pixel;
+        }
+        if (four == fours) {
+            four = 0;
+            tile++;
+        }
+    }
+    w->tile = tile;
+    w->four = four;
+}
+
+static __attribute__((noinline)) void finish_plain(struct work *w, uint32_t count)
+{
+    finish_as(w, count, true);
+}
+
+static __attribute__((noinline)) void finish_any(struct work *w, uint32_t count)
+{
+    finish_as(w, count, false);
+}
+
+static void finish(struct work *w, uint32_t count)
+{
+    if (w->plain) {
+        finish_plain(w, count);
+    } else {
+        finish_any(w, count);
+    }
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+/* Before the first product for tile i of sums: those of the group before are put into memory, one
+ * tile after the other, so that products go on meanwhile. */
+#define BEGIN(i) \
+    if (first) { \
+        _tile_stored(i, w->sums + (i)*TILE_SUMS, TILE_BYTES); \
+        _tile_zero(i); \
+    }
+#define SUM(i, pixels, weights) \
+    BEGIN(i) \
+    _tile_dpbusd(i, pixels, weights);
+#define PIXELS(tile, t) _tile_loadd(tile, a + g->pixel[t] * w->in_step, w->in_step);
+#define WEIGHTS(tile, v) _tile_loadd(tile, b + (v)*weights, TILE_BYTES);
+
+/* The products of one piece of a kernel row. The sums are in the order that `struct work` has. */
+INLINE void multiply_piece(struct work *w, const struct group *g, const uint8_t *a,
+                           const uint8_t *b, const uint32_t tiles, const uint32_t vectors,
+                           const bool first)
+{
+    const size_t weights = w->cut.units * TILE_BYTES;
+    if (vectors == 3) {
+        PIXELS(6, 0)
+        WEIGHTS(7, 2) SUM(0, 6, 7)
+        if (tiles == 2) {
+            WEIGHTS(7, 1) SUM(2, 6, 7)
+            WEIGHTS(7, 0) SUM(4, 6, 7)
+            PIXELS(6, 1) SUM(5, 6, 7)
+            WEIGHTS(7, 1) SUM(3, 6, 7)
+            WEIGHTS(7, 2) SUM(1, 6, 7)
+        } else {
+            WEIGHTS(7, 1) SUM(1, 6, 7)
+            WEIGHTS(7, 0) SUM(2, 6, 7)
+            BEGIN(3) BEGIN(4) BEGIN(5)
+        }
+    } else if (vectors == 2) {
+        PIXELS(4, 0)
+        WEIGHTS(7, 1) SUM(0, 4, 7)
+        if (tiles == 2) {
+            WEIGHTS(6, 0) SUM(2, 4, 6)
+            PIXELS(5, 1) SUM(1, 5, 7) SUM(3, 5, 6)
+        } else {
+            WEIGHTS(6, 0) SUM(1, 4, 6)
+            BEGIN(2) BEGIN(3)
+        }
+    } else {
+        WEIGHTS(6, 0)
+        PIXELS(4, 0) SUM(0, 4, 6)
+        if (tiles > 1) {
+            PIXELS(5, 1) SUM(1, 5, 6)
+        } else {
+            BEGIN(1)
+        }
+        if (tiles > 2) {
+            PIXELS(4, 2) SUM(2, 4, 6)
+        } else {
+            BEGIN(2)
+        }
+        if (tiles > 3) {
+            PIXELS(5, 3) SUM(3, 5, 6)
+        } else {
+            BEGIN(3)
         }
     }
 }
 
-/* Adds up `tiles` times `vectors` tiles, at most four, and puts them into `values`; meanwhile what
- * is left of the sums before. */
-INLINE void sum_tiles(struct work *w, const size_t *pixel, int32_t *values,
-                      const uint32_t tiles, const uint32_t vectors)
+/* The products of a group; meanwhile the steps after the sums of the one before. */
+INLINE void multiply_group(struct work *w, const struct group *g, const uint32_t tiles,
+                           const uint32_t vectors)
 {
-    const size_t piece = 4 * w->cut.units, tile_weights = w->cut.units * TILE_BYTES;
-    const uint32_t steps = w->kernel_height * w->cut.pieces;
-    const uint32_t share = (w->sums.tiles * w->sums.vectors * w->fours + steps - 1) / steps;
-    const uint8_t *b = w->weights;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    const size_t weights = vectors * w->cut.units * TILE_BYTES;
+    const uint32_t pieces = w->kernel_height * w->cut.pieces;
+    const uint32_t before = w->group.tiles * w->group.block->vectors * w->fours;
+    const uint32_t share = (before + pieces - 1) / pieces;
+    const uint8_t *b = g->block->weights;
+    multiply_piece(w, g, w->row->rows[0], b, tiles, vectors, true);
+    finish(w, share);
     for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
         const uint8_t *a = w->row->rows[ky];
         for (uint32_t i = 0; i < w->cut.pieces; i++) {
-            _tile_loadd(4, a + pixel[0] * w->in_step, w->in_step);
-            if (vectors == 2) {
-                _tile_loadd(7, b + tile_weights, TILE_BYTES);
-                _tile_loadd(6, b, TILE_BYTES);
-                _tile_dpbusd(0, 4, 7);
-                if (tiles == 2) {
-                    _tile_loadd(5, a + pixel[1] * w->in_step, w->in_step);
-                    _tile_dpbusd(2, 4, 6);
-                    _tile_dpbusd(1, 5, 7);
-                    _tile_dpbusd(3, 5, 6);
-                } else {
-                    _tile_dpbusd(1, 4, 6);
-                }
-            } else {
-                _tile_loadd(6, b, TILE_BYTES);
-                _tile_dpbusd(0, 4, 6);
-                if (tiles > 1) {
-                    _tile_loadd(5, a + pixel[1] * w->in_step, w->in_step);
-                    _tile_dpbusd(1, 5, 6);
-                }
-                if (tiles > 2) {
-                    _tile_loadd(4, a + pixel[2] * w->in_step, w->in_step);
-                    _tile_dpbusd(2, 4, 6);
-                }
-                if (tiles > 3) {
-                    _tile_loadd(5, a + pixel[3] * w->in_step, w->in_step);
-                    _tile_dpbusd(3, 5, 6);
-                }
+            if (ky != 0 || i != 0) {
+                multiply_piece(w, g, a, b, tiles, vectors, false);
+                finish(w, share);
             }
-            a += piece;
-            b += vectors * tile_weights;
-            finish(w, share);
+            a += 4 * w->cut.units;
+            b += weights;
         }
     }
-    _tile_stored(0, values, TILE_BYTES);
-    if (tiles * vectors > 1) {
-        _tile_stored(1, values + TILE_SUMS, TILE_BYTES);
-    }
-    if (tiles * vectors > 2) {
-        _tile_stored(2, values + 2 * TILE_SUMS, TILE_BYTES);
-    }
-    if (tiles * vectors > 3) {
-        _tile_stored(3, values + 3 * TILE_SUMS, TILE_BYTES);
-    }
-    w->sums.values = values;
-    w->sums.tiles = tiles;
-    w->sums.vectors = vectors;
-    w->sums.tile = 0;
-    memcpy(w->sums.pixel, pixel, sizeof(w->sums.pixel));
+    w->group = *g;
+    w->tile = w->four = 0;
 }
 
-static void sum_group(struct work *w, const size_t *pixel, int32_t *values, uint32_t tiles,
-                      uint32_t vectors)
+static void run_group(struct work *w, const struct group *g)
 {
-    switch (vectors * 8 + tiles) {
+    switch (g->block->vectors * 8 + g->tiles) {
+    case 3 * 8 + 2:
+        multiply_group(w, g, 2, 3);
+        break;
+    case 3 * 8 + 1:
+        multiply_group(w, g, 1, 3);
+        break;
     case 2 * 8 + 2:
-        sum_tiles(w, pixel, values, 2, 2);
+        multiply_group(w, g, 2, 2);
         break;
     case 2 * 8 + 1:
-        sum_tiles(w, pixel, values, 1, 2);
+        multiply_group(w, g, 1, 2);
         break;
     case 8 + 4:
-        sum_tiles(w, pixel, values, 4, 1);
+        multiply_group(w, g, 4, 1);
         break;
     case 8 + 3:
-        sum_tiles(w, pixel, values, 3, 1);
+        multiply_group(w, g, 3, 1);
         break;
     case 8 + 2:
-        sum_tiles(w, pixel, values, 2, 1);
+        multiply_group(w, g, 2, 1);
         break;
     default:
-        sum_tiles(w, pixel, values, 1, 1);
+        multiply_group(w, g, 1, 1);
     }
+}
+
+/* What is left of the last group of a row. */
+static void end_row(struct work *w, uint32_t block)
+{
+    const bool first = true;
+    BEGIN(0) BEGIN(1) BEGIN(2) BEGIN(3)
+    if (block == 3) {
+        BEGIN(4) BEGIN(5)
+    }
+    finish(w, UINT32_MAX);
 }
 
 static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
-    const uint32_t vectors = vectors_of(shape);
+    const uint32_t vectors = vectors_of(shape), most = block_of(shape);
+    struct block blocks[2];
     struct work w = {
         .row = row,
         .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
@@ -284,6 +383,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
                .residual = row->residual,
                .out_fraction = row->out_fraction,
                .residual_fraction = row->residual_fraction},
+        .group = {.block = blocks},
     };
     /* A row's last tile ends with its last pixel, and overlaps the one before; a row that is
      * shorter than a tile has a lower one. So nothing far behind the row is read. */
@@ -293,31 +393,32 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
     const size_t last = all > 1 ? row->pixels - TILE_PIXELS : 0;
     const size_t vector_weights = (size_t)shape->kernel_height * w.cut.pieces * w.cut.units *
                                   TILE_BYTES;
-    int32_t values[2][GROUP_TILES * TILE_SUMS] __attribute__((aligned(64)));
-    configure(w.fours * 4, w.cut.units);
+    configure(w.fours * 4, w.cut.units, most);
     /* As in row_tile.h: the last block first. */
-    for (uint32_t end = vectors; end > 0;) {
-        const uint32_t block = 2 - end % 2, most = GROUP_TILES / block, first = end - block;
-        w.first = first * VECTOR;
-        w.weights = (const uint8_t *)layer->weights + first * vector_weights;
-        for (uint32_t v = 0; v < block; v++) {
+    for (uint32_t n = (vectors + most - 1) / most; n-- > 0;) {
+        const uint32_t first = n * most, left = vectors - first;
+        struct block *block = &blocks[n % 2];
+        *block = (struct block){.vectors = left < most ? left : most,
+                                .first = first * VECTOR,
+                                .weights = (const uint8_t *)layer->weights + first * vector_weights};
+        for (uint32_t v = 0; v < block->vectors; v++) {
             const uint32_t channel = (first + v) * VECTOR;
-            w.steps[v] = steps_of(layer, channel, row->out_fraction != 0);
-            w.bias[v] = load_int((const int32_t *)layer->bias + channel);
+            block->steps[v] = steps_of(layer, channel, row->out_fraction != 0);
+            block->bias[v] = load_int((const int32_t *)layer->bias + channel);
+            w.plain = !block->steps[v].slope && !block->steps[v].residual &&
+                      !block->steps[v].clamp && block->steps[v].to_codes && row->out_fraction == 0;
         }
-        uint32_t tiles = 0;
-        for (uint32_t t = 0, g = 0; t < all; t += tiles, g++) {
-            size_t pixel[GROUP_TILES];
-            tiles = all - t < most ? all - t : most;
-            for (uint32_t i = 0; i < GROUP_TILES; i++) {
+        const uint32_t at_once = block->vectors == 1 ? 4 : 2;
+        for (uint32_t t = 0; t < all; t += at_once) {
+            struct group g = {.block = block, .tiles = all - t < at_once ? all - t : at_once};
+            for (uint32_t i = 0; i < g.tiles; i++) {
                 const size_t at = (size_t)(t + i) * TILE_PIXELS;
-                pixel[i] = at < last ? at : last;
+                g.pixel[i] = at < last ? at : last;
             }
-            sum_group(&w, pixel, values[g % 2], tiles, block);
+            run_group(&w, &g);
         }
-        finish(&w, UINT32_MAX);
-        end = first;
     }
+    end_row(&w, most);
 }
 
 static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
