@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#include "kernels/row_sets.h"
+#include "kernels/row_few.h"
 #include "kernels/vector_avx512.h"
 #include "model/checked.h"
 
@@ -59,11 +59,12 @@ static uint32_t block_of(const struct srpi_conv_shape *shape)
     return vectors_of(shape) % 3 == 0 ? 3 : 2;
 }
 
-/* Whether it is faster than avx512bf16, by the shape alone. */
+/* Whether it is faster than avx512bf16, by the shape alone. Not where most of a tile of pixels would
+ * be empty: 1 and 3 input channels, 3x3. */
 static bool suits(const struct srpi_conv_shape *shape)
 {
-    return shape->in == SRPI_Q8 && shape->out_channels > 4 &&
-           shape->in_channels <= SRP_MAX_CHANNELS && shape->out_channels <= SRP_MAX_CHANNELS;
+    return shape->in == SRPI_Q8 && shape->kernel_width * shape->in_channels >= 12 &&
+           !srpi_row_few_suits_vnni(shape) && shape->in_channels <= SRP_MAX_CHANNELS && shape->out_channels <= SRP_MAX_CHANNELS;
 }
 
 static size_t packed_size(const struct srpi_conv_shape *shape)
@@ -158,6 +159,24 @@ struct group {
     size_t pixel[4]; /* first one of each */
 };
 
+/* What follows the sums, for the compiler to know. */
+enum ending {
+    ANY,
+    CODES,    /* to codes without fractions, and nothing on the way */
+    RESIDUALS /* the same with a residual of such codes */
+};
+
+static enum ending ending_of(const struct steps *s, const struct q8_row *row)
+{
+    if (!s->to_codes || s->slope || s->clamp || row->out_fraction != 0) {
+        return ANY;
+    }
+    if (!s->residual) {
+        return CODES;
+    }
+    return s->wide_residual || row->residual_fraction != 0 ? ANY : RESIDUALS;
+}
+
 /* A row. */
 struct work {
     const struct srpi_conv_row *row;
@@ -165,35 +184,35 @@ struct work {
     struct cut cut;
     uint32_t kernel_height;
     uint32_t fours;      /* of pixels in a tile */
-    bool plain;          /* see finish_as */
+    enum ending ending;
     struct q8_row to;
     /* The sums of `group`: [vector, the last one first][tile][pixel][16]. So what a vector writes
      * beyond the channels is overwritten by what belongs there. `tile` of them are done with, and
      * `four` times four pixels of the next one. */
-    int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
+    int32_t *sums;
     struct group group;
     uint32_t tile, four;
 };
 
-/* The steps after `count` times four sums, or as many as are left. `plain`: to codes without
- * fractions, and nothing on the way. */
-INLINE void finish_as(struct work *w, uint32_t count, const bool plain)
+/* The steps after `count` times four sums, or as many as are left. */
+INLINE void finish_as(struct work *w, uint32_t count, const enum ending ending)
 {
     const struct group *g = &w->group;
     const uint32_t tiles = g->tiles, vectors = g->block->vectors, fours = w->fours;
     /* Copies, which no store of a row can change. */
     struct q8_row to = w->to;
     uint32_t tile = w->tile, four = w->four;
-    if (plain) {
-        to.out_fraction = 0;
+    if (ending != ANY) {
+        to.out_fraction = to.residual_fraction = 0;
     }
     while (count > 0 && tile < tiles * vectors) {
         const uint32_t last = tile >= tiles ? tile >= 2 * tiles ? 2 : 1 : 0;
         const uint32_t vector = vectors - 1 - last;
         struct steps s = g->block->steps[vector];
-        if (plain) {
-            s.slope = s.residual = s.clamp = false;
+        if (ending != ANY) {
+            s.slope = s.clamp = s.wide_residual = false;
             s.to_codes = true;
+            s.residual = ending == RESIDUALS;
         }
         const vint bias = g->block->bias[vector];
         const vfloat times[4] = {s.times, s.times, s.times, s.times};
@@ -218,23 +237,26 @@ INLINE void finish_as(struct work *w, uint32_t count, const bool plain)
     w->four = four;
 }
 
-static __attribute__((noinline)) void finish_plain(struct work *w, uint32_t count)
-{
-    finish_as(w, count, true);
-}
-
 static __attribute__((noinline)) void finish_any(struct work *w, uint32_t count)
 {
-    finish_as(w, count, false);
+    finish_as(w, count, ANY);
+}
+
+static __attribute__((noinline)) void finish_codes(struct work *w, uint32_t count)
+{
+    finish_as(w, count, CODES);
+}
+
+static __attribute__((noinline)) void finish_residuals(struct work *w, uint32_t count)
+{
+    finish_as(w, count, RESIDUALS);
 }
 
 static void finish(struct work *w, uint32_t count)
 {
-    if (w->plain) {
-        finish_plain(w, count);
-    } else {
-        finish_any(w, count);
-    }
+    static void (*const finishes[])(struct work *, uint32_t) = {
+        [ANY] = finish_any, [CODES] = finish_codes, [RESIDUALS] = finish_residuals};
+    finishes[w->ending](w, count);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -373,7 +395,8 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const uint32_t vectors = vectors_of(shape), most = block_of(shape);
-    struct block blocks[2];
+    int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
+    struct block blocks[2]; /* the one whose sums are still in work, and the next one */
     struct work w = {
         .row = row,
         .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
@@ -383,6 +406,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
                .residual = row->residual,
                .out_fraction = row->out_fraction,
                .residual_fraction = row->residual_fraction},
+        .sums = sums,
         .group = {.block = blocks},
     };
     /* A row's last tile ends with its last pixel, and overlaps the one before; a row that is
@@ -405,9 +429,8 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
             const uint32_t channel = (first + v) * VECTOR;
             block->steps[v] = steps_of(layer, channel, row->out_fraction != 0);
             block->bias[v] = load_int((const int32_t *)layer->bias + channel);
-            w.plain = !block->steps[v].slope && !block->steps[v].residual &&
-                      !block->steps[v].clamp && block->steps[v].to_codes && row->out_fraction == 0;
         }
+        w.ending = ending_of(&block->steps[0], &w.to);
         const uint32_t at_once = block->vectors == 1 ? 4 : 2;
         for (uint32_t t = 0; t < all; t += at_once) {
             struct group g = {.block = block, .tiles = all - t < at_once ? all - t : at_once};
