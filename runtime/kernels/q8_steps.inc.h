@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* q8_steps.inc.h - what row.h lets follow an int8 sum, for a vector of channels of four neighbouring
- * pixels, in natural order. Whoever includes it says, beside the words of a vector_*.h:
- *   VECTOR, CODE_BYTES              channels in a vector; bytes of a code
+/* q8_steps.inc.h - what row.h lets follow an int8 sum, for a vector of channels of four neighbours
+ * along a row, in natural order. Whoever includes it says, beside the words of a vector_*.h:
+ *   CODE_BYTES                      bytes of a code
  *   store_codes(out, step, v)       four vectors as codes, from pixel to pixel `step` bytes
  *   store_both(out, rest, step, v)  the same with fractions, to `rest` */
 #include "kernels/row.h"

@@ -3,7 +3,7 @@
  *
  * A tile register holds 16 rows of at most 64 bytes; a product adds 16 pixels x 64 values times 64
  * values x 16 outputs to 16 pixels x 16 sums, exactly, in 16 cycles. The pixels are loaded from the
- * input row as it lies: neighbouring pixels' taps of one kernel row begin a pixel's bytes apart, and
+ * input row as it lies: neighbouring pixels' taps of one kernel row begin a pixel's bytes apart and
  * overlap. A kernel row's run of taps is cut into equal pieces of at most 64 bytes.
  *
  * Sums go through memory to what follows them. That takes the vector units about as long as the
@@ -59,12 +59,13 @@ static uint32_t block_of(const struct srpi_conv_shape *shape)
     return vectors_of(shape) % 3 == 0 ? 3 : 2;
 }
 
-/* Whether it is faster than avx512bf16, by the shape alone. Not where most of a tile of pixels would
- * be empty: 1 and 3 input channels, 3x3. */
+/* Whether it is faster than avx512bf16, by the shape alone. Not where most of a tile of pixels is
+ * empty: 1 and 3 input channels, 3x3. */
 static bool suits(const struct srpi_conv_shape *shape)
 {
     return shape->in == SRPI_Q8 && shape->kernel_width * shape->in_channels >= 12 &&
-           !srpi_row_few_suits_vnni(shape) && shape->in_channels <= SRP_MAX_CHANNELS && shape->out_channels <= SRP_MAX_CHANNELS;
+           !srpi_row_few_suits_vnni(shape) && shape->in_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels <= SRP_MAX_CHANNELS;
 }
 
 static size_t packed_size(const struct srpi_conv_shape *shape)
@@ -391,10 +392,46 @@ static void end_row(struct work *w, uint32_t block)
     finish(w, UINT32_MAX);
 }
 
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static struct block block_at(const struct srpi_conv_layer *layer, const struct work *w,
+                             uint32_t first, uint32_t vectors)
+{
+    const size_t pieces = (size_t)w->kernel_height * w->cut.pieces;
+    struct block block = {.vectors = vectors,
+                          .first = first * VECTOR,
+                          .weights = (const uint8_t *)layer->weights +
+                                     first * pieces * w->cut.units * TILE_BYTES};
+    for (uint32_t v = 0; v < vectors; v++) {
+        const uint32_t channel = (first + v) * VECTOR;
+        block.steps[v] = steps_of(layer, channel, w->to.out_fraction != 0);
+        block.bias[v] = load_int((const int32_t *)layer->bias + channel);
+    }
+    return block;
+}
+
+/* A row's last tile ends with its last pixel, and overlaps the one before; a row that is shorter
+ * than a tile has a lower one. So nothing far behind the row is read. */
+static void run_block(struct work *w, const struct block *block)
+{
+    const uint32_t pixels = w->row->pixels, all = (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
+    const size_t last = pixels > TILE_PIXELS ? pixels - TILE_PIXELS : 0;
+    const uint32_t at_once = block->vectors == 1 ? 4 : 2;
+    for (uint32_t t = 0; t < all; t += at_once) {
+        struct group g = {.block = block, .tiles = all - t < at_once ? all - t : at_once};
+        for (uint32_t i = 0; i < g.tiles; i++) {
+            const size_t at = (size_t)(t + i) * TILE_PIXELS;
+            g.pixel[i] = at < last ? at : last;
+        }
+        run_group(w, &g);
+    }
+}
+
 static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const uint32_t vectors = vectors_of(shape), most = block_of(shape);
+    const uint32_t fours = (row->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP;
     int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
     struct block blocks[2]; /* the one whose sums are still in work, and the next one */
     struct work w = {
@@ -402,6 +439,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
         .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
         .cut = cut_of(shape),
         .kernel_height = shape->kernel_height,
+        .fours = fours < TILE_PIXELS / 4 ? fours : TILE_PIXELS / 4,
         .to = {.out = row->out,
                .residual = row->residual,
                .out_fraction = row->out_fraction,
@@ -409,37 +447,14 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
         .sums = sums,
         .group = {.block = blocks},
     };
-    /* A row's last tile ends with its last pixel, and overlaps the one before; a row that is
-     * shorter than a tile has a lower one. So nothing far behind the row is read. */
-    const uint32_t groups = (row->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP;
-    w.fours = groups < TILE_PIXELS / 4 ? groups : TILE_PIXELS / 4;
-    const uint32_t all = (row->pixels + TILE_PIXELS - 1) / TILE_PIXELS;
-    const size_t last = all > 1 ? row->pixels - TILE_PIXELS : 0;
-    const size_t vector_weights = (size_t)shape->kernel_height * w.cut.pieces * w.cut.units *
-                                  TILE_BYTES;
     configure(w.fours * 4, w.cut.units, most);
     /* As in row_tile.h: the last block first. */
     for (uint32_t n = (vectors + most - 1) / most; n-- > 0;) {
         const uint32_t first = n * most, left = vectors - first;
         struct block *block = &blocks[n % 2];
-        *block = (struct block){.vectors = left < most ? left : most,
-                                .first = first * VECTOR,
-                                .weights = (const uint8_t *)layer->weights + first * vector_weights};
-        for (uint32_t v = 0; v < block->vectors; v++) {
-            const uint32_t channel = (first + v) * VECTOR;
-            block->steps[v] = steps_of(layer, channel, row->out_fraction != 0);
-            block->bias[v] = load_int((const int32_t *)layer->bias + channel);
-        }
+        *block = block_at(layer, &w, first, left < most ? left : most);
         w.ending = ending_of(&block->steps[0], &w.to);
-        const uint32_t at_once = block->vectors == 1 ? 4 : 2;
-        for (uint32_t t = 0; t < all; t += at_once) {
-            struct group g = {.block = block, .tiles = all - t < at_once ? all - t : at_once};
-            for (uint32_t i = 0; i < g.tiles; i++) {
-                const size_t at = (size_t)(t + i) * TILE_PIXELS;
-                g.pixel[i] = at < last ? at : last;
-            }
-            run_group(&w, &g);
-        }
+        run_block(&w, block);
     }
     end_row(&w, most);
 }
