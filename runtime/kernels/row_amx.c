@@ -163,14 +163,18 @@ struct group {
 /* What follows the sums, for the compiler to know. */
 enum ending {
     ANY,
-    CODES,    /* to codes without fractions, and nothing on the way */
-    RESIDUALS /* the same with a residual of such codes */
+    CODES,     /* to codes without fractions, and nothing on the way */
+    RESIDUALS, /* the same with a residual of such codes */
+    FLOATS     /* to f32, and at most a residual in f32 on the way */
 };
 
 static enum ending ending_of(const struct steps *s, const struct q8_row *row)
 {
-    if (!s->to_codes || s->slope || s->clamp || row->out_fraction != 0) {
+    if (s->slope || s->clamp || row->out_fraction != 0) {
         return ANY;
+    }
+    if (!s->to_codes) {
+        return s->residual && !s->wide_residual ? ANY : FLOATS;
     }
     if (!s->residual) {
         return CODES;
@@ -211,9 +215,10 @@ INLINE void finish_as(struct work *w, uint32_t count, const enum ending ending)
         const uint32_t vector = vectors - 1 - last;
         struct steps s = g->block->steps[vector];
         if (ending != ANY) {
-            s.slope = s.clamp = s.wide_residual = false;
-            s.to_codes = true;
-            s.residual = ending == RESIDUALS;
+            s.slope = s.clamp = false;
+            s.to_codes = ending != FLOATS;
+            s.wide_residual = ending == FLOATS;
+            s.residual = ending == RESIDUALS || (s.residual && ending == FLOATS);
         }
         const vint bias = g->block->bias[vector];
         const vfloat times[4] = {s.times, s.times, s.times, s.times};
@@ -253,10 +258,18 @@ static __attribute__((noinline)) void finish_residuals(struct work *w, uint32_t 
     finish_as(w, count, RESIDUALS);
 }
 
+static __attribute__((noinline)) void finish_floats(struct work *w, uint32_t count)
+{
+    finish_as(w, count, FLOATS);
+}
+
 static void finish(struct work *w, uint32_t count)
 {
     static void (*const finishes[])(struct work *, uint32_t) = {
-        [ANY] = finish_any, [CODES] = finish_codes, [RESIDUALS] = finish_residuals};
+        [ANY] = finish_any,
+        [CODES] = finish_codes,
+        [RESIDUALS] = finish_residuals,
+        [FLOATS] = finish_floats};
     finishes[w->ending](w, count);
 }
 
