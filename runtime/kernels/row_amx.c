@@ -494,6 +494,4 @@ const struct srpi_row_set srpi_rows_amx = {
                 .rest = rest},
 };
 
-#else
-typedef int srpi_no_amx; /* no translation unit is empty */
 #endif
