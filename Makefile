@@ -47,6 +47,8 @@ knows = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
 ISAS := scalar
 ifneq ($(filter x86_64-%,$(TARGET)),)
 ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512vl avx512bf16
+# All of it written by hand.
+AMX := $(call knows,-mamx-tile -mamx-int8,amx)
 endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 ISAS += neon dotprod
@@ -61,12 +63,14 @@ FLAGS_avxvnni := $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 FLAGS_avx512vl := $(FLAGS_avx512)
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+# Tuned for what has it: general registers are then not kept in vector registers (4 % of the time).
+FLAGS_amx := $(FLAGS_avx512) -mamx-tile -mamx-int8 -mtune=icelake-server
 FLAGS_dotprod := -march=armv8.2-a+dotprod
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
 CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
-    $(ISAS:%=-DSRPI_ROWS_%) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
+    $(patsubst %,-DSRPI_ROWS_%,$(ISAS) $(AMX)) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
 LDFLAGS_ALL := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
@@ -153,6 +157,7 @@ $(call of_kernels,winograd_f32_avx2 winograd_q8_avx2): ISA := $(FLAGS_avx2)
 $(call of_kernels,winograd_f32_avx512): ISA := -mavx512f -mfma
 $(call of_kernels,winograd_q8_avx512 row_few_avx512): ISA := $(FLAGS_avx512)
 $(call of_kernels,winograd_q8_avxvnni row_few_avxvnni): ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))
+$(call of_kernels,row_amx): ISA := $(if $(AMX),$(FLAGS_amx))
 endif
 
 $(BUILD)/obj/%.o: %.c
@@ -247,7 +252,7 @@ check: c-tests
 # Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
 # and the whole library with the networks of models/.
 ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c) \
-    $(wildcard runtime/kernels/row_few_*.c runtime/kernels/winograd_*.c)
+    $(wildcard runtime/kernels/row_amx.c runtime/kernels/row_few_*.c runtime/kernels/winograd_*.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@

@@ -134,6 +134,44 @@ int8_dot512(uint64_t rounds, const float *seed, const uint8_t *data, size_t size
     return (uint32_t)_mm_cvtsi128_si32(_mm512_castsi512_si128(total));
 }
 
+#ifdef SRPI_ROWS_amx
+/* As ldtilecfg has it: eight tiles of 16 rows of 64 bytes. */
+static const struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tiles = {.palette = 1,
+           .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+           .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+/* Four sums hide the latency of 52 cycles: a product takes 16. */
+__attribute__((target("amx-tile,amx-int8"))) static uint32_t
+int8_tile(uint64_t rounds, const float *seed, const uint8_t *data, size_t size)
+{
+    UNUSED_DATA;
+    uint32_t values[256];
+    for (size_t i = 0; i < sizeof values; i += 256) {
+        memcpy((uint8_t *)values + i, seed, 256);
+    }
+    __asm__ volatile("" : : "r"(values), "r"(&tiles) : "memory");
+    _tile_loadconfig(&tiles);
+    _tile_loadd(4, values, 64);
+    _tile_loadd(5, values, 64);
+    _tile_loadd(6, values, 64);
+    _tile_loadd(7, values, 64);
+    for (uint64_t i = 0; i < rounds; i++) {
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+    }
+    _tile_stored(3, values, 64);
+    __asm__ volatile("" : : "r"(values) : "memory");
+    _tile_release();
+    return values[0];
+}
+#endif
+
 __attribute__((target("avx512f,avx512bf16"))) static uint32_t
 bf16_dot512(uint64_t rounds, const float *seed, const uint8_t *data, size_t size)
 {
@@ -233,7 +271,7 @@ static uint32_t read_c(uint64_t rounds, const float *seed, const uint8_t *data, 
                       total[7]);
 }
 
-enum { FP32, INT8, BF16, READ, KERNELS };
+enum { FP32, INT8, INT8_TILE, BF16, READ, KERNELS };
 
 /* Whether the processor has it, and SRP_CPU does not ask for less: then the yardstick is what our
  * kernels may use. */
@@ -255,13 +293,15 @@ static void choose(struct kernel kernel[KERNELS])
 {
     kernel[FP32] = (struct kernel){"plain C", fp32_c, 2.0 * 32};
     kernel[INT8] = (struct kernel){"plain C", int8_c, 2.0 * 64};
+    kernel[INT8_TILE] = (struct kernel){"no int8 tile product instruction", NULL, 0.0};
     kernel[BF16] = (struct kernel){"no bf16 dot product instruction", NULL, 0.0};
     kernel[READ] = (struct kernel){"64-bit loads", read_c, 0.0};
 #if X86
-    static const char *const all[] = {"avx2", "avxvnni", "avx512", "avx512bf16", NULL};
+    static const char *const all[] = {"avx2",       "avxvnni", "avx512",
+                                      "avx512bf16", "amx",     NULL};
     static const char *const vnni[] = {"avxvnni", NULL};
-    static const char *const wide[] = {"avx512", "avx512bf16", NULL};
-    static const char *const bf16[] = {"avx512bf16", NULL};
+    static const char *const wide[] = {"avx512", "avx512bf16", "amx", NULL};
+    static const char *const bf16[] = {"avx512bf16", "amx", NULL};
     __builtin_cpu_init();
     if (may_use(__builtin_cpu_supports("avx2"), all)) {
         /* exact for all bytes; vpmaddubsw would saturate */
@@ -283,6 +323,12 @@ static void choose(struct kernel kernel[KERNELS])
     if (may_use(__builtin_cpu_supports("avx512bf16"), bf16)) {
         kernel[BF16] = (struct kernel){"avx512-bf16 vdpbf16ps", bf16_dot512, 2.0 * 24 * 32};
     }
+#ifdef SRPI_ROWS_amx
+    /* The library has asked the system for leave. */
+    if (strcmp(srp_isa(), "amx") == 0) {
+        kernel[INT8_TILE] = (struct kernel){"amx tdpbusd", int8_tile, 2.0 * 4 * 16 * 16 * 64};
+    }
+#endif
 #endif
 }
 
@@ -431,12 +477,15 @@ int sp_bench_peak(int argc, char **argv)
     static const struct option options[] = {{"threads", required_argument, NULL, 't'},
                                             {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
-    static const char *const key[KERNELS] = {"fp32_ops_per_s", "int8_ops_per_s", "bf16_ops_per_s",
+    static const char *const key[KERNELS] = {"fp32_ops_per_s", "int8_ops_per_s",
+                                             "int8_tile_ops_per_s", "bf16_ops_per_s",
                                              "read_bytes_per_s"};
-    static const char *const method_key[KERNELS] = {"fp32_method", "int8_method", "bf16_method",
+    static const char *const method_key[KERNELS] = {"fp32_method", "int8_method",
+                                                    "int8_tile_method", "bf16_method",
                                                     "read_method"};
     static const char *const label[KERNELS] = {"fp32 multiply-add", "int8 dot product",
-                                               "bf16 dot product", "memory read"};
+                                               "int8 tile product", "bf16 dot product",
+                                               "memory read"};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t threads = cores < 1 ? 1 : (uint64_t)cores;
     bool json = false;

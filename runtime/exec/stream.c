@@ -310,10 +310,14 @@ void srpi_stream_work(const struct srpi_stream *stream, uint32_t worker)
     for (;;) {
         const uint32_t number = atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
         if (number >= run->strip_count) {
-            return;
+            break;
         }
         take_strip(stream, block, number);
         run_strip(stream, block, number);
+    }
+    const struct srpi_kernels *kernels = stream->layers->kernels;
+    if (kernels->rest != NULL) {
+        kernels->rest();
     }
 }
 

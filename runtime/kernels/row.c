@@ -9,6 +9,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -29,6 +33,9 @@ static const struct srpi_row_set *const built[SRPI_ISA_COUNT] = {
 #ifdef SRPI_ROWS_avx512bf16
     [SRPI_ISA_AVX512BF16] = &srpi_rows_avx512bf16,
 #endif
+#ifdef SRPI_ROWS_amx
+    [SRPI_ISA_AMX] = &srpi_rows_amx,
+#endif
 #ifdef SRPI_ROWS_neon
     [SRPI_ISA_NEON] = &srpi_rows_neon,
 #endif
@@ -47,6 +54,20 @@ static bool has_avxvnni(void)
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
 
+/* Bits 24 and 25 of EDX of leaf 7: tiles and products of int8. Linux gives the memory for them to a
+ * process that asks, once for all its threads; to ask again does no harm. */
+static bool has_amx(void)
+{
+#ifdef __linux__
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 24 & 3) == 3 &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 static bool runs(enum srpi_isa isa)
 {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -62,6 +83,8 @@ static bool runs(enum srpi_isa isa)
         return avx512;
     case SRPI_ISA_AVX512BF16:
         return avx512 && __builtin_cpu_supports("avx512bf16");
+    case SRPI_ISA_AMX:
+        return avx512 && __builtin_cpu_supports("avx512bf16") && has_amx();
     default:
         return isa == SRPI_ISA_SCALAR;
     }
@@ -92,7 +115,7 @@ const struct srpi_kernels *srpi_kernels_of(enum srpi_isa isa)
 static const struct srpi_kernels *choose(void)
 {
     static const char *const names[SRPI_ISA_COUNT] = {"scalar",     "avx2", "avxvnni", "avx512",
-                                                      "avx512bf16", "neon", "dotprod"};
+                                                      "avx512bf16", "amx",  "neon",    "dotprod"};
     const char *mask = getenv("SRP_CPU");
     int top = SRPI_ISA_COUNT - 1;
     for (int isa = 0; mask != NULL && isa < SRPI_ISA_COUNT; isa++) {

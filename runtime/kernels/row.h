@@ -109,6 +109,7 @@ enum srpi_isa {
     SRPI_ISA_AVXVNNI,    /* and AVX-VNNI */
     SRPI_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL + VNNI */
     SRPI_ISA_AVX512BF16, /* and BF16 */
+    SRPI_ISA_AMX,        /* and AMX tiles, INT8 */
     SRPI_ISA_NEON,       /* AArch64; Q8 by widening products */
     SRPI_ISA_DOTPROD,    /* and dot products; Q8 in S8 */
     SRPI_ISA_COUNT,
@@ -117,7 +118,8 @@ enum srpi_isa {
 /* What a set of kernels is. */
 struct srpi_kernels {
     enum srpi_isa isa;
-    const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod" */
+    /* "scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod" */
+    const char *name;
     enum srpi_q8_storage storage;
     bool has[3];      /* by dtype; F32 and Q8 always */
     /* Bytes of packed weights of a shape (0: does not fit size_t), 64-byte aligned. */
@@ -128,6 +130,9 @@ struct srpi_kernels {
      * NULL) gets a name with static storage, as printed by `srinfo plan`. NULL where `has` says
      * that there is none. */
     srpi_conv_fn (*find)(const struct srpi_conv_shape *shape, const char **name);
+    /* Called by a thread that has called kernels and will not for a while: gives back what state of
+     * the processor they have kept between calls. NULL: they keep none. */
+    void (*rest)(void);
 };
 
 /* The best set that was built in and that this machine can run, not above the environment variable

@@ -111,6 +111,7 @@ extern const struct srpi_row_set srpi_rows_avxvnni;
 extern const struct srpi_row_set srpi_rows_avx512;
 extern const struct srpi_row_set srpi_rows_avx512vl; /* of avx512, for narrow layers */
 extern const struct srpi_row_set srpi_rows_avx512bf16;
+extern const struct srpi_row_set srpi_rows_amx; /* by hand: row_amx.c */
 extern const struct srpi_row_set srpi_rows_neon;
 extern const struct srpi_row_set srpi_rows_dotprod;
 

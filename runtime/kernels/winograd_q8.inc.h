@@ -12,6 +12,7 @@
  *
  * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd,
  * vpmaddwd). */
+#include "kernels/q8_steps.inc.h"
 #include "kernels/winograd_tiles.inc.h"
 
 #define INVERSE_OF_9 0x38e38e39
@@ -121,113 +122,49 @@ INLINE void backward4(ivec y[4], const ivec m[6])
     y[3] = i_add(i_add(odd1, m[5]), i_add(odd2, odd2));
 }
 
-/* The layer's steps after the sum, of a vector of channels. */
-struct steps {
-    bool slope, residual, clamp, to_codes;
+/* What follows the sum, of a vector of channels. */
+struct ending {
+    struct steps steps;
     vfloat times[5]; /* [i]: for sums that are 4 << i too large */
-    vfloat shift, lean, other, low, high;
 };
 
-INLINE struct steps steps_of(const struct srpi_conv_layer *layer, uint32_t channel)
+INLINE struct ending ending_of(const struct work *w, uint32_t channel)
 {
-    struct steps s = {.slope = layer->slope != NULL,
-                      .residual = layer->has_residual,
-                      .clamp = layer->clamp,
-                      .to_codes = layer->shape.out == SRPI_Q8,
-                      .shift = set_float(layer->offset),
-                      .other = set_float(layer->residual_multiplier),
-                      .low = set_float(layer->low),
-                      .high = set_float(layer->high)};
-    const vfloat times = load_float(layer->multiplier + channel);
+    struct ending e = {.steps = steps_of(w->layer, channel, w->call->out_fraction != 0)};
     UNROLL for (uint32_t i = 0; i < 5; i++) {
-        s.times[i] = multiply(times, set_float(0.25f / (float)(1u << i)));
+        e.times[i] = multiply(e.steps.times, set_float(0.25f / (float)(1u << i)));
     }
-    if (!s.to_codes) {
-        s.shift = load_float(layer->shift + channel);
-    }
-    s.lean = s.slope ? load_float(layer->slope + channel) : s.shift;
-    return s;
-}
-
-INLINE void add_residual(const struct work *w, const struct steps *s, const uint8_t *row, size_t at,
-                         vfloat v[4])
-{
-    const size_t pixel = w->layer->shape.out_channels;
-    if (w->layer->residual == SRPI_F32) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = muladd(load_float(row + 4 * (at + x * pixel)), s->other, v[x]);
-        }
-        return;
-    }
-    const uint8_t *codes = row + CODE_BYTES * at;
-    if (w->call->residual_fraction == 0) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = muladd(other_q8(codes + x * pixel * CODE_BYTES, 1, 0), s->other, v[x]);
-        }
-    } else {
-        const uint8_t *rest = codes + w->call->residual_fraction;
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = muladd(other_fine(codes + x * pixel * CODE_BYTES, rest + x * pixel * CODE_BYTES,
-                                     1, 0), s->other, v[x]);
-        }
-    }
+    return e;
 }
 
 /* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
  * (float)sum but for its exponent, so the multiplier does the rest of the division. */
-INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, const int twos,
+INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, const int twos,
                    size_t at, const ivec m[6])
 {
-    const size_t pixel = w->layer->shape.out_channels;
     if (w->out[row] == NULL) {
         return;
     }
+    const struct q8_row to = {.out = w->out[row],
+                              .residual = w->residual[row],
+                              .out_fraction = w->call->out_fraction,
+                              .residual_fraction = w->call->residual_fraction};
     const ivec ninth = i_all(INVERSE_OF_9);
-    const vfloat times[STEP] = {s->times[twos + 1], s->times[twos], s->times[twos - 1],
-                                s->times[twos - 1]};
+    const vfloat times[STEP] = {e->times[twos + 1], e->times[twos], e->times[twos - 1],
+                                e->times[twos - 1]};
     ivec y[STEP];
     vfloat v[STEP];
     backward4(y, m);
     UNROLL for (uint32_t x = 0; x < STEP; x++) {
         v[x] = i_float(i_mul(y[x], ninth));
     }
-    if (!s->slope) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = muladd(v[x], times[x], s->shift);
-        }
-    } else if (s->to_codes) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = plus(lean(multiply(v[x], times[x]), s->lean), s->shift);
-        }
-    } else {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = lean(muladd(v[x], times[x], s->shift), s->lean);
-        }
-    }
-    if (s->residual) {
-        add_residual(w, s, w->residual[row], at, v);
-    }
-    if (s->clamp) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            v[x] = clamp(v[x], s->low, s->high);
-        }
-    }
-    if (!s->to_codes) {
-        UNROLL for (uint32_t x = 0; x < STEP; x++) {
-            store_float(w->out[row] + 4 * (at + x * pixel), v[x]);
-        }
-    } else if (w->call->out_fraction == 0) {
-        store_codes(w->out[row] + CODE_BYTES * at, CODE_BYTES * pixel, v);
-    } else {
-        uint8_t *to = w->out[row] + CODE_BYTES * at;
-        store_both(to, to + w->call->out_fraction, CODE_BYTES * pixel, v);
-    }
+    end_four(&e->steps, times, &to, at, v);
 }
 
 /* A vector of channels, from `channel` on. */
 static void backward(const struct work *w, const int32_t *m, uint32_t channel)
 {
-    const struct steps s = steps_of(w->layer, channel);
+    const struct ending e = ending_of(w, channel);
     size_t at = channel;
     for (uint32_t t = 0; t < w->tiles; t++) {
         ivec a[SIDE], b[SIDE];
@@ -238,8 +175,8 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
             a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
             b[c] = i_add(even1, even2);
         }
-        finish(w, &s, 0, 3, at, a);
-        finish(w, &s, 2, 1, at, b);
+        finish(w, &e, 0, 3, at, a);
+        finish(w, &e, 2, 1, at, b);
         UNROLL for (uint32_t c = 0; c < SIDE; c++) {
             const int32_t *p = m + c * VECTOR;
             const ivec odd1 = i_sub(i_load(p + ROW1), i_load(p + ROW2));
@@ -247,8 +184,8 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
             a[c] = i_add(i_add(odd1, odd1), odd2);
             b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
         }
-        finish(w, &s, 1, 2, at, a);
-        finish(w, &s, 3, 1, at, b);
+        finish(w, &e, 1, 2, at, a);
+        finish(w, &e, 3, 1, at, b);
         m += product_at(0, 1, 0);
         at += (size_t)STEP * w->layer->shape.out_channels;
     }

@@ -159,6 +159,9 @@ const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa, enum sr
     case SRPI_ISA_AVX512:
     case SRPI_ISA_AVX512BF16:
         return q8 ? &srpi_winograd_q8_avx512 : &srpi_winograd_f32_avx512;
+    case SRPI_ISA_AMX:
+        /* Tiles do eight times the products of vpdpbusd. */
+        return q8 ? NULL : &srpi_winograd_f32_avx512;
 #elif defined(__aarch64__)
     /* sdot does four times the products of smlal, so int8 is as fast without. */
     case SRPI_ISA_NEON:

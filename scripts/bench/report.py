@@ -66,18 +66,24 @@ def _machine(result):
     lines = [f"Machine: {m['cpu']}, {m['cores']} cores, {' '.join(m['isa']) or 'baseline'}; {m['kernel']}; "
              f"huge pages: {m['huge_pages']}; {'; '.join(m['compilers'])}; Python {m['python']}.", "",
              f"Engines: {versions}.", ""]
-    head = ["threads", "f32 GFLOP/s", "int8 GOP/s", "bf16 GFLOP/s", "reading GB/s"]
+    columns = [("f32 GFLOP/s", "fp32_ops_per_s"), ("int8 GOP/s", "int8_ops_per_s"),
+               ("int8 tiles GOP/s", "int8_tile_ops_per_s"), ("bf16 GFLOP/s", "bf16_ops_per_s"),
+               ("reading GB/s", "read_bytes_per_s")]
+    tiles = any(p.get("int8_tile_ops_per_s") for p in result["peaks"])
+    columns = [c for c in columns if tiles or "tile" not in c[1]]
+    head = ["threads", *(name for name, _ in columns)]
     rows = []
     for threads in _threads(result):
         found = [p for p in result["peaks"] if p["threads"] == threads]
         row = [str(threads)]
-        for key in [f"{name}_ops_per_s" for _, name in PEAKS] + ["read_bytes_per_s"]:
-            values = [p[key] / 1e9 for p in found if p[key]]
+        for _, key in columns:
+            values = [p[key] / 1e9 for p in found if p.get(key)]
             row.append(f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
                        if values else "-")
         rows.append(row)
     taken = len(result["peaks"]) // max(len(_threads(result)), 1)
-    return lines + [f"Peaks, taken {taken} times during the run: median (least to greatest).", "",
+    note = (" int8's \"of peak\" is of dot products: kernels of tile products pass 100 %." if tiles else "")
+    return lines + [f"Peaks, taken {taken} times during the run: median (least to greatest).{note}", "",
                     *_table(head, rows)]
 
 

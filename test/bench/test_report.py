@@ -58,6 +58,17 @@ def test_tables(result):
     assert row(text, "int8", "oneDNN")[2].endswith("~")
     assert row(text, "f32", "ncnn")[-1] == "5.0e-01 **wrong**"
     assert row(text, "MNN", "f32")[2:] == ["all", "not installed: no module"]
+
+
+def test_tile_products_have_a_column_where_there_are_any(result):
+    head = ["threads", "f32 GFLOP/s", "int8 GOP/s"]
+    assert row(report.markdown(result), *head)[3:] == ["bf16 GFLOP/s", "reading GB/s"]
+    for p in result["peaks"]:
+        p["int8_tile_ops_per_s"] = 3e12
+    text = report.markdown(result)
+    assert row(text, *head)[3:] == ["int8 tiles GOP/s", "bf16 GFLOP/s", "reading GB/s"]
+    assert row(text, "2", "200 (180 to 210)")[3] == "3000 (3000 to 3000)"
+    assert '"of peak" is of dot products' in text
     assert row(text, "srplay", "int8")[2:] == ["all", "no int8 here"]
     assert row(text, "ncnn", "f32")[2:] == ["wdsr2-x4", "wrong: relative error 0.5"]
     assert row(text, "srplay", "20.0 to 30.0: x1.50")

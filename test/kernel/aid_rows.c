@@ -72,6 +72,30 @@ PEAK(peak_q8_512, "avx512f,avx512vnni", __m512i)
 #define ONE(s, a, b) _mm512_dpbf16_ps(s, (__m512bh)(a), (__m512bh)(b))
 PEAK(peak_bf16_512, "avx512f,avx512bf16", __m512)
 #undef ONE
+#ifdef SRPI_ROWS_amx
+/* TILES products of 16 x 16 x 64. The set's kernels have left tiles set up that may be of any size:
+ * these are whole. */
+enum { TILES = 4 * 60 };
+__attribute__((target("amx-tile,amx-int8"))) static void peak_q8_tiles(void)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } tiles = {.palette = 1,
+               .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+               .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    __asm__ volatile("" : : "r"(&tiles) : "memory");
+    _tile_loadconfig(&tiles);
+    for (int i = 0; i < TILES; i += 4) {
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+    }
+    _tile_release();
+}
+#endif
 #ifdef SRPI_ROWS_avxvnni
 #define ONE(s, a, b) \
     (ints256)_mm256_dpbusd_avx_epi32((__m256i)s, (__m256i)a, (__m256i)b)
@@ -106,6 +130,12 @@ static double peak(enum srpi_isa isa, enum srpi_dtype in)
 #endif
     case SRPI_ISA_AVX512:
     case SRPI_ISA_AVX512BF16:
+    case SRPI_ISA_AMX:
+#ifdef SRPI_ROWS_amx
+        if (isa == SRPI_ISA_AMX && in == SRPI_Q8) {
+            return TILES * 16.0 * 16 * 64 / fastest(peak_q8_tiles);
+        }
+#endif
         return in == SRPI_F32    ? operations * 16 / fastest(peak_f32_512)
                : in == SRPI_BF16 ? operations * 32 / fastest(peak_bf16_512)
                                  : operations * 64 / fastest(peak_q8_512);
@@ -281,6 +311,7 @@ static int check(const struct srpi_kernels *k)
 {
     const char *why = check_random(k, 300);
     why = why != NULL ? why : check_widths(k);
+    why = why != NULL ? why : check_runs(k);
     why = why != NULL ? why : check_few(k);
     why = why != NULL ? why : check_made(k);
     why = why != NULL ? why : check_golden(k);

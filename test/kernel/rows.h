@@ -294,6 +294,9 @@ static inline const char *check_wish(const struct srpi_kernels *k, const struct 
     srpi_row_reference(&t.layer, &row, k->storage,
                        wish->shape.in == SRPI_Q8 ? (const void *)t.weights : t.real_weights);
     fn(&t.layer, &t.row);
+    if (k->rest != NULL && noise(seed) % 4 == 0) {
+        k->rest();
+    }
     const char *why = compare(&t, name);
     trial_destroy(&t);
     return why;
@@ -389,6 +392,41 @@ static inline const char *check_widths(const struct srpi_kernels *k)
         }
     }
     return NULL;
+}
+
+/* Quantised layers whose runs of taps are short and long, in rows of about a few tiles (row_amx.c):
+ * 16, 32 and 64 pixels. */
+static inline const char *check_runs(const struct srpi_kernels *k)
+{
+    static const uint32_t shapes[][4] = {{3, 3, 32, 64}, {3, 3, 64, 24}, {3, 3, 16, 16},
+                                         {5, 5, 3, 48},  {3, 3, 22, 33}, {1, 1, 64, 96},
+                                         {1, 1, 130, 7}, {3, 3, 12, 40}, {1, 5, 43, 80}};
+    static const uint32_t pixels[] = {1, 4, 5, 13, 15, 16, 17, 31, 32, 33, 49, 63, 64, 65, 80, 97};
+    uint32_t seed = 17;
+    for (uint32_t i = 0; i < 9 * 16; i++) {
+        const uint32_t *s = shapes[i / 16];
+        for (int narrow = 0; narrow < 2; narrow++) {
+            const struct wish wish = {
+                .shape = {s[0], s[1], s[2], s[3], SRPI_Q8, narrow ? SRPI_Q8 : SRPI_F32, 0},
+                .pixels = pixels[i % 16],
+                .worst = noise(&seed) % 8 == 0,
+                .slope = noise(&seed) % 3 == 0,
+                .has_residual = noise(&seed) % 2 == 0,
+                .clamp = noise(&seed) % 2 == 0,
+                .f32_residual = noise(&seed) % 3 == 0,
+                .fractions = noise(&seed) % 2 == 0,
+            };
+            const char *why = check_wish(k, &wish, &seed);
+            why = why == NULL && i % 16 == 10 ? check_shape(k, wish.shape, 50, &seed) : why;
+            if (why != NULL) {
+                return why;
+            }
+        }
+    }
+    const struct wish most = {.shape = {3, 3, SRP_MAX_CHANNELS, 20, SRPI_Q8, SRPI_Q8, 0},
+                              .pixels = 37,
+                              .worst = true};
+    return check_wish(k, &most, &seed);
 }
 
 /* Layers of few outputs, which have kernels of their own (row_few.h), and their neighbours. */

@@ -10,8 +10,8 @@ import pytest
 
 import inner_loops
 
-ISAS = ["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod"]
-FILES = [*ISAS, "avx512vl"]
+ISAS = ["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod"]
+FILES = [*(isa for isa in ISAS if isa != "amx"), "avx512vl"]  # amx is written by hand
 
 
 def srcc(build, root, to, isa, **environment):

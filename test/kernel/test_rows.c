@@ -39,6 +39,12 @@ static void row_widths(void **state)
     check_all(check_widths);
 }
 
+static void runs_of_taps(void **state)
+{
+    (void)state;
+    check_all(check_runs);
+}
+
 static void few_outputs(void **state)
 {
     (void)state;
@@ -125,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
+        cmocka_unit_test(runs_of_taps),
         cmocka_unit_test(few_outputs),
         cmocka_unit_test(made_for_models),
         cmocka_unit_test(every_model_has_its_own),

@@ -383,9 +383,10 @@ def test_peak(build):
     found = aid.json_of(build / "srbench", "peak", "--threads", 1, "--json")
     types_of(found, fp32_ops_per_s=float, int8_ops_per_s=float, read_bytes_per_s=float, threads=int)
     assert found["threads"] == 1
-    assert found["bf16_ops_per_s"] is None or found["bf16_ops_per_s"] > 1e8
+    for key in ("bf16_ops_per_s", "int8_tile_ops_per_s"):
+        assert found[key] is None or found[key] > 1e8
     assert all(found[key] > 1e8 for key in ("fp32_ops_per_s", "int8_ops_per_s", "read_bytes_per_s"))
-    assert all(found[f"{key}_method"] for key in ("fp32", "int8", "bf16", "read"))
+    assert all(found[f"{key}_method"] for key in ("fp32", "int8", "int8_tile", "bf16", "read"))
 
 
 def test_help_and_version(build):

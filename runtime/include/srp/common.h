@@ -59,7 +59,7 @@ SRP_API const char *srp_strerror(enum srp_err code);
 SRP_API const char *srp_version(void);
 
 /* The instruction set that the library's own kernels use on this machine: "scalar", "avx2",
- * "avxvnni", "avx512", "avx512bf16", "neon" or "dotprod". */
+ * "avxvnni", "avx512", "avx512bf16", "amx", "neon" or "dotprod". */
 SRP_API const char *srp_isa(void);
 
 /* Bytes in memory, with the name used for them in error messages. The library never keeps `data`
