@@ -447,6 +447,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
     const uint32_t fours = (row->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP;
     int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
     struct block blocks[2]; /* the one whose sums are still in work, and the next one */
+    blocks[0].vectors = 0;  /* no sums are in work yet */
     struct work w = {
         .row = row,
         .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
