@@ -277,31 +277,49 @@ static void run_parts(const struct conv *c)
     }
 }
 
-/* Rows [from, end) of the output, one after the other. */
+/* Rows that a kernel is given at once, at most. */
+#define ROWS_AT_ONCE 8u
+
+/* Rows [from, end) of the output. */
 static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, uint32_t from,
                      uint32_t end)
 {
     const struct srpi_node *node = c->step->node;
     const uint32_t pixels = c->columns.end - c->columns.begin;
+    const size_t fraction = tensor_of(c->block, c->out)->fraction;
     const bool post = c->layer->post != SRPI_ACT_NONE;
     char *work = c->block->area + c->block->stream->layers->scratch_size;
-    struct srpi_conv_row call = {.pixels = pixels};
-    if (c->step->residual != SRPI_NO_TENSOR && !c->layer->widen_residual) {
-        call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
-    }
-    for (uint32_t y = from; y < end; y++) {
-        for (uint32_t i = 0; i < node->kernel_height; i++) {
-            call.rows[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
+    /* What needs work memory has it for one row. */
+    const bool alone = post || c->layer->widen_residual || c->layer->direct_rows == NULL;
+    struct srpi_conv_row calls[ROWS_AT_ONCE];
+    for (uint32_t y = from, count = 0; y < end; y += count) {
+        count = alone ? 1 : end - y < ROWS_AT_ONCE ? end - y : ROWS_AT_ONCE;
+        for (uint32_t r = 0; r < count; r++) {
+            struct srpi_conv_row *call = &calls[r];
+            for (uint32_t i = 0; i < node->kernel_height; i++) {
+                call->rows[i] = tap_row(c, (int64_t)y + r + i - node->kernel_height / 2);
+            }
+            call->out = post ? work : row_at(c->block, c->out, y + r);
+            call->residual = residual_row(c, y + r);
+            call->out_fraction = post ? 0 : fraction;
+            call->residual_fraction =
+                call->residual != NULL && !c->layer->widen_residual
+                    ? tensor_of(c->block, c->step->residual)->fraction
+                    : 0;
+            call->pixels = pixels;
         }
-        char *row = row_at(c->block, c->out, y);
-        call.out = post ? work : row;
-        call.out_fraction = post ? 0 : tensor_of(c->block, c->out)->fraction;
-        call.residual = residual_row(c, y);
-        c->layer->direct(layer, &call);
-        if (post) {
-            finish_row(c, (float *)(void *)work, row, pixels);
+        if (alone) {
+            c->layer->direct(layer, calls);
+        } else {
+            c->layer->direct_rows(layer, calls, count);
         }
-        close_row(c->block, c->out, y, row, pixels);
+        for (uint32_t r = 0; r < count; r++) {
+            char *row = row_at(c->block, c->out, y + r);
+            if (post) {
+                finish_row(c, (float *)(void *)work, row, pixels);
+            }
+            close_row(c->block, c->out, y + r, row, pixels);
+        }
     }
 }
 

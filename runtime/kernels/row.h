@@ -101,6 +101,10 @@ struct srpi_conv_row {
 
 /* Computes all channels of one output row. */
 typedef void (*srpi_conv_fn)(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row);
+/* The same of `count` rows, at least 1, none of which reads what another one writes. Their numbers
+ * of pixels are equal, and so are their distances to fractions. */
+typedef void (*srpi_conv_rows_fn)(const struct srpi_conv_layer *layer,
+                                  const struct srpi_conv_row *rows, uint32_t count);
 
 /* Instruction sets, in order of preference on one architecture. */
 enum srpi_isa {
@@ -130,6 +134,9 @@ struct srpi_kernels {
      * NULL) gets a name with static storage, as printed by `srinfo plan`. NULL where `has` says
      * that there is none. */
     srpi_conv_fn (*find)(const struct srpi_conv_shape *shape, const char **name);
+    /* What does several rows in less time than one after the other, with the same result. NULL, or
+     * returns NULL: nothing does. */
+    srpi_conv_rows_fn (*find_rows)(const struct srpi_conv_shape *shape);
     /* Called by a thread that has called kernels and will not for a while: gives back what state of
      * the processor they have kept between calls. NULL: they keep none. */
     void (*rest)(void);

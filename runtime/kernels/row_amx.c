@@ -153,23 +153,31 @@ struct block {
     vint bias[MOST_VECTORS];
 };
 
-/* Some neighbouring tiles of pixels, at most as many as there are registers for their sums. */
+/* Some tiles of pixels, one after the other, at most as many as there are registers for their
+ * sums. */
 struct group {
     const struct block *block;
     uint32_t tiles;
-    size_t pixel[4]; /* first one of each */
+    uint32_t row[4];   /* of each, among those of the call */
+    uint32_t pixel[4]; /* its first one */
 };
 
-/* What follows the sums, for the compiler to know. */
-enum ending {
+/* What follows the sums of a group, for the compiler to know. Each instruction that stands among
+ * the products takes room in the processor's window, which has to reach to the products that come
+ * next; so the usual cases stand there inline and are short. */
+enum way {
     ANY,
-    CODES,     /* to codes without fractions, and nothing on the way */
-    RESIDUALS, /* the same with a residual of such codes */
-    FLOATS     /* to f32, and at most a residual in f32 on the way */
+    CODES,          /* to codes without fractions, and nothing on the way */
+    RESIDUALS,      /* the same with a residual of such codes */
+    FLOATS,         /* to f32, and at most a residual in f32 on the way */
+    CODE_PAIRS,     /* CODES and RESIDUALS of two vectors at once */
+    RESIDUAL_PAIRS,
+    WAYS
 };
 
-static enum ending ending_of(const struct steps *s, const struct q8_row *row)
+static enum way way_of(const struct block *block, const struct srpi_conv_row *row)
 {
+    const struct steps *s = &block->steps[0]; /* flags are the layer's */
     if (s->slope || s->clamp || row->out_fraction != 0) {
         return ANY;
     }
@@ -177,100 +185,161 @@ static enum ending ending_of(const struct steps *s, const struct q8_row *row)
         return s->residual && !s->wide_residual ? ANY : FLOATS;
     }
     if (!s->residual) {
-        return CODES;
+        return block->vectors == 2 ? CODE_PAIRS : CODES;
     }
-    return s->wide_residual || row->residual_fraction != 0 ? ANY : RESIDUALS;
+    if (s->wide_residual || row->residual_fraction != 0) {
+        return ANY;
+    }
+    return block->vectors == 2 ? RESIDUAL_PAIRS : RESIDUALS;
 }
 
-/* A row. */
+/* A call. */
 struct work {
-    const struct srpi_conv_row *row;
-    size_t in_step;      /* bytes from pixel to pixel */
+    const struct srpi_conv_row *rows; /* all as long as the first, fractions alike */
+    size_t in_step;                   /* bytes from pixel to pixel */
     struct cut cut;
     uint32_t kernel_height;
-    uint32_t fours;      /* of pixels in a tile */
-    enum ending ending;
-    struct q8_row to;
-    /* The sums of `group`: [vector, the last one first][tile][pixel][16]. So what a vector writes
-     * beyond the channels is overwritten by what belongs there. `tile` of them are done with, and
-     * `four` times four pixels of the next one. */
-    int32_t *sums;
+    uint32_t height; /* pixels of a tile, at least 4 */
+    /* The group whose sums are in registers, and then here: [vector, the last one first][tile]
+     * [pixel][16]. So what a vector writes beyond the channels is overwritten by what belongs
+     * there. */
     struct group group;
-    uint32_t tile, four;
+    int32_t *sums;
 };
 
-/* The steps after `count` times four sums, or as many as are left. */
-INLINE void finish_as(struct work *w, uint32_t count, const enum ending ending)
+/* How far the steps after a group's sums have come. They go strip by strip, the pixels of a tile
+ * with one vector of their outputs or, in pairs, two; and in a strip unit by unit: 4 pixels, or 2
+ * in pairs. The last unit of a strip may overlap the one before. */
+struct finish {
+    vint bias[2];
+    vfloat times[2], shift, other;
+    bool has_residual;
+    size_t step;     /* values from pixel to pixel */
+    size_t vector;   /* sums from one vector of a pair to the other */
+    uint32_t strips, last, end; /* number; a strip's last unit's first pixel; behind its units */
+    /* What comes next: a strip; in the one before, a pixel. Where that strip is. */
+    uint32_t strip, pixel;
+    const struct steps *steps;
+    const int32_t *sums;
+    struct q8_row to;
+    size_t at;
+    /* So many units in so many products, and how many of them are due, times `products`. */
+    uint32_t units, products, due;
+};
+
+INLINE uint32_t unit_of(const enum way way)
+{
+    return way == CODE_PAIRS || way == RESIDUAL_PAIRS ? 2 : 4;
+}
+
+INLINE struct finish finish_of(const struct work *w, uint32_t products, const enum way way)
 {
     const struct group *g = &w->group;
-    const uint32_t tiles = g->tiles, vectors = g->block->vectors, fours = w->fours;
-    /* Copies, which no store of a row can change. */
-    struct q8_row to = w->to;
-    uint32_t tile = w->tile, four = w->four;
-    if (ending != ANY) {
-        to.out_fraction = to.residual_fraction = 0;
+    const struct steps *s = g->block->steps;
+    const uint32_t unit = unit_of(way), end = (w->height + unit - 1) / unit * unit;
+    struct finish f = {.bias = {g->block->bias[0], g->block->bias[1]},
+                       .times = {s[0].times, s[1].times},
+                       .shift = s[0].shift,
+                       .other = s[0].other,
+                       .has_residual = s[0].residual,
+                       .step = s[0].pixel,
+                       .vector = (size_t)g->tiles * TILE_SUMS,
+                       .strips = g->tiles * (unit == 2 ? 1 : g->block->vectors),
+                       .last = w->height - unit,
+                       .end = end,
+                       .pixel = end,
+                       .products = products};
+    f.units = f.strips * (end / unit);
+    if (way == ANY) {
+        f.to.out_fraction = w->rows[0].out_fraction;
+        f.to.residual_fraction = w->rows[0].residual_fraction;
     }
-    while (count > 0 && tile < tiles * vectors) {
-        const uint32_t last = tile >= tiles ? tile >= 2 * tiles ? 2 : 1 : 0;
-        const uint32_t vector = vectors - 1 - last;
-        struct steps s = g->block->steps[vector];
-        if (ending != ANY) {
-            s.slope = s.clamp = false;
-            s.to_codes = ending != FLOATS;
-            s.wide_residual = ending == FLOATS;
-            s.residual = ending == RESIDUALS || (s.residual && ending == FLOATS);
+    return f;
+}
+
+INLINE void next_strip(const struct work *w, struct finish *f, const enum way way)
+{
+    const struct group *g = &w->group;
+    uint32_t tile = f->strip, vector = 0;
+    if (unit_of(way) != 2) {
+        vector = g->block->vectors - 1;
+        for (; tile >= g->tiles; tile -= g->tiles) {
+            vector--;
         }
-        const vint bias = g->block->bias[vector];
-        const vfloat times[4] = {s.times, s.times, s.times, s.times};
-        const int32_t *sums = w->sums + (size_t)tile * TILE_SUMS + (size_t)four * 4 * VECTOR;
-        size_t at = (g->pixel[tile - last * tiles] + (size_t)4 * four) * s.pixel + g->block->first +
-                    vector * VECTOR;
-        for (; count > 0 && four < fours; count--, four++) {
-            vfloat v[4];
-            UNROLL for (uint32_t x = 0; x < 4; x++) {
-                v[x] = to_float(load_int(sums + x * VECTOR) + bias);
+        f->steps = &g->block->steps[vector];
+        f->bias[0] = g->block->bias[vector];
+        f->times[0] = f->steps->times;
+        f->shift = f->steps->shift;
+    }
+    const struct srpi_conv_row *row = &w->rows[g->row[tile]];
+    f->to.out = row->out;
+    f->to.residual = row->residual;
+    f->sums = w->sums + (size_t)f->strip * TILE_SUMS;
+    f->at = g->pixel[tile] * f->step + g->block->first + vector * VECTOR;
+    f->pixel = 0;
+    f->strip++;
+}
+
+INLINE void finish_four(const struct finish *f, size_t pixel, const enum way way)
+{
+    const struct steps usual = {.residual = way == RESIDUALS || (way == FLOATS && f->has_residual),
+                                .wide_residual = way == FLOATS,
+                                .to_codes = way != FLOATS,
+                                .pixel = f->step,
+                                .times = f->times[0],
+                                .shift = f->shift,
+                                .other = f->other};
+    const vfloat times[4] = {f->times[0], f->times[0], f->times[0], f->times[0]};
+    vfloat v[4];
+    UNROLL for (uint32_t x = 0; x < 4; x++) {
+        v[x] = to_float(load_int(f->sums + (pixel + x) * VECTOR) + f->bias[0]);
+    }
+    end_four(way == ANY ? f->steps : &usual, times, &f->to, f->at + pixel * f->step, v);
+}
+
+INLINE void finish_pair(const struct finish *f, size_t pixel, const bool residual)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const size_t at = f->at + pixel * f->step;
+    vfloat v[4]; /* pixel after pixel */
+    UNROLL for (uint32_t i = 0; i < 4; i++) {
+        const int32_t *sums = f->sums + (pixel + i / 2) * VECTOR + (i % 2 == 0 ? f->vector : 0);
+        v[i] = muladd(to_float(load_int(sums) + f->bias[i % 2]), f->times[i % 2], f->shift);
+        if (residual) {
+            const uint8_t *codes = f->to.residual + at + i / 2 * f->step + i % 2 * VECTOR;
+            v[i] = muladd(other_q8(codes, 1, 0), f->other, v[i]);
+        }
+    }
+    const __m512i q = _mm512_permutexvar_epi32(order, narrow_q8(v[0], v[1], v[2], v[3]));
+    uint8_t *out = f->to.out + at;
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(q));
+    _mm256_storeu_si256((__m256i *)(void *)(out + f->step), _mm512_extracti64x4_epi64(q, 1));
+}
+
+/* What is due, or what is left. */
+INLINE void finish_due(const struct work *w, struct finish *f, const enum way way)
+{
+    while (f->due >= f->products) {
+        f->due -= f->products;
+        if (f->pixel == f->end) {
+            if (f->strip == f->strips) {
+                return;
             }
-            end_four(&s, times, &to, at, v);
-            sums += 4 * VECTOR;
-            at += 4 * s.pixel;
+            next_strip(w, f, way);
         }
-        if (four == fours) {
-            four = 0;
-            tile++;
+        const size_t pixel = f->pixel < f->last ? f->pixel : f->last;
+        if (unit_of(way) == 2) {
+            finish_pair(f, pixel, way == RESIDUAL_PAIRS);
+        } else {
+            finish_four(f, pixel, way);
         }
+        f->pixel += unit_of(way);
     }
-    w->tile = tile;
-    w->four = four;
 }
 
-static __attribute__((noinline)) void finish_any(struct work *w, uint32_t count)
+static __attribute__((noinline)) void finish_any(const struct work *w, struct finish *f)
 {
-    finish_as(w, count, ANY);
-}
-
-static __attribute__((noinline)) void finish_codes(struct work *w, uint32_t count)
-{
-    finish_as(w, count, CODES);
-}
-
-static __attribute__((noinline)) void finish_residuals(struct work *w, uint32_t count)
-{
-    finish_as(w, count, RESIDUALS);
-}
-
-static __attribute__((noinline)) void finish_floats(struct work *w, uint32_t count)
-{
-    finish_as(w, count, FLOATS);
-}
-
-static void finish(struct work *w, uint32_t count)
-{
-    static void (*const finishes[])(struct work *, uint32_t) = {
-        [ANY] = finish_any,
-        [CODES] = finish_codes,
-        [RESIDUALS] = finish_residuals,
-        [FLOATS] = finish_floats};
-    finishes[w->ending](w, count);
+    finish_due(w, f, ANY);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -282,16 +351,23 @@ static void finish(struct work *w, uint32_t count)
         _tile_stored(i, w->sums + (i)*TILE_SUMS, TILE_BYTES); \
         _tile_zero(i); \
     }
+/* A product, and its share of what follows the sums of the group before, once all of these are in
+ * memory. */
 #define SUM(i, pixels, weights) \
     BEGIN(i) \
-    _tile_dpbusd(i, pixels, weights);
-#define PIXELS(tile, t) _tile_loadd(tile, a + g->pixel[t] * w->in_step, w->in_step);
+    _tile_dpbusd(i, pixels, weights); \
+    f->due += f->units; \
+    if (way != ANY && !first) { \
+        finish_due(w, f, way); \
+    }
+#define PIXELS(tile, t) _tile_loadd(tile, a[t], w->in_step);
 #define WEIGHTS(tile, v) _tile_loadd(tile, b + (v)*weights, TILE_BYTES);
 
-/* The products of one piece of a kernel row. The sums are in the order that `struct work` has. */
-INLINE void multiply_piece(struct work *w, const struct group *g, const uint8_t *a,
-                           const uint8_t *b, const uint32_t tiles, const uint32_t vectors,
-                           const bool first)
+/* The products of one piece of a kernel row, which begins at a[tile] and b. The sums are in the
+ * order that `struct work` has. */
+INLINE void multiply_piece(const struct work *w, const uint8_t *const a[4], const uint8_t *b,
+                           const bool first, struct finish *f, const uint32_t tiles,
+                           const uint32_t vectors, const enum way way)
 {
     const size_t weights = w->cut.units * TILE_BYTES;
     if (vectors == 3) {
@@ -339,70 +415,119 @@ INLINE void multiply_piece(struct work *w, const struct group *g, const uint8_t 
     }
 }
 
-/* The products of a group; meanwhile the steps after the sums of the one before. */
+/* The products of a group; meanwhile, in the way given, the steps after the sums of the one
+ * before. */
 INLINE void multiply_group(struct work *w, const struct group *g, const uint32_t tiles,
-                           const uint32_t vectors)
+                           const uint32_t vectors, const enum way way)
 {
     const size_t weights = vectors * w->cut.units * TILE_BYTES;
     const uint32_t pieces = w->kernel_height * w->cut.pieces;
-    const uint32_t before = w->group.tiles * w->group.block->vectors * w->fours;
-    const uint32_t share = (before + pieces - 1) / pieces;
-    const uint8_t *b = g->block->weights;
-    multiply_piece(w, g, w->row->rows[0], b, tiles, vectors, true);
-    finish(w, share);
+    struct finish f = finish_of(w, pieces * tiles * vectors, way);
+    const uint8_t *b = g->block->weights, *a[4] = {NULL};
     for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
-        const uint8_t *a = w->row->rows[ky];
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            a[t] = (const uint8_t *)w->rows[g->row[t]].rows[ky] + g->pixel[t] * w->in_step;
+        }
         for (uint32_t i = 0; i < w->cut.pieces; i++) {
-            if (ky != 0 || i != 0) {
-                multiply_piece(w, g, a, b, tiles, vectors, false);
-                finish(w, share);
+            const bool first = ky == 0 && i == 0;
+            multiply_piece(w, a, b, first, &f, tiles, vectors, way);
+            if (way == ANY) {
+                finish_any(w, &f);
+            } else if (first) {
+                finish_due(w, &f, way);
             }
-            a += 4 * w->cut.units;
+            UNROLL for (uint32_t t = 0; t < tiles; t++) {
+                a[t] += 4 * w->cut.units;
+            }
             b += weights;
         }
     }
     w->group = *g;
-    w->tile = w->four = 0;
 }
 
+/* Groups that are less than full are few. */
 static void run_group(struct work *w, const struct group *g)
 {
+    const enum way way = w->group.block == g->block ? way_of(g->block, &w->rows[0]) : ANY;
+    switch ((g->block->vectors * 8 + g->tiles) * WAYS + way) {
+#define GROUP(vectors, tiles, way) \
+    case ((vectors)*8 + (tiles)) * WAYS + (way): \
+        multiply_group(w, g, tiles, vectors, way); \
+        return;
+        GROUP(3, 2, CODES)
+        GROUP(3, 2, RESIDUALS)
+        GROUP(3, 2, FLOATS)
+        GROUP(2, 2, CODE_PAIRS)
+        GROUP(2, 2, RESIDUAL_PAIRS)
+        GROUP(2, 2, FLOATS)
+        GROUP(1, 4, CODES)
+        GROUP(1, 4, RESIDUALS)
+        GROUP(1, 4, FLOATS)
+#undef GROUP
+    default:
+        break;
+    }
     switch (g->block->vectors * 8 + g->tiles) {
     case 3 * 8 + 2:
-        multiply_group(w, g, 2, 3);
+        multiply_group(w, g, 2, 3, ANY);
         break;
     case 3 * 8 + 1:
-        multiply_group(w, g, 1, 3);
+        multiply_group(w, g, 1, 3, ANY);
         break;
     case 2 * 8 + 2:
-        multiply_group(w, g, 2, 2);
+        multiply_group(w, g, 2, 2, ANY);
         break;
     case 2 * 8 + 1:
-        multiply_group(w, g, 1, 2);
+        multiply_group(w, g, 1, 2, ANY);
         break;
     case 8 + 4:
-        multiply_group(w, g, 4, 1);
+        multiply_group(w, g, 4, 1, ANY);
         break;
     case 8 + 3:
-        multiply_group(w, g, 3, 1);
+        multiply_group(w, g, 3, 1, ANY);
         break;
     case 8 + 2:
-        multiply_group(w, g, 2, 1);
+        multiply_group(w, g, 2, 1, ANY);
         break;
     default:
-        multiply_group(w, g, 1, 1);
+        multiply_group(w, g, 1, 1, ANY);
     }
 }
 
-/* What is left of the last group of a row. */
-static void end_row(struct work *w, uint32_t block)
+INLINE void finish_group(const struct work *w, const enum way way)
+{
+    struct finish f = finish_of(w, 1, way);
+    f.due = f.units;
+    finish_due(w, &f, way);
+}
+
+/* What is left of the last group. */
+static void end_rows(struct work *w, uint32_t block)
 {
     const bool first = true;
     BEGIN(0) BEGIN(1) BEGIN(2) BEGIN(3)
     if (block == 3) {
         BEGIN(4) BEGIN(5)
     }
-    finish(w, UINT32_MAX);
+    switch (way_of(w->group.block, &w->rows[0])) {
+    case CODES:
+        finish_group(w, CODES);
+        break;
+    case RESIDUALS:
+        finish_group(w, RESIDUALS);
+        break;
+    case FLOATS:
+        finish_group(w, FLOATS);
+        break;
+    case CODE_PAIRS:
+        finish_group(w, CODE_PAIRS);
+        break;
+    case RESIDUAL_PAIRS:
+        finish_group(w, RESIDUAL_PAIRS);
+        break;
+    default:
+        finish_group(w, ANY);
+    }
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -417,60 +542,77 @@ static struct block block_at(const struct srpi_conv_layer *layer, const struct w
                                      first * pieces * w->cut.units * TILE_BYTES};
     for (uint32_t v = 0; v < vectors; v++) {
         const uint32_t channel = (first + v) * VECTOR;
-        block.steps[v] = steps_of(layer, channel, w->to.out_fraction != 0);
+        block.steps[v] = steps_of(layer, channel, w->rows[0].out_fraction != 0);
         block.bias[v] = load_int((const int32_t *)layer->bias + channel);
     }
     return block;
 }
 
-/* A row's last tile ends with its last pixel, and overlaps the one before; a row that is shorter
- * than a tile has a lower one. So nothing far behind the row is read. */
-static void run_block(struct work *w, const struct block *block)
+/* A row's tiles are as many as need be, of equal height. The last one ends with the row's last
+ * pixel, and may overlap the one before: so nothing far behind the row is read. */
+static uint32_t tiles_of(uint32_t pixels)
 {
-    const uint32_t pixels = w->row->pixels, all = (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
-    const size_t last = pixels > TILE_PIXELS ? pixels - TILE_PIXELS : 0;
+    return (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
+}
+
+static uint32_t height_of(uint32_t pixels)
+{
+    const uint32_t tiles = tiles_of(pixels), height = (pixels + tiles - 1) / tiles;
+    return height < SRPI_ROW_GROUP ? SRPI_ROW_GROUP : height;
+}
+
+static void run_block(struct work *w, const struct block *block, uint32_t count)
+{
+    const uint32_t pixels = w->rows[0].pixels, tiles = tiles_of(pixels);
+    const uint32_t last = pixels > w->height ? pixels - w->height : 0;
     const uint32_t at_once = block->vectors == 1 ? 4 : 2;
-    for (uint32_t t = 0; t < all; t += at_once) {
-        struct group g = {.block = block, .tiles = all - t < at_once ? all - t : at_once};
-        for (uint32_t i = 0; i < g.tiles; i++) {
-            const size_t at = (size_t)(t + i) * TILE_PIXELS;
-            g.pixel[i] = at < last ? at : last;
+    struct group g = {.block = block};
+    for (uint32_t row = 0; row < count; row++) {
+        for (uint32_t t = 0; t < tiles; t++) {
+            g.row[g.tiles] = row;
+            g.pixel[g.tiles] = t * w->height < last ? t * w->height : last;
+            if (++g.tiles == at_once) {
+                run_group(w, &g);
+                g.tiles = 0;
+            }
         }
+    }
+    if (g.tiles != 0) {
         run_group(w, &g);
     }
 }
 
-static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                     uint32_t count)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const uint32_t vectors = vectors_of(shape), most = block_of(shape);
-    const uint32_t fours = (row->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP;
     int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
     struct block blocks[2]; /* the one whose sums are still in work, and the next one */
     blocks[0].vectors = 0;  /* no sums are in work yet */
     struct work w = {
-        .row = row,
+        .rows = rows,
         .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
         .cut = cut_of(shape),
         .kernel_height = shape->kernel_height,
-        .fours = fours < TILE_PIXELS / 4 ? fours : TILE_PIXELS / 4,
-        .to = {.out = row->out,
-               .residual = row->residual,
-               .out_fraction = row->out_fraction,
-               .residual_fraction = row->residual_fraction},
+        .height = height_of(rows[0].pixels),
         .sums = sums,
         .group = {.block = blocks},
     };
-    configure(w.fours * 4, w.cut.units, most);
+    configure(w.height, w.cut.units, most);
     /* As in row_tile.h: the last block first. */
     for (uint32_t n = (vectors + most - 1) / most; n-- > 0;) {
         const uint32_t first = n * most, left = vectors - first;
         struct block *block = &blocks[n % 2];
         *block = block_at(layer, &w, first, left < most ? left : most);
-        w.ending = ending_of(&block->steps[0], &w.to);
-        run_block(&w, block);
+        run_block(&w, block, count);
     }
-    end_row(&w, most);
+    end_rows(&w, most);
+}
+
+static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+{
+    run_rows(layer, row, 1);
 }
 
 static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
@@ -484,6 +626,11 @@ static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
     return run;
 }
 
+static srpi_conv_rows_fn find_rows(const struct srpi_conv_shape *shape)
+{
+    return suits(shape) ? run_rows : NULL;
+}
+
 const struct srpi_row_set srpi_rows_amx = {
     .kernels = {.isa = SRPI_ISA_AMX,
                 .name = "amx",
@@ -492,6 +639,7 @@ const struct srpi_row_set srpi_rows_amx = {
                 .packed_size = packed_size,
                 .pack = pack,
                 .find = find,
+                .find_rows = find_rows,
                 .rest = rest},
 };
 

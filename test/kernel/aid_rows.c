@@ -312,6 +312,7 @@ static int check(const struct srpi_kernels *k)
     const char *why = check_random(k, 300);
     why = why != NULL ? why : check_widths(k);
     why = why != NULL ? why : check_runs(k);
+    why = why != NULL ? why : check_rows_together(k);
     why = why != NULL ? why : check_few(k);
     why = why != NULL ? why : check_made(k);
     why = why != NULL ? why : check_golden(k);

@@ -429,6 +429,62 @@ static inline const char *check_runs(const struct srpi_kernels *k)
     return check_wish(k, &most, &seed);
 }
 
+/* Several rows of one layer in one call, what follows the sums by chance. */
+static inline const char *check_together(const struct srpi_kernels *k, const struct wish *wish,
+                                         uint32_t count, uint32_t *seed)
+{
+    enum { MOST = 8 };
+    const srpi_conv_rows_fn fn = k->find_rows != NULL ? k->find_rows(&wish->shape) : NULL;
+    struct trial trials[MOST];
+    struct srpi_conv_row rows[MOST];
+    const char *why = NULL, *name = NULL;
+    k->find(&wish->shape, &name);
+    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+        struct trial *t = &trials[i];
+        trial_create(t, k, wish, seed);
+        t->layer = trials[0].layer;
+        rows[i] = t->row;
+        struct srpi_conv_row row = t->row;
+        row.out = t->expected;
+        srpi_row_reference(&t->layer, &row, k->storage, trials[0].weights);
+    }
+    if (fn != NULL) {
+        fn(&trials[0].layer, rows, count);
+    }
+    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+        why = why == NULL ? compare(&trials[i], name) : why;
+    }
+    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+        trial_destroy(&trials[i]);
+    }
+    return why;
+}
+
+static inline const char *check_rows_together(const struct srpi_kernels *k)
+{
+    static const uint32_t shapes[][3] = {{3, 32, 64}, {3, 64, 32}, {3, 64, 20}, {3, 16, 16},
+                                         {5, 3, 48},  {3, 22, 33}, {1, 64, 96}, {3, 12, 80}};
+    uint32_t seed = 19;
+    for (uint32_t i = 0; i < 8 * 40; i++) {
+        const uint32_t *s = shapes[i / 40];
+        const struct wish wish = {
+            .shape = {s[0], s[0], s[1], s[2], SRPI_Q8, noise(&seed) % 3 ? SRPI_Q8 : SRPI_F32, 0},
+            .pixels = 1 + noise(&seed) % 70,
+            .worst = noise(&seed) % 8 == 0,
+            .slope = noise(&seed) % 4 == 0,
+            .has_residual = noise(&seed) % 2 == 0,
+            .clamp = noise(&seed) % 4 == 0,
+            .f32_residual = noise(&seed) % 4 == 0,
+            .fractions = noise(&seed) % 4 == 0,
+        };
+        const char *why = check_together(k, &wish, 1 + noise(&seed) % 8, &seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
+}
+
 /* Layers of few outputs, which have kernels of their own (row_few.h), and their neighbours. */
 static inline const char *check_few(const struct srpi_kernels *k)
 {

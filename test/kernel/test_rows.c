@@ -45,6 +45,12 @@ static void runs_of_taps(void **state)
     check_all(check_runs);
 }
 
+static void rows_together(void **state)
+{
+    (void)state;
+    check_all(check_rows_together);
+}
+
 static void few_outputs(void **state)
 {
     (void)state;
@@ -132,7 +138,7 @@ int main(void)
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
         cmocka_unit_test(runs_of_taps),
-        cmocka_unit_test(few_outputs),
+        cmocka_unit_test(rows_together), cmocka_unit_test(few_outputs),
         cmocka_unit_test(made_for_models),
         cmocka_unit_test(every_model_has_its_own),
         cmocka_unit_test(golden_hash_on_every_set),
