@@ -292,12 +292,16 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
     /* What needs work memory has it for one row. */
     const bool alone = post || c->layer->widen_residual || c->layer->direct_rows == NULL;
     struct srpi_conv_row calls[ROWS_AT_ONCE];
+    const void *taps[SRP_MAX_KERNEL + ROWS_AT_ONCE - 1];
     for (uint32_t y = from, count = 0; y < end; y += count) {
         count = alone ? 1 : end - y < ROWS_AT_ONCE ? end - y : ROWS_AT_ONCE;
+        for (uint32_t i = 0; i < node->kernel_height + count - 1; i++) {
+            taps[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
+        }
         for (uint32_t r = 0; r < count; r++) {
             struct srpi_conv_row *call = &calls[r];
             for (uint32_t i = 0; i < node->kernel_height; i++) {
-                call->rows[i] = tap_row(c, (int64_t)y + r + i - node->kernel_height / 2);
+                call->rows[i] = taps[r + i];
             }
             call->out = post ? work : row_at(c->block, c->out, y + r);
             call->residual = residual_row(c, y + r);
