@@ -48,7 +48,7 @@ ISAS := scalar
 ifneq ($(filter x86_64-%,$(TARGET)),)
 ISAS += avx2 $(call knows,-mavxvnni,avxvnni) avx512 avx512vl avx512bf16
 # All of it written by hand.
-AMX := $(call knows,-mamx-tile -mamx-int8,amx)
+AMX := $(call knows,-mamx-tile -mamx-int8 -mamx-bf16,amx)
 endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 ISAS += neon dotprod
@@ -64,7 +64,7 @@ FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx51
 FLAGS_avx512vl := $(FLAGS_avx512)
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 # Tuned for what has it: general registers are then not kept in vector registers (4 % of the time).
-FLAGS_amx := $(FLAGS_avx512) -mamx-tile -mamx-int8 -mtune=icelake-server
+FLAGS_amx := $(FLAGS_avx512bf16) -mamx-tile -mamx-int8 -mamx-bf16 -mtune=icelake-server
 FLAGS_dotprod := -march=armv8.2-a+dotprod
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla

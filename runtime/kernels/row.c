@@ -54,14 +54,14 @@ static bool has_avxvnni(void)
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
 
-/* Bits 24 and 25 of EDX of leaf 7: tiles and products of int8. Linux gives the memory for them to a
- * process that asks, once for all its threads; to ask again does no harm. */
+/* Bits 22, 24 and 25 of EDX of leaf 7: products of bf16, tiles, products of int8. Linux gives the
+ * memory for them to a process that asks, once for all its threads; to ask again does no harm. */
 static bool has_amx(void)
 {
 #ifdef __linux__
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 24 & 3) == 3 &&
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 13) == 13 &&
            syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
 #else
     return false;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The set amx: int8 row kernels with AMX's tiles (TDPBUSD); all else is avx512bf16's.
+/* The set amx: row kernels of int8 and bf16 with AMX's tiles (TDPBUSD, TDPBF16PS); all else is
+ * avx512bf16's.
  *
- * A tile register holds 16 rows of at most 64 bytes; a product adds 16 pixels x 64 values times 64
- * values x 16 outputs to 16 pixels x 16 sums, exactly, in 16 cycles. The pixels are loaded from the
- * input row as it lies: neighbouring pixels' taps of one kernel row begin a pixel's bytes apart and
- * overlap. A kernel row's run of taps is cut into equal pieces of at most 64 bytes.
+ * A tile register holds 16 rows of at most 64 bytes; a product adds 16 pixels x 64 codes times 64
+ * codes x 16 outputs to 16 pixels x 16 sums, exactly, in 16 cycles; in bf16 32 values. The pixels
+ * are loaded from the input row as it lies: neighbouring pixels' taps of one kernel row begin a
+ * pixel's bytes apart and overlap. A kernel row's run of taps is cut into equal pieces of at most
+ * 64 bytes.
  *
  * Sums go through memory to what follows them. That takes the vector units about as long as the
  * tiles take for the products, so the steps of one group of tiles stand among the products of the
@@ -14,7 +16,7 @@
 #include <string.h>
 
 #include "kernels/row_few.h"
-#include "kernels/vector_avx512.h"
+#include "kernels/vector_avx512bf16.h"
 #include "model/checked.h"
 
 #define VECTOR 16u
@@ -35,16 +37,27 @@ enum {
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
+/* Values in a unit of 32 bits. */
+static uint32_t values_of(const struct srpi_conv_shape *shape)
+{
+    return shape->in == SRPI_BF16 ? 2 : 4;
+}
+
 /* How a kernel row's run of taps is cut. */
 struct cut {
-    uint32_t pieces, units; /* of 4 bytes, in a piece */
+    uint32_t pieces, units; /* of 32 bits, in a piece */
 };
 
+/* In bf16 without a unit too many: what is there may be no number. */
 static struct cut cut_of(const struct srpi_conv_shape *shape)
 {
-    const uint32_t run = shape->kernel_width * shape->in_channels;
-    const uint32_t pieces = (run + TILE_BYTES - 1) / TILE_BYTES;
-    return (struct cut){pieces, (run + 4 * pieces - 1) / (4 * pieces)};
+    const uint32_t values = values_of(shape), most = TILE_BYTES / 4;
+    const uint32_t units = (shape->kernel_width * shape->in_channels + values - 1) / values;
+    uint32_t pieces = (units + most - 1) / most;
+    while (shape->in == SRPI_BF16 && units % pieces != 0) {
+        pieces++;
+    }
+    return (struct cut){pieces, (units + pieces - 1) / pieces};
 }
 
 static uint32_t vectors_of(const struct srpi_conv_shape *shape)
@@ -59,13 +72,18 @@ static uint32_t block_of(const struct srpi_conv_shape *shape)
     return vectors_of(shape) % 3 == 0 ? 3 : 2;
 }
 
-/* Whether it is faster than avx512bf16, by the shape alone. Not where most of a tile of pixels is
- * empty: 1 and 3 input channels, 3x3. */
+/* Whether it is faster than avx512bf16, by the shape alone. Not where int8 leaves most of a tile of
+ * pixels empty, 3x3 from 1 and 3 channels, in bf16 from 1, or where that can only be cut small. */
 static bool suits(const struct srpi_conv_shape *shape)
 {
-    return shape->in == SRPI_Q8 && shape->kernel_width * shape->in_channels >= 12 &&
-           !srpi_row_few_suits_vnni(shape) && shape->in_channels <= SRP_MAX_CHANNELS &&
-           shape->out_channels <= SRP_MAX_CHANNELS;
+    const uint32_t run = shape->kernel_width * shape->in_channels;
+    if (shape->in == SRPI_F32 || run < (shape->in == SRPI_BF16 ? 5 : 12) ||
+        shape->in_channels > SRP_MAX_CHANNELS || shape->out_channels > SRP_MAX_CHANNELS) {
+        return false;
+    }
+    const struct cut cut = cut_of(shape);
+    return shape->in == SRPI_BF16 ? cut.pieces == 1 || cut.units >= TILE_BYTES / 8
+                                  : !srpi_row_few_suits_vnni(shape);
 }
 
 static size_t packed_size(const struct srpi_conv_shape *shape)
@@ -77,7 +95,7 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
     return (size_t)vectors_of(shape) * shape->kernel_height * cut.pieces * cut.units * TILE_BYTES;
 }
 
-/* [block of vectors][kernel row][piece][vector][unit][output][4] */
+/* [block of vectors][kernel row][piece][vector][unit][output][values of a unit] */
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
     if (!suits(shape)) {
@@ -86,9 +104,9 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
     }
     const struct cut cut = cut_of(shape);
     const uint32_t in = shape->in_channels, run = shape->kernel_width * in;
-    const uint32_t vectors = vectors_of(shape), block = block_of(shape), piece = 4 * cut.units;
+    const uint32_t vectors = vectors_of(shape), block = block_of(shape);
+    const uint32_t values = values_of(shape), piece = values * cut.units;
     const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
-    const int8_t *from = weights;
     memset(packed, 0, packed_size(shape));
     for (uint32_t o = 0; o < shape->out_channels; o++) {
         const uint32_t vector = o / VECTOR, first = vector / block * block;
@@ -98,9 +116,15 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
                 const size_t step = ky * cut.pieces + at / piece;
                 const size_t tile = first * shape->kernel_height * cut.pieces + step * width +
                                     vector - first;
-                const size_t unit = tile * cut.units + at % piece / 4;
-                ((int8_t *)packed)[(unit * VECTOR + o % VECTOR) * 4 + at % 4] =
-                    from[((size_t)o * in + at % in) * taps + ky * shape->kernel_width + at / in];
+                const size_t unit = tile * cut.units + at % piece / values;
+                const size_t to = (unit * VECTOR + o % VECTOR) * values + at % values;
+                const size_t from =
+                    ((size_t)o * in + at % in) * taps + ky * shape->kernel_width + at / in;
+                if (shape->in == SRPI_BF16) {
+                    ((uint16_t *)packed)[to] = srpi_to_bf16(((const float *)weights)[from]);
+                } else {
+                    ((int8_t *)packed)[to] = ((const int8_t *)weights)[from];
+                }
             }
         }
     }
@@ -172,8 +196,25 @@ enum way {
     FLOATS,         /* to f32, and at most a residual in f32 on the way */
     CODE_PAIRS,     /* CODES and RESIDUALS of two vectors at once */
     RESIDUAL_PAIRS,
-    WAYS
+    WAYS,
+    BF16            /* from bf16, whatever it is */
 };
+
+/* Of a vector of a layer that reads bf16. */
+static struct steps steps_of_bf16(const struct srpi_conv_layer *layer, uint32_t channel)
+{
+    return (struct steps){.slope = layer->slope != NULL,
+                          .residual = layer->has_residual,
+                          .wide_residual = layer->residual == SRPI_F32,
+                          .clamp = layer->clamp,
+                          .to_codes = layer->shape.out == SRPI_BF16,
+                          .pixel = layer->shape.out_channels,
+                          .lean = layer->slope != NULL ? load_float(layer->slope + channel)
+                                                       : set_float(0.0f),
+                          .other = set_float(layer->residual_multiplier),
+                          .low = set_float(layer->low),
+                          .high = set_float(layer->high)};
+}
 
 static enum way way_of(const struct block *block, const struct srpi_conv_row *row)
 {
@@ -200,6 +241,7 @@ struct work {
     struct cut cut;
     uint32_t kernel_height;
     uint32_t height; /* pixels of a tile, at least 4 */
+    bool bf16;       /* read */
     /* The group whose sums are in registers, and then here: [vector, the last one first][tile]
      * [pixel][16]. So what a vector writes beyond the channels is overwritten by what belongs
      * there. */
@@ -297,6 +339,32 @@ INLINE void finish_four(const struct finish *f, size_t pixel, const enum way way
     end_four(way == ANY ? f->steps : &usual, times, &f->to, f->at + pixel * f->step, v);
 }
 
+INLINE void finish_four_bf16(const struct finish *f, size_t pixel)
+{
+    const struct steps *s = f->steps;
+    const vfloat bias = (vfloat)f->bias[0];
+    for (uint32_t x = 0; x < 4; x++) {
+        const size_t at = f->at + (pixel + x) * f->step;
+        vfloat v = plus(load_float(f->sums + (pixel + x) * VECTOR), bias);
+        if (s->slope) {
+            v = lean(v, s->lean);
+        }
+        if (s->residual) {
+            const vfloat other = s->wide_residual ? load_float(f->to.residual + 4 * at)
+                                                  : other_bf16(f->to.residual + 2 * at);
+            v = muladd(other, s->other, v);
+        }
+        if (s->clamp) {
+            v = clamp(v, s->low, s->high);
+        }
+        if (s->to_codes) {
+            store_bf16(f->to.out + 2 * at, v);
+        } else {
+            store_float(f->to.out + 4 * at, v);
+        }
+    }
+}
+
 INLINE void finish_pair(const struct finish *f, size_t pixel, const bool residual)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -330,6 +398,8 @@ INLINE void finish_due(const struct work *w, struct finish *f, const enum way wa
         const size_t pixel = f->pixel < f->last ? f->pixel : f->last;
         if (unit_of(way) == 2) {
             finish_pair(f, pixel, way == RESIDUAL_PAIRS);
+        } else if (way == BF16) {
+            finish_four_bf16(f, pixel);
         } else {
             finish_four(f, pixel, way);
         }
@@ -340,6 +410,11 @@ INLINE void finish_due(const struct work *w, struct finish *f, const enum way wa
 static __attribute__((noinline)) void finish_any(const struct work *w, struct finish *f)
 {
     finish_due(w, f, ANY);
+}
+
+static __attribute__((noinline)) void finish_bf16(const struct work *w, struct finish *f)
+{
+    finish_due(w, f, BF16);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -355,9 +430,13 @@ static __attribute__((noinline)) void finish_any(const struct work *w, struct fi
  * memory. */
 #define SUM(i, pixels, weights) \
     BEGIN(i) \
-    _tile_dpbusd(i, pixels, weights); \
+    if (way == BF16) { \
+        _tile_dpbf16ps(i, pixels, weights); \
+    } else { \
+        _tile_dpbusd(i, pixels, weights); \
+    } \
     f->due += f->units; \
-    if (way != ANY && !first) { \
+    if (way != ANY && way != BF16 && !first) { \
         finish_due(w, f, way); \
     }
 #define PIXELS(tile, t) _tile_loadd(tile, a[t], w->in_step);
@@ -433,6 +512,8 @@ INLINE void multiply_group(struct work *w, const struct group *g, const uint32_t
             multiply_piece(w, a, b, first, &f, tiles, vectors, way);
             if (way == ANY) {
                 finish_any(w, &f);
+            } else if (way == BF16) {
+                finish_bf16(w, &f);
             } else if (first) {
                 finish_due(w, &f, way);
             }
@@ -445,15 +526,48 @@ INLINE void multiply_group(struct work *w, const struct group *g, const uint32_t
     w->group = *g;
 }
 
+INLINE void run_group_as(struct work *w, const struct group *g, const enum way way)
+{
+    switch (g->block->vectors * 8 + g->tiles) {
+    case 3 * 8 + 2:
+        multiply_group(w, g, 2, 3, way);
+        break;
+    case 3 * 8 + 1:
+        multiply_group(w, g, 1, 3, way);
+        break;
+    case 2 * 8 + 2:
+        multiply_group(w, g, 2, 2, way);
+        break;
+    case 2 * 8 + 1:
+        multiply_group(w, g, 1, 2, way);
+        break;
+    case 8 + 4:
+        multiply_group(w, g, 4, 1, way);
+        break;
+    case 8 + 3:
+        multiply_group(w, g, 3, 1, way);
+        break;
+    case 8 + 2:
+        multiply_group(w, g, 2, 1, way);
+        break;
+    default:
+        multiply_group(w, g, 1, 1, way);
+    }
+}
+
 /* Groups that are less than full are few. */
 static void run_group(struct work *w, const struct group *g)
 {
+    if (w->bf16) {
+        run_group_as(w, g, BF16);
+        return;
+    }
     const enum way way = w->group.block == g->block ? way_of(g->block, &w->rows[0]) : ANY;
     switch ((g->block->vectors * 8 + g->tiles) * WAYS + way) {
 #define GROUP(vectors, tiles, way) \
     case ((vectors)*8 + (tiles)) * WAYS + (way): \
         multiply_group(w, g, tiles, vectors, way); \
-        return;
+        break;
         GROUP(3, 2, CODES)
         GROUP(3, 2, RESIDUALS)
         GROUP(3, 2, FLOATS)
@@ -465,32 +579,7 @@ static void run_group(struct work *w, const struct group *g)
         GROUP(1, 4, FLOATS)
 #undef GROUP
     default:
-        break;
-    }
-    switch (g->block->vectors * 8 + g->tiles) {
-    case 3 * 8 + 2:
-        multiply_group(w, g, 2, 3, ANY);
-        break;
-    case 3 * 8 + 1:
-        multiply_group(w, g, 1, 3, ANY);
-        break;
-    case 2 * 8 + 2:
-        multiply_group(w, g, 2, 2, ANY);
-        break;
-    case 2 * 8 + 1:
-        multiply_group(w, g, 1, 2, ANY);
-        break;
-    case 8 + 4:
-        multiply_group(w, g, 4, 1, ANY);
-        break;
-    case 8 + 3:
-        multiply_group(w, g, 3, 1, ANY);
-        break;
-    case 8 + 2:
-        multiply_group(w, g, 2, 1, ANY);
-        break;
-    default:
-        multiply_group(w, g, 1, 1, ANY);
+        run_group_as(w, g, ANY);
     }
 }
 
@@ -509,7 +598,10 @@ static void end_rows(struct work *w, uint32_t block)
     if (block == 3) {
         BEGIN(4) BEGIN(5)
     }
-    switch (way_of(w->group.block, &w->rows[0])) {
+    switch (w->bf16 ? BF16 : way_of(w->group.block, &w->rows[0])) {
+    case BF16:
+        finish_group(w, BF16);
+        break;
     case CODES:
         finish_group(w, CODES);
         break;
@@ -542,7 +634,8 @@ static struct block block_at(const struct srpi_conv_layer *layer, const struct w
                                      first * pieces * w->cut.units * TILE_BYTES};
     for (uint32_t v = 0; v < vectors; v++) {
         const uint32_t channel = (first + v) * VECTOR;
-        block.steps[v] = steps_of(layer, channel, w->rows[0].out_fraction != 0);
+        block.steps[v] = w->bf16 ? steps_of_bf16(layer, channel)
+                                 : steps_of(layer, channel, w->rows[0].out_fraction != 0);
         block.bias[v] = load_int((const int32_t *)layer->bias + channel);
     }
     return block;
@@ -589,15 +682,15 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
     const uint32_t vectors = vectors_of(shape), most = block_of(shape);
     int32_t sums[MOST_TILES * TILE_SUMS] __attribute__((aligned(64)));
     struct block blocks[2]; /* the one whose sums are still in work, and the next one */
-    blocks[0].vectors = 0;  /* no sums are in work yet */
     struct work w = {
         .rows = rows,
-        .in_step = shape->in_stride != 0 ? shape->in_stride : shape->in_channels,
+        .in_step = (shape->in == SRPI_BF16 ? 2 : 1) *
+                   (size_t)(shape->in_stride != 0 ? shape->in_stride : shape->in_channels),
         .cut = cut_of(shape),
         .kernel_height = shape->kernel_height,
         .height = height_of(rows[0].pixels),
+        .bf16 = shape->in == SRPI_BF16,
         .sums = sums,
-        .group = {.block = blocks},
     };
     configure(w.height, w.cut.units, most);
     /* As in row_tile.h: the last block first. */
@@ -605,6 +698,9 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
         const uint32_t first = n * most, left = vectors - first;
         struct block *block = &blocks[n % 2];
         *block = block_at(layer, &w, first, left < most ? left : most);
+        if (w.group.block == NULL) {
+            w.group.block = block; /* no tiles are in work yet */
+        }
         run_block(&w, block, count);
     }
     end_rows(&w, most);
@@ -621,7 +717,10 @@ static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
         return srpi_rows_avx512bf16.kernels.find(shape, name);
     }
     if (name != NULL) {
-        *name = shape->out == SRPI_Q8 ? "amx tiles q8->q8" : "amx tiles q8->f32";
+        *name = shape->in == SRPI_BF16
+                    ? shape->out == SRPI_BF16 ? "amx tiles bf16->bf16" : "amx tiles bf16->f32"
+                : shape->out == SRPI_Q8 ? "amx tiles q8->q8"
+                                        : "amx tiles q8->f32";
     }
     return run;
 }
