@@ -208,7 +208,7 @@ static bool make_picture(struct srp_picture *p, enum srp_format format, uint32_t
                          uint32_t height)
 {
     const size_t step = format == SRP_FORMAT_RGB ? 3 : format == SRP_FORMAT_BGRA ? 4 : 1;
-    const size_t cw = ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
+    const size_t cw = step > 1 ? 0 : ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
     const size_t first = (size_t)width * height * step; /* SRP_MAX_PICTURE_PIXELS bounds it */
     uint8_t *memory = malloc(first + 2 * cw * ch);
     if (!memory) {
@@ -297,6 +297,10 @@ static int prepare(struct engine *e, const struct engine_options *o)
         .backend = o->way.backend,
         .threads = o->way.threads,
         .dtype = o->way.dtype};
+    /* Before the pictures: what it takes for a while and gives back is then not on top of them. */
+    if (srp_upscaler_create(&e->upscaler, &params, &err) != SRP_OK) {
+        return fail(&err);
+    }
     const enum srp_format format = o->format != 0 ? o->format
                                    : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
                                                                             : SRP_FORMAT_YUV420;
@@ -305,7 +309,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
         sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
         return SP_EXIT_FAILED;
     }
-    return srp_upscaler_create(&e->upscaler, &params, &err) == SRP_OK ? SP_EXIT_OK : fail(&err);
+    return SP_EXIT_OK;
 }
 
 static enum srp_err run_once(struct engine *e, struct srp_error *err)
