@@ -398,6 +398,9 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
             goto fail;
         }
     }
+    if (dtype == SRPI_Q8) {
+        srpi_quant_drop_weights(&layers->quant);
+    }
     layers->scratch_size = (layers->scratch_size + ALIGN - 1) & ~(ALIGN - 1);
     return SRP_OK;
 fail:
