@@ -290,6 +290,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
             srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
             return fail(&err);
         }
+        sp_return_free_memory();
         return o->region_width ? make_regions(e, o) : SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
@@ -301,6 +302,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
     if (srp_upscaler_create(&e->upscaler, &params, &err) != SRP_OK) {
         return fail(&err);
     }
+    sp_return_free_memory();
     const enum srp_format format = o->format != 0 ? o->format
                                    : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
                                                                             : SRP_FORMAT_YUV420;

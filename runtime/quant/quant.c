@@ -204,7 +204,7 @@ static enum srp_err out_of_memory(const struct srpi_graph *graph, struct srp_err
     return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the int8 layers of '%s'", graph->name);
 }
 
-/* Weights, which may go first, and one block: layers' arrays (64-byte aligned), then the structs. */
+/* Weights, which may go first, and one block: layers' arrays (64-byte aligned), then structs. */
 static enum srp_err allocate(struct srpi_quant *quant, const struct srpi_program *program,
                              struct srp_error *err)
 {
