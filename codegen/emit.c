@@ -587,7 +587,8 @@ static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
           "static size_t packed_size(const struct srpi_conv_shape *shape)\n{\n", to);
     forward(to, isa, "packed_size(shape)");
     fputs("    return srpi_row_packed_size(&layout, shape);\n}\n"
-          "\nSRPI_SETUP\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
+          "\nSRPI_SETUP\n"
+          "static void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
           "    void *packed)\n{\n", to);
     forward(to, isa, "pack(shape, weights, packed)");
     fputs("    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);

@@ -258,6 +258,13 @@ static int make_regions(struct engine *e, const struct engine_options *o)
                : fail(&err);
 }
 
+/* What was needed to load the model alone. */
+static void forget(struct engine *e)
+{
+    srp_model_drop_parameters(e->model, NULL); /* other backends read them */
+    sp_return_free_memory();
+}
+
 static int prepare(struct engine *e, const struct engine_options *o)
 {
     struct srp_error err = {.code = SRP_OK};
@@ -290,7 +297,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
             srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
             return fail(&err);
         }
-        sp_return_free_memory();
+        forget(e);
         return o->region_width ? make_regions(e, o) : SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
@@ -302,7 +309,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
     if (srp_upscaler_create(&e->upscaler, &params, &err) != SRP_OK) {
         return fail(&err);
     }
-    sp_return_free_memory();
+    forget(e);
     const enum srp_format format = o->format != 0 ? o->format
                                    : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
                                                                             : SRP_FORMAT_YUV420;
