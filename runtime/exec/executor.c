@@ -15,7 +15,7 @@
 #define ARENA_SLACK 256u
 #define HUGE_PAGE ((size_t)2 << 20)
 #define LARGEST_PAGE ((size_t)64 << 10) /* of small ones, of any machine */
-#define LEAST_WASTE ((size_t)512 << 10) /* up to so much a huge page more is worth */
+#define LEAST_WASTE ((size_t)128 << 10) /* up to so much a huge page more is worth */
 
 struct srp_executor {
     struct srp_model *model;
