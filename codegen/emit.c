@@ -452,7 +452,8 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             }
         }
     }
-    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer,\n"
+    fprintf(to, "\nSRPI_ENTRY\n"
+            "static void %s(const struct srpi_conv_layer *layer,\n"
             "    const struct srpi_conv_row *row)\n{\n"
             "    static const struct tile_widths widths[] = {\n", name);
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
