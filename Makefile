@@ -69,14 +69,18 @@ FLAGS_dotprod := -march=armv8.2-a+dotprod
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 XNNPACK := $(if $(wildcard /usr/include/xnnpack.h $(XNNPACK_PREFIX)/include/xnnpack.h),1,0)
-CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) -DSRP_DATADIR='"$(DATADIR)"' \
+# A shared one is loaded when it is asked for; one in a prefix of its own, or an archive, is linked.
+XNNPACK_SONAME := $(if $(filter 1,$(XNNPACK)),$(if $(XNNPACK_PREFIX),,$(shell \
+    readelf -d $$($(CC) -print-file-name=libXNNPACK.so) 2>/dev/null | sed -n 's/.*soname: \[\(.*\)\]/\1/p')))
+XNNPACK_LIBS := $(if $(filter 1,$(XNNPACK)),$(if $(XNNPACK_SONAME),,-lXNNPACK -lpthreadpool -lcpuinfo))
+CPPFLAGS_ALL := -D_GNU_SOURCE -DSRP_HAVE_XNNPACK=$(XNNPACK) \
+    $(if $(XNNPACK_SONAME),-DSRP_XNNPACK_SONAME='"$(XNNPACK_SONAME)"') -DSRP_DATADIR='"$(DATADIR)"' \
     $(patsubst %,-DSRPI_ROWS_%,$(ISAS) $(AMX)) -Iruntime/include $(if $(XNNPACK_PREFIX),-I$(XNNPACK_PREFIX)/include) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread \
     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(CFLAGS)
 LDFLAGS_ALL := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
     $(if $(XNNPACK_PREFIX),-L$(XNNPACK_PREFIX)/lib) $(LDFLAGS)
-RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) \
-    $(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm
+RUNTIME_LIBS = $(call pc,--libs,$(RUNTIME_PC)) $(XNNPACK_LIBS) -lm
 PLAYER_LIBS = $(call pc,--libs,$(PLAYER_PC))
 
 PROGRAMS := srplay srbench srbench-media srinfo
@@ -365,7 +369,7 @@ install: all
 	install -m 644 runtime/include/srp/*.h $(DESTDIR)$(INCLUDEDIR)/srp
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	    -e 's|@VERSION@|$(VERSION)|' -e 's|@REQUIRES@|$(RUNTIME_PC)|' \
-	    -e 's|@LIBS@|$(if $(filter 1,$(XNNPACK)),-lXNNPACK -lpthreadpool -lcpuinfo) -lm|' \
+	    -e 's|@LIBS@|$(XNNPACK_LIBS) -lm|' \
 	    runtime/srp.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/srp.pc
 	install -m 644 models/*.json $(DESTDIR)$(DATADIR)/models
 	install -m 644 models/general/*.safetensors $(DESTDIR)$(DATADIR)/models/general

@@ -452,7 +452,8 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             }
         }
     }
-    fprintf(to, "\nstatic void %s(const struct srpi_conv_layer *layer,\n"
+    fprintf(to, "\nSRPI_ENTRY\n"
+            "static void %s(const struct srpi_conv_layer *layer,\n"
             "    const struct srpi_conv_row *row)\n{\n"
             "    static const struct tile_widths widths[] = {\n", name);
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
@@ -497,6 +498,7 @@ static void emit_elsewhere(FILE *to, const struct isa *isa)
         return;
     }
     fputs("\n/* The set that has what this one lacks, or NULL. */\n"
+          "SRPI_SETUP\n"
           "static const struct srpi_kernels *elsewhere(const struct srpi_conv_shape *shape)\n{\n",
           to);
     if (isa->base != NULL) {
@@ -567,7 +569,8 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
     }
     fputs("};\n", to);
     emit_elsewhere(to, isa);
-    fputs("\nstatic srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
+    fputs("\nSRPI_SETUP\n"
+          "static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)\n"
           "{\n", to);
     forward(to, isa, "find(shape, name)");
     fprintf(to, "    return srpi_row_find(%s, general,\n"
@@ -581,10 +584,12 @@ static void emit_set(FILE *to, const struct isa *isa, size_t shape_count)
             "    .lanes = LANES,\n    .max_vectors = TILE_VECTORS,\n"
             "    .q8_values = %" PRIu32 ",\n    .q8_planar = %s,\n};\n", isa->q8_values,
             isa->q8_planar ? "true" : "false");
-    fputs("\nstatic size_t packed_size(const struct srpi_conv_shape *shape)\n{\n", to);
+    fputs("\nSRPI_SETUP\n"
+          "static size_t packed_size(const struct srpi_conv_shape *shape)\n{\n", to);
     forward(to, isa, "packed_size(shape)");
     fputs("    return srpi_row_packed_size(&layout, shape);\n}\n"
-          "\nstatic void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
+          "\nSRPI_SETUP\n"
+          "static void pack(const struct srpi_conv_shape *shape, const void *weights,\n"
           "    void *packed)\n{\n", to);
     forward(to, isa, "pack(shape, weights, packed)");
     fputs("    srpi_row_pack(&layout, shape, weights, packed);\n}\n", to);

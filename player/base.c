@@ -24,6 +24,13 @@ void sp_return_memory(void)
 #endif
 }
 
+void sp_return_free_memory(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 enum srp_err sp_fail(struct srp_error *err, enum srp_err code, const char *format, ...)
 {
     if (err != NULL) {

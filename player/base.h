@@ -22,6 +22,8 @@ void sp_escape(char *out, size_t size, const char *in);
  * keep them, from the first that was freed on: what int8 calibration needed for a moment would stay
  * with the process (2.5 MB, a sixth of a small one). */
 void sp_return_memory(void);
+/* Smaller ones too, those that are free now: for after something was loaded. */
+void sp_return_free_memory(void);
 
 /* ---- owned bytes ---------------------------------------------------------------------------- */
 

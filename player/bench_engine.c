@@ -208,7 +208,7 @@ static bool make_picture(struct srp_picture *p, enum srp_format format, uint32_t
                          uint32_t height)
 {
     const size_t step = format == SRP_FORMAT_RGB ? 3 : format == SRP_FORMAT_BGRA ? 4 : 1;
-    const size_t cw = ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
+    const size_t cw = step > 1 ? 0 : ((size_t)width + 1) / 2, ch = ((size_t)height + 1) / 2;
     const size_t first = (size_t)width * height * step; /* SRP_MAX_PICTURE_PIXELS bounds it */
     uint8_t *memory = malloc(first + 2 * cw * ch);
     if (!memory) {
@@ -258,6 +258,13 @@ static int make_regions(struct engine *e, const struct engine_options *o)
                : fail(&err);
 }
 
+/* What was needed to load the model alone. */
+static void forget(struct engine *e)
+{
+    srp_model_drop_parameters(e->model, NULL); /* other backends read them */
+    sp_return_free_memory();
+}
+
 static int prepare(struct engine *e, const struct engine_options *o)
 {
     struct srp_error err = {.code = SRP_OK};
@@ -290,6 +297,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
             srp_executor_reserve(e->executor, e->tensor_width, e->tensor_height, &err) != SRP_OK) {
             return fail(&err);
         }
+        forget(e);
         return o->region_width ? make_regions(e, o) : SP_EXIT_OK;
     }
     struct srp_upscaler_params params = {
@@ -297,6 +305,11 @@ static int prepare(struct engine *e, const struct engine_options *o)
         .backend = o->way.backend,
         .threads = o->way.threads,
         .dtype = o->way.dtype};
+    /* Before the pictures: what it takes for a while and gives back is then not on top of them. */
+    if (srp_upscaler_create(&e->upscaler, &params, &err) != SRP_OK) {
+        return fail(&err);
+    }
+    forget(e);
     const enum srp_format format = o->format != 0 ? o->format
                                    : e->model_info.colour == SRP_COLOUR_RGB ? SRP_FORMAT_RGB
                                                                             : SRP_FORMAT_YUV420;
@@ -305,7 +318,7 @@ static int prepare(struct engine *e, const struct engine_options *o)
         sp_tool_complain(SP_BENCH_PROGRAM, "engine: out of memory");
         return SP_EXIT_FAILED;
     }
-    return srp_upscaler_create(&e->upscaler, &params, &err) == SRP_OK ? SP_EXIT_OK : fail(&err);
+    return SP_EXIT_OK;
 }
 
 static enum srp_err run_once(struct engine *e, struct srp_error *err)

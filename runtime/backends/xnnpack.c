@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Convolutions by XNNPACK's operators, with relu and clip inside. */
+/* Convolutions by XNNPACK's operators, with relu and clip inside.
+ *
+ * A shared XNNPACK is loaded when it is first asked for: it and what it needs would be 300 KB and
+ * relocations of every process, and `auto` never takes it. */
 #include "backends/backend.h"
 
 #if SRP_HAVE_XNNPACK
 
+#include <dlfcn.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -22,9 +27,42 @@ struct xnnpack {
     pthreadpool_t threads;       /* NULL: the caller alone */
 };
 
+#define FUNCTIONS(F)                                                                              \
+    F(initialize, xnn_initialize)                                                                 \
+    F(create_convolution, xnn_create_convolution2d_nhwc_f32)                                      \
+    F(setup_convolution, xnn_setup_convolution2d_nhwc_f32)                                        \
+    F(run_operator, xnn_run_operator)                                                             \
+    F(delete_operator, xnn_delete_operator)                                                       \
+    F(create_threads, pthreadpool_create)                                                         \
+    F(destroy_threads, pthreadpool_destroy)
+
+/* Set once, and then as constant as the functions themselves. */
+#define DECLARE(member, function) __typeof__(&(function)) member;
+static struct {
+    FUNCTIONS(DECLARE)
+} xnn;
+static bool found;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void find(void)
+{
+#ifdef SRP_XNNPACK_SONAME
+    void *library = dlopen(SRP_XNNPACK_SONAME, RTLD_NOW | RTLD_LOCAL); /* never closed */
+    found = library != NULL;
+#define FIND(member, function)                                                                    \
+    xnn.member = found ? (__typeof__(xnn.member))dlsym(library, #function) : NULL;                \
+    found = xnn.member != NULL;
+#else
+    found = true;
+#define FIND(member, function) xnn.member = function;
+#endif
+    FUNCTIONS(FIND)
+}
+
 static bool xnnpack_usable(void)
 {
-    return xnn_initialize(NULL) == xnn_status_success; /* idempotent and thread-safe */
+    pthread_once(&once, find);
+    return found && xnn.initialize(NULL) == xnn_status_success; /* idempotent, thread-safe */
 }
 
 static void xnnpack_destroy(void *state)
@@ -35,11 +73,11 @@ static void xnnpack_destroy(void *state)
     }
     for (uint32_t i = 0; self->convolution != NULL && i < self->graph->node_count; i++) {
         if (self->convolution[i] != NULL) {
-            xnn_delete_operator(self->convolution[i]);
+            xnn.delete_operator(self->convolution[i]);
         }
     }
     if (self->threads != NULL) {
-        pthreadpool_destroy(self->threads);
+        xnn.destroy_threads(self->threads);
     }
     free(self->convolution);
     free(self);
@@ -87,7 +125,7 @@ static enum srp_err create_convolution(struct xnnpack *self, uint32_t index,
         low = node->min;
         high = node->max;
     }
-    const enum xnn_status status = xnn_create_convolution2d_nhwc_f32(
+    const enum xnn_status status = xnn.create_convolution(
         pad_y, pad_x, pad_y, pad_x, node->kernel_height, node->kernel_width, 1, 1, 1, 1, 1, in, out,
         in, out, weight, node->bias, low, high, XNN_FLAG_YIELD_WORKERS, &self->convolution[index]);
     free(weight);
@@ -104,7 +142,7 @@ static enum srp_err xnnpack_create(void **out, const struct srpi_graph *graph, u
     }
     self->graph = graph;
     self->convolution = calloc(graph->node_count, sizeof(xnn_operator_t));
-    self->threads = threads > 1 ? pthreadpool_create(threads) : NULL;
+    self->threads = threads > 1 ? xnn.create_threads(threads) : NULL;
     if (self->convolution == NULL || (threads > 1 && self->threads == NULL)) {
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for XNNPACK");
     }
@@ -130,7 +168,7 @@ static enum srp_err xnnpack_resize(void *state, const struct srpi_run *run, stru
             continue;
         }
         const uint32_t factor = run->graph->tensors[node->inputs[0]].factor;
-        const enum xnn_status status = xnn_setup_convolution2d_nhwc_f32(
+        const enum xnn_status status = xnn.setup_convolution(
             self->convolution[i], 1, (size_t)run->height * factor, (size_t)run->width * factor,
             run->tensor[node->inputs[0]], run->tensor[node->output], self->threads);
         if (status != xnn_status_success) {
@@ -161,7 +199,7 @@ static enum srp_err xnnpack_convolve(void *state, const struct srpi_run *run, ui
 {
     const struct xnnpack *self = state;
     const struct srpi_node *node = &run->graph->nodes[index];
-    const enum xnn_status status = xnn_run_operator(self->convolution[index], self->threads);
+    const enum xnn_status status = xnn.run_operator(self->convolution[index], self->threads);
     if (status != xnn_status_success) {
         return status_error(status, node, err);
     }

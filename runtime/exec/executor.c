@@ -15,7 +15,7 @@
 #define ARENA_SLACK 256u
 #define HUGE_PAGE ((size_t)2 << 20)
 #define LARGEST_PAGE ((size_t)64 << 10) /* of small ones, of any machine */
-#define LEAST_WASTE ((size_t)512 << 10) /* up to so much a huge page more is worth */
+#define LEAST_WASTE ((size_t)128 << 10) /* up to so much a huge page more is worth */
 
 struct srp_executor {
     struct srp_model *model;
@@ -146,6 +146,17 @@ static enum srp_err create_stream(struct srp_executor *ex, enum srp_dtype dtype,
                           : code;
 }
 
+static enum srp_err create_whole(struct srp_executor *ex, enum srp_dtype dtype,
+                                 const struct srpi_sink *sink, struct srp_error *err)
+{
+    srpi_model_read(ex->model, 1);
+    const enum srp_err code = srpi_graph_check_bound(ex->graph, err);
+    return code == SRP_OK ? srpi_whole_create(&ex->whole, ex->graph, ex->backend,
+                                              dtypes[dtype].kernels, ex->pool, ex->wanted, sink,
+                                              err)
+                          : code;
+}
+
 enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *model,
                                   enum srp_backend backend, enum srp_dtype dtype,
                                   struct srpi_pool *pool, uint32_t wanted,
@@ -173,11 +184,8 @@ enum srp_err srpi_executor_create(struct srp_executor **out, struct srp_model *m
     ex->backend = found;
     ex->pool = pool;
     ex->wanted = wanted;
-    const enum srp_err code = found->id == SRP_BACKEND_NATIVE
-                                  ? create_stream(ex, dtype, sink, err)
-                                  : srpi_whole_create(&ex->whole, ex->graph, found,
-                                                      dtypes[dtype].kernels, pool, wanted, sink,
-                                                      err);
+    const enum srp_err code = found->id == SRP_BACKEND_NATIVE ? create_stream(ex, dtype, sink, err)
+                                                              : create_whole(ex, dtype, sink, err);
     if (code != SRP_OK) {
         srp_executor_destroy(&ex);
         return code;
@@ -226,6 +234,7 @@ void srp_executor_destroy(struct srp_executor **pointer)
         srpi_program_destroy(&ex->program);
     } else {
         srpi_whole_destroy(&ex->whole);
+        srpi_model_read(ex->model, -1);
     }
     if (ex->own_pool) {
         srpi_pool_destroy(&ex->pool);

@@ -364,6 +364,10 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
                                 struct srp_error *err)
 {
     memset(layers, 0, sizeof(*layers));
+    enum srp_err code = srpi_graph_check_bound(program->graph, err);
+    if (code != SRP_OK) {
+        return code;
+    }
     if (!kernels->has[dtype]) {
         return srpi_fail(err, SRP_ERR_UNSUPPORTED, "bf16 is not for this machine ('%s')",
                          kernels->name);
@@ -375,7 +379,6 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
     layers->fine = calloc(program->graph->tensor_count, sizeof(layers->fine[0]));
     layers->grid = calloc(program->step_count, sizeof(layers->grid[0]));
     layers->steps = calloc(program->step_count, sizeof(layers->steps[0]));
-    enum srp_err code = SRP_OK;
     if (layers->tensor_dtype == NULL || layers->fine == NULL || layers->grid == NULL ||
         layers->steps == NULL) {
         code = srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
@@ -398,6 +401,9 @@ enum srp_err srpi_layers_create(struct srpi_layers *layers, const struct srpi_pr
         if (code != SRP_OK) {
             goto fail;
         }
+    }
+    if (dtype == SRPI_Q8) {
+        srpi_quant_drop_weights(&layers->quant);
     }
     layers->scratch_size = (layers->scratch_size + ALIGN - 1) & ~(ALIGN - 1);
     return SRP_OK;

@@ -13,9 +13,12 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Never whole pages: the rows of a ring, which are read together, would fight for the same lines
+ * of the cache. */
 static size_t row_floats(uint32_t width)
 {
-    return aligned(width + SRPI_SAMPLE_SLACK);
+    const size_t floats = aligned(width + SRPI_SAMPLE_SLACK);
+    return floats % 1024 == 0 ? floats + 64 : floats;
 }
 
 /* All widths are at most SRP_MAX_DIMENSION * SRP_MAX_SCALE: no overflow. */
@@ -431,8 +434,10 @@ static void turn_to(const struct job *job, struct srpi_scratch *scratch,
     scratch->columns = part->columns;
     for (uint32_t i = 0; i < 4; i++) {
         const bool half = !job->pipe->full && (i == 1 || i == 2);
-        srpi_ring_reset(&scratch->ring[i], half ? job->begin / 2 : job->begin,
-                        half ? (job->end + 1) / 2 : job->end);
+        const uint32_t begin = half ? job->begin / 2 : job->begin;
+        const uint32_t end = half ? (job->end + 1) / 2 : job->end;
+        scratch->ring[i].pitch = row_floats(end - begin); /* no more memory than is used */
+        srpi_ring_reset(&scratch->ring[i], begin, end);
     }
 }
 

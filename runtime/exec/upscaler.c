@@ -40,7 +40,7 @@ struct srp_upscaler {
     enum srp_dtype dtype;
     bool unfused; /* tests alone */
     struct srp_model *model; /* NULL: none */
-    struct srpi_branch branches[SRP_MAX_PATHS]; /* of each path */
+    struct srpi_branch *branches; /* of each path; NULL: no model */
     uint32_t branch_count;
     struct srpi_work work;
     struct srpi_filtering filtering; /* without a model */
@@ -57,15 +57,20 @@ static void destroy_branches(struct srpi_branch *branches, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         srpi_branch_destroy(&branches[i]);
     }
+    free(branches);
 }
 
 static enum srp_err create_branches(struct srp_upscaler *up, struct srp_model *model,
-                                    struct srpi_branch *branches, struct srp_error *err)
+                                    struct srpi_branch **out, struct srp_error *err)
 {
     const struct srpi_graph *graph = srpi_model_graph(model);
     if (graph->scale != up->scale) {
         return srpi_fail(err, SRP_ERR_USAGE, "model '%s' has scale %u, the upscaler %u",
                          graph->name, graph->scale, up->scale);
+    }
+    struct srpi_branch *branches = calloc(model->path_count, sizeof(branches[0]));
+    if (branches == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an upscaler");
     }
     for (uint32_t i = 0; i < model->path_count; i++) {
         struct srp_model *path = model->paths != NULL ? &model->paths[i] : model;
@@ -76,6 +81,7 @@ static enum srp_err create_branches(struct srp_upscaler *up, struct srp_model *m
             return code;
         }
     }
+    *out = branches;
     return SRP_OK;
 }
 
@@ -85,10 +91,10 @@ enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *m
     if (up == NULL) {
         return srpi_fail(err, SRP_ERR_USAGE, "there is no upscaler");
     }
-    struct srpi_branch branches[SRP_MAX_PATHS] = {{.model = NULL}};
+    struct srpi_branch *branches = NULL;
     const uint32_t count = model != NULL ? model->path_count : 0;
     if (model != NULL) {
-        const enum srp_err code = create_branches(up, model, branches, err);
+        const enum srp_err code = create_branches(up, model, &branches, err);
         if (code != SRP_OK) {
             return code;
         }
@@ -101,7 +107,7 @@ enum srp_err srp_upscaler_set_model(struct srp_upscaler *up, struct srp_model *m
     }
     destroy_branches(up->branches, up->branch_count);
     srp_model_unref(&up->model);
-    memcpy(up->branches, branches, sizeof(branches));
+    up->branches = branches;
     up->branch_count = count;
     up->model = model;
     up->routed.valid = false;

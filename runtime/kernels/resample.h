@@ -103,7 +103,7 @@ struct srpi_source {
 
 /* Work memory of one thread for one source: the last rows after the horizontal pass, of columns
  * begin..end of the output. */
-#define SRPI_RING_ROWS 8u
+#define SRPI_RING_ROWS SRPI_MAX_TAPS
 #define SRPI_SAMPLE_SLACK 48u /* floats that a row buffer is longer than its row */
 struct srpi_ring {
     float *rows;   /* SRPI_RING_ROWS of `pitch` floats */

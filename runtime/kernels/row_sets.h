@@ -8,6 +8,13 @@
 
 #define SRPI_ROW_MAX_VECTORS 4u /* vectors of output channels in one block */
 
+/* A function that runs when a network is loaded alone. Of all sets these lie together, or what
+ * looks for a kernel would bring pages of every set that it asks into memory. */
+#define SRPI_SETUP __attribute__((cold))
+/* What all rows go through on the way to their kernel lies together too, and not between kernels:
+ * of these, only the pages of those that run are needed. */
+#define SRPI_ENTRY __attribute__((section(".text.hot")))
+
 /* How one instruction set lays out weights: [block][kernel row][unit][vector][lane][value], 4
  * bytes to a lane of a unit; `planar`: [vector][value][lane]. */
 struct srpi_row_layout {

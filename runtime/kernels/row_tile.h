@@ -92,6 +92,7 @@ static inline void order_lanes(struct tile *t, struct lane_order *order, uint32_
 }
 
 /* A whole row. Sizes are of one element. widths[v - 1]: blocks of v vectors. */
+SRPI_ENTRY
 static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
                     const struct tile_widths *widths, uint32_t in_size, uint32_t out_size)
 {

@@ -725,6 +725,26 @@ enum srp_err srpi_graph_read(struct srpi_graph *out, const struct srp_blob *json
     return rc;
 }
 
+void srpi_graph_unbind(struct srpi_graph *graph)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        struct srpi_node *node = &graph->nodes[n];
+        node->weight = node->bias = node->slope = node->scales = NULL;
+        node->codes = NULL;
+    }
+}
+
+enum srp_err srpi_graph_check_bound(const struct srpi_graph *graph, struct srp_error *err)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        if (graph->nodes[n].op == SRPI_OP_CONV2D && graph->nodes[n].weight == NULL) {
+            return srpi_fail(err, SRP_ERR_USAGE, "graph '%s': its parameters were dropped",
+                             graph->name);
+        }
+    }
+    return SRP_OK;
+}
+
 void srpi_graph_free(struct srpi_graph *graph)
 {
     free(graph->memory);

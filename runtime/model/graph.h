@@ -125,6 +125,10 @@ struct srpi_graph {
  * Errors: PARSE, FORMAT, LIMIT, UNSUPPORTED, GRAPH, NOMEM. */
 enum srp_err srpi_graph_read(struct srpi_graph *out, const struct srp_blob *json,
                              struct srp_error *err);
+/* Forgets where the parameters of all nodes are. */
+void srpi_graph_unbind(struct srpi_graph *graph);
+/* Errors: USAGE (the parameters of a node are not there). */
+enum srp_err srpi_graph_check_bound(const struct srpi_graph *graph, struct srp_error *err);
 /* Accepts a zeroed graph. Does not free the parameters. */
 void srpi_graph_free(struct srpi_graph *graph);
 

@@ -21,6 +21,7 @@ static enum srp_err create(struct srp_model **out, struct srpi_graph *graph, voi
         return srpi_fail(err, SRP_ERR_NOMEM, "no memory for a model");
     }
     atomic_init(&model->references, 1);
+    atomic_init(&model->readers, 0);
     model->graph = *graph;
     model->parameters = parameters;
     *out = model;
@@ -196,6 +197,31 @@ void srp_model_unref(struct srp_model **model)
         free(m->parameters);
         free(m);
     }
+}
+
+void srpi_model_read(struct srp_model *model, int change)
+{
+    atomic_fetch_add_explicit(&owner_of(model)->readers, (unsigned)change, memory_order_relaxed);
+}
+
+enum srp_err srp_model_drop_parameters(struct srp_model *model, struct srp_error *err)
+{
+    if (model == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "there is no model");
+    }
+    struct srp_model *m = owner_of(model);
+    if (atomic_load_explicit(&m->readers, memory_order_relaxed) != 0) {
+        return srpi_fail(err, SRP_ERR_USAGE, "graph '%s': an executor reads its parameters",
+                         m->graph.name);
+    }
+    srpi_graph_unbind(&m->graph);
+    m->graph.ranges = NULL; /* in the same memory; paths have copies */
+    for (uint32_t i = 0; m->paths != NULL && i < m->path_count; i++) {
+        srpi_graph_unbind(&m->paths[i].graph);
+    }
+    free(m->parameters);
+    m->parameters = NULL;
+    return SRP_OK;
 }
 
 struct srp_model *srp_model_path(struct srp_model *model, uint32_t index)

@@ -7,11 +7,12 @@
 
 #include "graph.h"
 
-/* Immutable after creation but for the reference count. */
+/* Immutable after creation but for the counts, and until the parameters are dropped. */
 struct srp_model {
     atomic_uint references;  /* of a path: those of its owner are counted */
     struct srpi_graph graph; /* parameters are bound */
-    void *parameters;        /* what the graph points to, see parameters.h */
+    void *parameters;        /* what the graph points to, see parameters.h; NULL: dropped */
+    atomic_uint readers;     /* of the owner: executors that go on reading the parameters */
     uint32_t path_count;     /* 1: no route */
     uint32_t default_path;
     struct srp_model *paths; /* path_count of them, or NULL where the model is the one path */
@@ -23,6 +24,9 @@ static inline struct srp_model *srpi_model_default(struct srp_model *model)
 {
     return model->paths != NULL ? &model->paths[model->default_path] : model;
 }
+
+/* Adds (1) or removes (-1) an executor that reads the parameters whenever it runs. */
+void srpi_model_read(struct srp_model *model, int change);
 
 /* The graph lives as long as the caller's reference. */
 static inline const struct srpi_graph *srpi_model_graph(const struct srp_model *model)

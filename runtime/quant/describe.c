@@ -350,7 +350,10 @@ enum srp_err srp_quant_describe(char **text, const struct srp_quant_params *para
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a description");
     }
     d->file_bytes = params->file_bytes;
-    enum srp_err rc = look(d, params->model, err);
+    enum srp_err rc = srpi_graph_check_bound(&params->model->graph, err);
+    if (rc == SRP_OK) {
+        rc = look(d, params->model, err);
+    }
     if (rc == SRP_OK) {
         bool written = false;
         FILE *out = open_memstream(&memory, &size);

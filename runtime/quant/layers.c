@@ -54,9 +54,14 @@ static bool reads_fractions(const struct srpi_quant_work *work, const struct srp
            work->quant->tensors[step->output].dtype == SRPI_F32;
 }
 
-static size_t part_bytes(uint32_t channels, size_t weights, bool slope)
+static size_t part_bytes(uint32_t channels, bool slope)
 {
-    return (weights + 63) / 64 * 64 + (slope ? 4 : 3) * padded(channels) * sizeof(float);
+    return (slope ? 4 : 3) * padded(channels) * sizeof(float);
+}
+
+static size_t part_weights(size_t weights)
+{
+    return (weights + 63) / 64 * 64;
 }
 
 size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_step *step)
@@ -64,11 +69,16 @@ size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_
     const struct srpi_node *node = step->node;
     const uint32_t channels = graph->tensors[step->output].channels;
     const size_t groups = node->groups > 1 ? node->groups : 1;
-    const size_t weights = (size_t)srpi_node_weight_count(graph, node) / groups;
     const bool fine = graph->ranges != NULL && graph->ranges[node->inputs[0]].fine;
     const size_t parts = fine ? 2 * groups : groups;
     return (parts * sizeof(struct srpi_quant_part) + 63) / 64 * 64 +
-           parts * part_bytes(channels, weights, true);
+           parts * part_bytes(channels, true);
+}
+
+size_t srpi_quant_layer_weights(const struct srpi_graph *graph, const struct srpi_step *step)
+{
+    const size_t groups = step->node->groups > 1 ? step->node->groups : 1;
+    return groups * part_weights((size_t)srpi_node_weight_count(graph, step->node) / groups);
 }
 
 static enum srp_err too_large(const struct srpi_quant_work *work, const struct srpi_node *node,
@@ -118,12 +128,12 @@ struct vectors {
     float *multiplier, *shift, *slope;
 };
 
-static struct vectors vectors_of(char *memory, uint32_t channels, size_t weights, bool slope)
+static struct vectors vectors_of(char *memory, int8_t *weights, uint32_t channels, bool slope)
 {
     const size_t length = padded(channels);
-    int32_t *bias = (int32_t *)(void *)(memory + (weights + 63) / 64 * 64);
+    int32_t *bias = (int32_t *)(void *)memory;
     float *multiplier = (float *)(void *)(bias + length);
-    return (struct vectors){.weights = (int8_t *)memory,
+    return (struct vectors){.weights = weights,
                             .bias = bias,
                             .multiplier = multiplier,
                             .shift = multiplier + length,
@@ -248,15 +258,14 @@ static enum srp_err check_bound(const struct srpi_quant_work *work, const struct
 }
 
 static enum srp_err make_whole(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               struct srp_error *err)
+                               int8_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
     struct srpi_quant_conv *conv = &work->quant->convs[index];
     struct srpi_conv_layer *layer = &conv->layer;
     const uint32_t channels = layer->shape.out_channels;
-    const size_t weights = (size_t)srpi_node_weight_count(work->graph, step->node);
-    const struct vectors v = vectors_of(memory, channels, weights, has_slope(step));
+    const struct vectors v = vectors_of(memory, weights, channels, has_slope(step));
     set_vectors(layer, &v);
     double bound = 0.0;
     for (uint32_t c = 0; c < channels; c++) {
@@ -349,7 +358,7 @@ static enum srp_err finish_split(struct srpi_quant_work *work, const struct srpi
 }
 
 static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               struct srp_error *err)
+                               int8_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_node *node = step->node;
@@ -357,7 +366,7 @@ static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, cha
     const uint32_t channels = conv->layer.shape.out_channels;
     const uint32_t groups = node->groups > 1 ? node->groups : 1;
     const uint32_t in = conv->layer.shape.in_channels / groups;
-    const size_t weights = (size_t)srpi_node_weight_count(work->graph, node) / groups;
+    const size_t each = (size_t)srpi_node_weight_count(work->graph, node) / groups;
     const bool slope = has_slope(step);
     double bound[SRP_MAX_CHANNELS] = {0.0}, most = 0.0;
     struct vectors v = {0};
@@ -366,12 +375,13 @@ static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, cha
     memory += (conv->part_count * sizeof(conv->parts[0]) + 63) / 64 * 64;
     for (uint32_t p = 0; p < conv->part_count; p++) {
         struct srpi_quant_part *part = &conv->parts[p];
-        v = vectors_of(memory, channels, p < groups ? weights : 0, slope);
-        memory += part_bytes(channels, p < groups ? weights : 0, slope);
+        v = vectors_of(memory, weights, channels, slope);
+        memory += part_bytes(channels, slope);
         if (p >= groups) {
             add_fractions(&conv->parts[p - groups], channels, &v, part);
             continue;
         }
+        weights += part_weights(each);
         *part = (struct srpi_quant_part){.first = p * in,
                                          .channels = in,
                                          .weights = v.weights,
@@ -400,7 +410,7 @@ static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, cha
 }
 
 static enum srp_err make_layer(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               struct srp_error *err)
+                               int8_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_node *node = step->node;
@@ -417,8 +427,9 @@ static enum srp_err make_layer(struct srpi_quant_work *work, uint32_t index, cha
         .out = conv->activation != SRPI_ACT_NONE ? SRPI_F32
                                                  : work->quant->tensors[step->output].dtype,
     };
-    return node->groups > 1 || reads_fractions(work, step) ? make_split(work, index, memory, err)
-                                                           : make_whole(work, index, memory, err);
+    return node->groups > 1 || reads_fractions(work, step)
+               ? make_split(work, index, memory, weights, err)
+               : make_whole(work, index, memory, weights, err);
 }
 
 /* The other operators: how large their f32 values may become. */
@@ -452,15 +463,17 @@ static enum srp_err bound_step(struct srpi_quant_work *work, uint32_t index, str
                        to_codes ? bound / step_of(out) + 65535.0 : 0.0, err);
 }
 
-enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, struct srp_error *err)
+enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, int8_t *weights,
+                               struct srp_error *err)
 {
     enum srp_err rc = SRP_OK;
     work->bound[work->graph->input] =
         bound_of(&work->quant->tensors[work->graph->input], 1.0);
     for (uint32_t s = 0; rc == SRP_OK && s < work->program->step_count; s++) {
         if (work->program->steps[s].node->op == SRPI_OP_CONV2D) {
-            rc = make_layer(work, s, memory, err);
+            rc = make_layer(work, s, memory, weights, err);
             memory += srpi_quant_layer_bytes(work->graph, &work->program->steps[s]);
+            weights += srpi_quant_layer_weights(work->graph, &work->program->steps[s]);
         } else {
             rc = bound_step(work, s, err);
         }

@@ -204,17 +204,19 @@ static enum srp_err out_of_memory(const struct srpi_graph *graph, struct srp_err
     return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the int8 layers of '%s'", graph->name);
 }
 
-/* One block: layers' arrays first (64-byte aligned), then the structs. */
+/* Weights, which may go first, and one block: layers' arrays (64-byte aligned), then structs. */
 static enum srp_err allocate(struct srpi_quant *quant, const struct srpi_program *program,
                              struct srp_error *err)
 {
     const size_t tensors = program->graph->tensor_count, steps = program->step_count;
     const size_t structs =
         tensors * sizeof(quant->tensors[0]) + steps * sizeof(quant->convs[0]) + ALIGN - 1;
-    size_t bytes = 0;
+    size_t bytes = 0, weights = ALIGN;
     for (uint32_t s = 0; s < steps; s++) {
-        if (program->steps[s].node->op == SRPI_OP_CONV2D &&
-            !srpi_add(bytes, srpi_quant_layer_bytes(program->graph, &program->steps[s]), &bytes)) {
+        const struct srpi_step *step = &program->steps[s];
+        if (step->node->op == SRPI_OP_CONV2D &&
+            (!srpi_add(bytes, srpi_quant_layer_bytes(program->graph, step), &bytes) ||
+             !srpi_add(weights, srpi_quant_layer_weights(program->graph, step), &weights))) {
             return out_of_memory(program->graph, err);
         }
     }
@@ -224,10 +226,15 @@ static enum srp_err allocate(struct srpi_quant *quant, const struct srpi_program
         bytes -= bytes % ALIGN;
         memory = aligned_alloc(ALIGN, bytes);
     }
-    if (memory == NULL) {
+    if (memory != NULL) {
+        quant->weights = aligned_alloc(ALIGN, weights);
+    }
+    if (quant->weights == NULL) {
+        free(memory);
         return out_of_memory(program->graph, err);
     }
     memset(memory, 0, bytes);
+    memset(quant->weights, 0, weights);
     quant->memory = memory;
     quant->program = program;
     quant->tensors = (struct srpi_quant_tensor *)(void *)(memory + arrays);
@@ -259,7 +266,7 @@ enum srp_err srpi_quant_create(struct srpi_quant *quant, const struct srpi_progr
     }
     if (rc == SRP_OK) {
         choose_scales(&work);
-        rc = srpi_quant_layers(&work, quant->memory, err);
+        rc = srpi_quant_layers(&work, quant->memory, quant->weights, err);
     }
     free(work.bound);
     if (rc != SRP_OK) {
@@ -268,8 +275,22 @@ enum srp_err srpi_quant_create(struct srpi_quant *quant, const struct srpi_progr
     return rc;
 }
 
+void srpi_quant_drop_weights(struct srpi_quant *quant)
+{
+    for (uint32_t s = 0; s < quant->program->step_count; s++) {
+        struct srpi_quant_conv *conv = &quant->convs[s];
+        conv->layer.weights = NULL;
+        for (uint32_t p = 0; p < conv->part_count; p++) {
+            conv->parts[p].weights = NULL;
+        }
+    }
+    free(quant->weights);
+    quant->weights = NULL;
+}
+
 void srpi_quant_destroy(struct srpi_quant *quant)
 {
     free(quant->memory);
+    free(quant->weights);
     memset(quant, 0, sizeof(*quant));
 }

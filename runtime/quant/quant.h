@@ -55,12 +55,13 @@ struct srpi_quant_conv {
     struct srpi_quant_part *parts;
 };
 
-/* Immutable. */
+/* Immutable, but that the weights may go. */
 struct srpi_quant {
     const struct srpi_program *program; /* outlives it */
     struct srpi_quant_tensor *tensors;  /* graph->tensor_count; set where program->used */
     struct srpi_quant_conv *convs;      /* program->step_count; zeroed for other operators */
     void *memory;
+    int8_t *weights; /* of all convs; NULL: gone */
 };
 
 /* The graph's parameters are bound. On failure *quant is zeroed. Errors, each with the node's or
@@ -68,6 +69,8 @@ struct srpi_quant {
  * rounding is exact), NONFINITE (the calibration picture makes infinite values), NOMEM. */
 enum srp_err srpi_quant_create(struct srpi_quant *quant, const struct srpi_program *program,
                                struct srp_error *err);
+/* Frees the weights: for who has packed them. All else stays. */
+void srpi_quant_drop_weights(struct srpi_quant *quant);
 /* Accepts a zeroed one. */
 void srpi_quant_destroy(struct srpi_quant *quant);
 

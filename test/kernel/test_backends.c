@@ -259,6 +259,52 @@ static void test_refusals(void **state)
     srp_model_unref(&model);
 }
 
+/* What was made of a model goes on without its parameters, and nothing more is made. */
+static void test_dropped(void **state)
+{
+    (void)state;
+    static struct sketch sketch;
+    draw(&sketch, 3);
+    struct srp_model *model = model_from(sketch.json, 7);
+    struct srp_model_info info;
+    srp_model_get_info(model, &info);
+    struct srp_error err = {0};
+    const size_t in_count = (size_t)20 * 12 * info.channels;
+    const size_t out_count = in_count * info.scale * info.scale;
+    float *in = calloc(in_count, sizeof(float)), *out = calloc(2 * out_count, sizeof(float));
+    assert_true(in != NULL && out != NULL);
+    for (size_t i = 0; i < in_count; i++) {
+        in[i] = (float)(i * 37 % 256) / 255.0f;
+    }
+    struct srp_executor_params params = {
+        .model = model, .backend = SRP_BACKEND_REFERENCE, .threads = 1};
+    struct srp_executor *ex = NULL;
+    assert_int_equal(srp_executor_create(&ex, &params, &err), SRP_OK);
+    assert_int_equal(srp_model_drop_parameters(model, &err), SRP_ERR_USAGE);
+    srp_executor_destroy(&ex);
+    for (int i = 0; i < 2; i++) {
+        params.backend = SRP_BACKEND_NATIVE;
+        params.dtype = i == 0 ? SRP_DTYPE_INT8 : SRP_DTYPE_F32;
+        assert_int_equal(srp_executor_create(&ex, &params, &err), SRP_OK);
+        assert_int_equal(srp_executor_run(ex, in, 20, 12, out, &err), SRP_OK);
+        assert_int_equal(srp_model_drop_parameters(model, &err), SRP_OK);
+        assert_int_equal(srp_executor_run(ex, in, 20, 12, out + out_count, &err), SRP_OK);
+        assert_memory_equal(out, out + out_count, out_count * sizeof(float));
+        srp_executor_destroy(&ex);
+        for (int b = 0; b < 2; b++) {
+            params.backend = b == 0 ? SRP_BACKEND_NATIVE : SRP_BACKEND_REFERENCE;
+            assert_int_equal(srp_executor_create(&ex, &params, &err), SRP_ERR_USAGE);
+            assert_non_null(strstr(err.detail, "dropped"));
+        }
+        srp_model_unref(&model);
+        model = params.model = model_from(sketch.json, 7);
+    }
+    assert_int_equal(srp_model_drop_parameters(NULL, &err), SRP_ERR_USAGE);
+    srp_model_unref(&model);
+    free(in);
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_reference_threads), cmocka_unit_test(test_int8),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

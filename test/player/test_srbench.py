@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import package_aid as aid
@@ -361,6 +363,24 @@ def test_engine(build, space, backend, path):
     assert found["dtype"] == "f32" and found["threads"] == 1 and found["runs"] == 3
     assert found["path"] == path and found["arena_bytes"] > 0
     assert found["backend"] == "reference" if backend == "reference" else found["backend"] != "auto"
+
+
+@pytest.mark.parametrize("name,size,pictures", [("edge16-x4", "480x270", 1.5), ("wdsr4-x4", "480x270", 3)])
+def test_engine_keeps_little(build, name, size, pictures):
+    """What is written to, beside the pictures and the arena: nothing of loading is left."""
+    process = subprocess.Popen([build / "srbench", "engine", "--graph", aid.ROOT / f"models/{name}.json",
+                                "--size", size, "--threads", "2", "--dtype", "int8", "--seconds", "1.5",
+                                "--json"], stdout=subprocess.PIPE, text=True)
+    written = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        found = re.search(r"RssAnon:\s+(\d+) kB", status)
+        written = max(written, int(found[1]) * 1024 if found else 0)
+        time.sleep(0.01)
+    width, height = map(int, size.split("x"))
+    arena = json.load(process.stdout)["arena_bytes"]
+    assert written > arena
+    assert written - arena - 17 * width * height * pictures < 1e6
 
 
 def test_engine_with_parameters(build, space, double):

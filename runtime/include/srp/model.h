@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* An immutable, validated model. Thread-safety: safe; reference-counted. */
+/* An immutable, validated model. Thread-safety: safe, unless said; reference-counted. */
 struct srp_model;
 
 /* What the channels of the network's input and output mean. */
@@ -55,6 +55,12 @@ SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
 /* Drops one reference and sets *model to NULL. NULL and &{NULL} are fine. */
 SRP_API void srp_model_unref(struct srp_model **model);
 SRP_API void srp_model_get_info(const struct srp_model *model, struct srp_model_info *info);
+/* Frees the parameters: for a program that has made all that it will make of the model. What was
+ * made goes on; to make more is refused (USAGE). An int8 or bf16 network needs a fifth to a half of
+ * the memory then.
+ * Errors: USAGE (an executor of another backend than NATIVE reads them, which goes on).
+ * Thread-safety: nothing else uses the model or its paths meanwhile. */
+SRP_API enum srp_err srp_model_drop_parameters(struct srp_model *model, struct srp_error *err);
 /* Path `index` of a model with a route, as a model of its own that shares the parameters; of a
  * model without one, path 0 is the model itself. A new reference; NULL: there is no such path. */
 SRP_API struct srp_model *srp_model_path(struct srp_model *model, uint32_t index);
