@@ -14,9 +14,10 @@ from .colour import to_tensor
 
 FRAMES = 3       # looked at to choose the tensors of 16 bits
 WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see a part
-# What 16 bits must win: so many dB, and so many for each doubling of a path's multiply-accumulates
-# (the fractions of a layer's input are a second sum, as dear as the first).
-LEAST_GAIN = 0.002
+# What 16 bits must win: so many dB, as both halves of a stream are written and read (one to four
+# per cent of wdsr2's time), and so many for each doubling of a path's multiply-accumulates (the
+# fractions of a layer's input are a second sum, as dear as the first).
+LEAST_GAIN = 0.005
 GAIN_FOR_COST = 0.3
 # Greatest codes to choose from, half a bit of each weight apart. Those above FINE are only for
 # networks that lose too much without: they take more than 40 % of f16's bytes.
