@@ -10,7 +10,7 @@ import pathlib
 import safetensors.torch
 import torch
 
-from . import clip, graph, models, native, qat, quant, ranges, train, training
+from . import clip, equalise, graph, models, native, qat, quant, ranges, train, training
 from .colour import to_tensor
 from .errors import Interrupted, PackError, one_line
 
@@ -35,6 +35,7 @@ class Quantiser:
         self.source.statistics = training.judge(job, self.source, work, stop,
                                                 every_frame=bool(job.options.chunks))
         self.pairs, _ = train.evaluation_frames(self.module, [self.source])
+        self.balanced = equalise.balance(self.module, self.source.lr, self.source.colour)
         self.found = ranges.collect(self.module, self.source.lr, self.source.colour,
                                     lambda: stop.requested)
         stop.check()
@@ -106,6 +107,8 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
     finally:
         torch.set_num_threads(before)
     graph.write_atomically(coded, safetensors.torch.save(quant.file_tensors(best)))
+    if it.balanced:
+        out.detail(f"int8: channels brought back to the size of others: {', '.join(it.balanced)}")
     flagged = [name for name in plan.groups if best.granularity(name) == "group"]
     out.detail(f"int8: f32 {found['psnr_f32']:.3f} dB, codes {found['psnr_ptq']:.3f} dB"
                + (f", after {found['qat']['steps']} steps {found['qat']['psnr']:.3f} dB"
