@@ -31,6 +31,7 @@ LEFT = 0.5
 # dB that codes may lose however dear bytes are, or MORE_LOSS more than the finest ones lose.
 MOST_LOSS = 0.015
 MORE_LOSS = 0.003
+FINE_LOSS = 0.02  # dB that FINE may lose before finer ones are taken
 
 
 @dataclasses.dataclass
@@ -166,7 +167,7 @@ def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
                         "loss_db": round(10 * math.log10(1 + share), 5)})
     most = max(MOST_LOSS, weighed[0]["loss_db"] + MORE_LOSS)
     fit = [(cost, line["greatest"]) for cost, line in zip(costs, weighed)
-           if line["loss_db"] <= most]
+           if line["loss_db"] <= (max(most, FINE_LOSS) if line["greatest"] == FINE else most)]
     return min([one for one in fit if one[1] <= FINE] or fit)[1], weighed
 
 

@@ -423,6 +423,13 @@ def test_codes_are_as_coarse_as_bytes_are_dear():
     most = max(qat.MOST_LOSS, lost[127] + qat.MORE_LOSS)
     assert lost[strict.greatest] <= most < lost[31]
     assert strict.greatest > qat.FINE and min(lost[g] for g in lost if g <= qat.FINE) > most
+    # FINE may lose a little more, so that the parameters stay small.
+    share = 10 ** (lost[qat.FINE] / 10) - 1
+    wanted = (qat.MOST_LOSS + qat.FINE_LOSS) / 2
+    near = plan(10**10, 100.0 * (10 ** (wanted / 10) - 1) / share)
+    lost = {line["greatest"]: line["loss_db"] for line in near.weighed}
+    assert max(qat.MOST_LOSS, lost[127] + qat.MORE_LOSS) < lost[qat.FINE] < qat.FINE_LOSS
+    assert near.greatest == qat.FINE
 
 
 def test_sixteen_bits_go_where_they_pay():
