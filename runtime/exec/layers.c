@@ -175,13 +175,27 @@ static enum srp_err no_weights(const struct srpi_layers *layers, uint32_t s, str
                      layers->program->steps[s].node->name);
 }
 
+/* Whether the sum of a group reads all channels, those of other groups with weights of 0: where
+ * pixels are so narrow that this takes no more steps of the kernels, which multiply neighbours two
+ * or four at a time, than a row for each tap. */
+static bool reads_all(const struct srpi_layers *layers, const struct srpi_conv_shape *whole,
+                      const struct srpi_quant_part *part)
+{
+    const uint32_t each = layers->kernels->storage == SRPI_Q8_U16 ? 2 : 4;
+    const uint32_t run = whole->kernel_width * whole->in_channels;
+    return part->channels == whole->in_channels ||
+           (run + each - 1) / each <=
+               whole->kernel_width * ((part->channels + each - 1) / each);
+}
+
 /* The shape by which the row kernels know one of a convolution's sums. */
-static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
+static struct srpi_conv_shape part_shape(const struct srpi_layers *layers,
+                                         const struct srpi_conv_shape *whole,
                                          const struct srpi_quant_part *part)
 {
     struct srpi_conv_shape shape = *whole;
     shape.out = SRPI_F32;
-    if (part->channels != whole->in_channels) {
+    if (!reads_all(layers, whole, part)) {
         shape.kernel_height *= shape.kernel_width;
         shape.kernel_width = 1;
         shape.in_stride = whole->in_channels;
@@ -203,12 +217,26 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
                quant->layer.shape.out_channels % SRPI_WINOGRAD_IN_PLACE == 0;
     for (uint32_t p = 0; all && p < quant->part_count; p++) {
         const struct srpi_quant_part *part = &quant->parts[p];
-        const struct srpi_conv_layer sum = {.shape = part_shape(&quant->layer.shape, part),
-                                            .bias = part->bias,
-                                            .multiplier = part->multiplier};
-        all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
+        const struct srpi_conv_layer sum = {
+            .shape = part_shape(layers, &quant->layer.shape, part),
+            .bias = part->bias,
+            .multiplier = part->multiplier};
+        all = part->channels == sum.shape.in_channels && winograd->suits(&sum.shape) &&
+              srpi_winograd_exact(&sum, part->weights);
     }
     return all ? winograd : NULL;
+}
+
+/* A group's weights [out][in][ky][kx] among zeros for the channels of others. */
+static void fill_weights(const struct srpi_conv_shape *shape, const struct srpi_quant_part *part,
+                         int8_t *filled)
+{
+    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
+    const size_t some = taps * part->channels, all = taps * shape->in_channels;
+    memset(filled, 0, all * shape->out_channels);
+    for (uint32_t c = 0; c < shape->out_channels; c++) {
+        memcpy(filled + c * all + taps * part->first, part->weights + c * some, some);
+    }
 }
 
 /* A convolution with several sums. Each one's weights are packed, those of fractions are those of
@@ -223,16 +251,19 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
     size_t each = 0, size = 0;
     for (uint32_t p = 0; p < quant->part_count; p++) {
         const struct srpi_conv_shape shape =
-            part_shape(&layer->layer.shape, &quant->parts[p]);
+            part_shape(layers, &layer->layer.shape, &quant->parts[p]);
         const size_t weights =
             winograd != NULL ? winograd->packed_size(&shape) : kernels->packed_size(&shape);
         each = weights > each ? weights : each;
     }
+    int8_t *filled = malloc((size_t)srpi_node_weight_count(layers->program->graph,
+                                                           layers->program->steps[s].node));
     layer->parts = calloc(quant->part_count, sizeof(layer->parts[0]));
-    if (layer->parts == NULL || each == 0 ||
+    if (filled == NULL || layer->parts == NULL || each == 0 ||
         !srpi_add(each, lanes * sizeof(int32_t) + ALIGN - 1, &each) ||
         !srpi_mul(each & ~(ALIGN - 1), quant->part_count, &size) ||
         !srpi_add(size, ALIGN, &size) || (layer->memory = aligned_alloc(ALIGN, size)) == NULL) {
+        free(filled);
         return no_weights(layers, s, err);
     }
     memset(layer->memory, 0, size);
@@ -245,7 +276,7 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
         part->fractions = from->fractions;
         part->first = from->first;
         part->layer = (struct srpi_conv_layer){
-            .shape = part_shape(&layer->layer.shape, from),
+            .shape = part_shape(layers, &layer->layer.shape, from),
             .weights = memory + lanes * sizeof(int32_t),
             .bias = from->bias,
             .multiplier = from->multiplier,
@@ -261,13 +292,20 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
             winograd->pack(&part->layer.shape, from->weights, memory + lanes * sizeof(int32_t));
             continue;
         }
+        const int8_t *weights = from->weights;
+        if (part->layer.shape.in_channels != from->channels) {
+            fill_weights(&part->layer.shape, from, filled);
+            weights = filled;
+            part->first = 0;
+        }
         part->run = kernels->find(&part->layer.shape, &layer->kernel);
         if (kernels->storage == SRPI_Q8_S8) {
-            lift_bias(&part->layer.shape, from->weights, from->bias, bias);
+            lift_bias(&part->layer.shape, weights, from->bias, bias);
             part->layer.bias = bias;
         }
-        kernels->pack(&part->layer.shape, from->weights, memory + lanes * sizeof(int32_t));
+        kernels->pack(&part->layer.shape, weights, memory + lanes * sizeof(int32_t));
     }
+    free(filled);
     return SRP_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "compact.h"
 #include "error.h"
 #include "parameters.h"
+#include "quant/quant.h"
 #include "safetensors.h"
 
 /* Takes graph and parameters over in every case. */
@@ -53,6 +54,20 @@ static enum srp_err split(struct srp_model *model, struct srp_error *err)
     return rc;
 }
 
+/* Parameters that state ranges are for int8: what it cannot hold whatever the picture is refused
+ * here, and no frame needs a look. */
+static enum srp_err check_int8(const struct srp_model *model, const char *file,
+                               struct srp_error *err)
+{
+    struct srp_error why = {0};
+    enum srp_err rc = SRP_OK;
+    for (uint32_t i = 0; rc == SRP_OK && model->graph.ranges != NULL && i < model->path_count;
+         i++) {
+        rc = srpi_quant_check(model->paths != NULL ? &model->paths[i].graph : &model->graph, &why);
+    }
+    return rc == SRP_OK ? rc : srpi_fail(err, rc, "%s: %.300s", file, why.detail);
+}
+
 enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_params *params,
                               struct srp_error *err)
 {
@@ -87,6 +102,9 @@ enum srp_err srp_model_create(struct srp_model **out, const struct srp_model_par
     }
     if (rc == SRP_OK) {
         rc = split(model, err);
+    }
+    if (rc == SRP_OK) {
+        rc = check_int8(model, file.file, err);
     }
     srpi_safetensors_free(&file);
     if (rc != SRP_OK) {

@@ -2,6 +2,7 @@
 #include "quant/work.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,11 +82,24 @@ size_t srpi_quant_layer_weights(const struct srpi_graph *graph, const struct srp
     return groups * part_weights((size_t)srpi_node_weight_count(graph, step->node) / groups);
 }
 
-static enum srp_err too_large(const struct srpi_quant_work *work, const struct srpi_node *node,
-                              const char *what, struct srp_error *err)
+static enum srp_err sums_too_large(const struct srpi_quant_work *work,
+                                   const struct srpi_node *node, uint32_t channel,
+                                   struct srp_error *err)
 {
-    return srpi_fail(err, SRP_ERR_LIMIT, "graph '%s': node '%s': %s", work->graph->name, node->name,
-                     what);
+    return srpi_fail(err, SRP_ERR_LIMIT,
+                     "graph '%s': tensor '%s.weight': int8 sums of output channel %" PRIu32
+                     " do not fit 32 bits",
+                     work->graph->name, node->name, channel);
+}
+
+static enum srp_err values_too_large(const struct srpi_quant_work *work,
+                                     const struct srpi_step *step, const char *what,
+                                     struct srp_error *err)
+{
+    return srpi_fail(err, SRP_ERR_LIMIT,
+                     "graph '%s': tensor '%s' of node '%s': its values may pass %s",
+                     work->graph->name, work->graph->tensors[step->output].name,
+                     srpi_step_last(step)->name, what);
 }
 
 double srpi_quant_weights(const struct srpi_node *node, uint32_t c, size_t count,
@@ -176,7 +190,7 @@ static enum srp_err make_channel(const struct srpi_quant_work *work, const struc
     /* 256: in S8 storage the bias grows by 128 * sum, and codes reach 128. */
     const double most = fabs(whole) + 256.0 * (double)absolute;
     if (most > (double)INT32_MAX) {
-        return too_large(work, node, "its int8 sums do not fit 32 bits", err);
+        return sums_too_large(work, node, c, err);
     }
     v->bias[c] = (int32_t)whole;
     v->multiplier[c] = (float)(step_size / out_scale);
@@ -248,11 +262,10 @@ static enum srp_err check_bound(const struct srpi_quant_work *work, const struct
                                 double real, double codes, struct srp_error *err)
 {
     if (!(codes <= MAX_CODE)) {
-        return too_large(work, srpi_step_last(step),
-                         "its values may pass 2^29 steps of its int8 output", err);
+        return values_too_large(work, step, "2^29 steps of its int8 codes", err);
     }
     if (!(real <= MAX_REAL)) {
-        return too_large(work, srpi_step_last(step), "its values may pass 2^120", err);
+        return values_too_large(work, step, "2^120", err);
     }
     return SRP_OK;
 }
@@ -320,7 +333,7 @@ static enum srp_err make_sum(const struct srpi_quant_work *work, const struct sr
     const double exact = -zero * (double)sum, whole = rint(exact);
     const double most = fabs(whole) + 256.0 * (double)absolute;
     if (most > (double)INT32_MAX) {
-        return too_large(work, node, "its int8 sums do not fit 32 bits", err);
+        return sums_too_large(work, node, c, err);
     }
     v->bias[c] = (int32_t)whole;
     v->multiplier[c] = (float)step_size;

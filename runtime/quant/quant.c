@@ -294,3 +294,23 @@ void srpi_quant_destroy(struct srpi_quant *quant)
     free(quant->weights);
     memset(quant, 0, sizeof(*quant));
 }
+
+enum srp_err srpi_quant_check(const struct srpi_graph *graph, struct srp_error *err)
+{
+    struct srpi_tail tail;
+    struct srpi_program program = {0};
+    struct srpi_quant quant = {0};
+    srpi_tail_find(&tail, graph);
+    enum srp_err rc = srpi_program_create(&program, graph, tail.tensor, true, err);
+    uint32_t s = 0;
+    while (rc == SRP_OK && s < program.step_count &&
+           program.steps[s].node->op != SRPI_OP_CONV2D) {
+        s++;
+    }
+    if (rc == SRP_OK && s < program.step_count) {
+        rc = srpi_quant_create(&quant, &program, err);
+    }
+    srpi_quant_destroy(&quant);
+    srpi_program_destroy(&program);
+    return rc;
+}

@@ -74,6 +74,10 @@ void srpi_quant_drop_weights(struct srpi_quant *quant);
 /* Accepts a zeroed one. */
 void srpi_quant_destroy(struct srpi_quant *quant);
 
+/* Whether int8 can run the graph (of one path) as the upscaler does; what was made for that is
+ * dropped. Errors: as above. */
+enum srp_err srpi_quant_check(const struct srpi_graph *graph, struct srp_error *err);
+
 /* Whether codes of one mean the same in the other, so that they may be copied. */
 static inline bool srpi_quant_equal(const struct srpi_quant_tensor *a,
                                     const struct srpi_quant_tensor *b)

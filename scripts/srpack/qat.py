@@ -14,9 +14,10 @@ from .colour import to_tensor
 
 FRAMES = 3       # looked at to choose the tensors of 16 bits
 WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see a part
-# What 16 bits must win: so many dB, and so many for each doubling of a path's multiply-accumulates
-# (the fractions of a layer's input are a second sum, as dear as the first).
-LEAST_GAIN = 0.002
+# What 16 bits must win: so many dB, as both halves of a stream are written and read (one to four
+# per cent of wdsr2's time), and so many for each doubling of a path's multiply-accumulates (the
+# fractions of a layer's input are a second sum, as dear as the first).
+LEAST_GAIN = 0.005
 GAIN_FOR_COST = 0.3
 # Greatest codes to choose from, half a bit of each weight apart. Those above FINE are only for
 # networks that lose too much without: they take more than 40 % of f16's bytes.
@@ -30,6 +31,7 @@ LEFT = 0.5
 # dB that codes may lose however dear bytes are, or MORE_LOSS more than the finest ones lose.
 MOST_LOSS = 0.015
 MORE_LOSS = 0.003
+FINE_LOSS = 0.02  # dB that FINE may lose before finer ones are taken
 
 
 @dataclasses.dataclass
@@ -165,7 +167,7 @@ def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
                         "loss_db": round(10 * math.log10(1 + share), 5)})
     most = max(MOST_LOSS, weighed[0]["loss_db"] + MORE_LOSS)
     fit = [(cost, line["greatest"]) for cost, line in zip(costs, weighed)
-           if line["loss_db"] <= most]
+           if line["loss_db"] <= (max(most, FINE_LOSS) if line["greatest"] == FINE else most)]
     return min([one for one in fit if one[1] <= FINE] or fit)[1], weighed
 
 

@@ -10,7 +10,7 @@ import pathlib
 import safetensors.torch
 import torch
 
-from . import clip, graph, models, native, qat, quant, ranges, train, training
+from . import clip, equalise, graph, models, native, qat, quant, ranges, train, training
 from .colour import to_tensor
 from .errors import Interrupted, PackError, one_line
 
@@ -35,6 +35,7 @@ class Quantiser:
         self.source.statistics = training.judge(job, self.source, work, stop,
                                                 every_frame=bool(job.options.chunks))
         self.pairs, _ = train.evaluation_frames(self.module, [self.source])
+        self.balanced = equalise.balance(self.module, self.source.lr, self.source.colour)
         self.found = ranges.collect(self.module, self.source.lr, self.source.colour,
                                     lambda: stop.requested)
         stop.check()
@@ -65,9 +66,9 @@ class Quantiser:
             raise Interrupted("interrupted")
         return result
 
-    def psnr(self, module):
-        """dB of each path on the held-out frames, by fake quantisation."""
-        return train.evaluate_paths(module, self.pairs, [self.source])[0]
+    def psnr(self, module, pairs=None):
+        """dB of each path on the held-out frames, or those of `pairs`, by fake quantisation."""
+        return train.evaluate_paths(module, pairs or self.pairs, [self.source])[0]
 
 
 def _settled(made):
@@ -93,6 +94,8 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
             with out.clock.step("qat"), out.training_bar("int8") as update:
                 result = it.tune(plan.module(it.module), "qat", update)
             best = result.module
+            if len(result.judged) < len(it.pairs):  # of the same frames
+                found["psnr_f32"] = _mean(it.psnr(it.module, result.judged))
             found["psnr_ptq"] = _mean(result.psnr_start)
             found["qat"] = {"steps": result.steps, "seconds": round(result.seconds, 1),
                             "psnr": _mean(result.psnr_of_path), "kept": result.chosen != "init"}
@@ -104,9 +107,12 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
     finally:
         torch.set_num_threads(before)
     graph.write_atomically(coded, safetensors.torch.save(quant.file_tensors(best)))
+    if it.balanced:
+        out.detail(f"int8: channels brought back to the size of others: {', '.join(it.balanced)}")
     flagged = [name for name in plan.groups if best.granularity(name) == "group"]
     out.detail(f"int8: f32 {found['psnr_f32']:.3f} dB, codes {found['psnr_ptq']:.3f} dB"
-               + (f", trained {found['qat']['psnr']:.3f} dB" if found["qat"] else "")
+               + (f", after {found['qat']['steps']} steps {found['qat']['psnr']:.3f} dB"
+                  if found["qat"] else "")
                + f"; groups: {', '.join(flagged) or 'none'}; "
                f"16 bits: {', '.join(plan.wide) or 'none'}; codes to {plan.greatest}")
     return {**found, "granularity": job.options.granularity, "tensors16": plan.wide,

@@ -131,6 +131,11 @@ BAD = {
     "more groups than channels": ({"t.scale": np.full((4, 24), 0.01, F)}, "tensor 't.scale': "),
     "code -128": ({"a.weight": lambda w: put(w, (1, 0, 0, 2), -128)}, "tensor 'a.weight': element 11 is -128"),
     "code -128 with groups": ({"t.weight": lambda w: put(w, (0, 0, 0, 0), -128)}, "tensor 't.weight': element 0 is -128"),
+    # whatever the picture: by the bound of the whole network
+    "sums beyond 32 bits": ({"a.bias": lambda b: put(b, 3, 1e30)}, "tensor 'a.weight': int8 sums of output channel 3 do not fit"),
+    "sums of groups beyond 2^120": ({"t.scale": lambda s: put(s, (1, 2), 1e36)}, "tensor 't' of node 't': its values may pass 2^120"),
+    "scale beyond its codes": ({"a.scale": lambda s: put(s, (2, 0), 1e12)}, "tensor 'h' of node 'a': its values may pass 2^29 steps"),
+    "ranges below what they hold": ({f"{t}.range": np.array([0, 1e-12], F) for t in "hgk"}, "tensor 'h' of node 'a': its values may pass 2^29 steps"),
     "bias as codes": ({"a.bias": np.zeros(5, np.int8)}, "tensor 'a.bias': "),
 }
 
@@ -151,6 +156,20 @@ def test_bad_parameters_are_refused(build, case):
         parameters[name] = change(parameters[name]) if callable(change) else change
     parameters = {n: a for n, a in parameters.items() if a is not None}
     assert line in refusal(build, graph, parameters)
+
+
+def test_every_path_is_looked_at(build):
+    """The dearest path alone has what int8 cannot hold; without ranges it is int8 that is refused, not the file."""
+    graph = json.loads((ROOT / "models" / "edge-dyn-x2.json").read_bytes())
+    plain = {**graph, "nodes": graph["nodes"][:-1]}
+    parameters = graphs.parameters_of(plain, 4)
+    graphs.to_codes(plain, parameters, 5, share=1.0)
+    deepest = [n["name"] for n in graph["nodes"] if n["op"] == "conv2d"][-1]
+    parameters[f"{deepest}.bias"] = np.full_like(parameters[f"{deepest}.bias"], 1e38)
+    lib = srp.Srp(build / "libsrp.so")
+    lib.free(lib.model(json.dumps(graph).encode(), graphs.packed(parameters)))
+    graphs.state_ranges(plain, parameters, 6)
+    assert f"' of node '{deepest}': its values may pass 2^120" in refusal(build, graph, parameters)
 
 
 def test_the_good_ones_are_taken(aid, build):
@@ -175,7 +194,7 @@ def test_no_more_than_64_groups(build):
 
 @pytest.mark.parametrize("groups, bias, fits", [(1, 0, False), (2, 0, True), (2, 1e30, True), (1, 1e9, False)])
 def test_sums_beyond_32_bits_are_refused(aid, groups, bias, fits):
-    """Zero points and biases count, so it is int8 that is refused, not the file. With groups the bias is no part of a sum."""
+    """Zero points and biases count. With groups the bias is no part of a sum."""
     channels = 512 if bias == 0 else 4
     graph = graphs.whole("deep", "y", 1, 0.5, [graphs.conv("a", "x", "h", channels, 1), graphs.conv("c", "h", "y", 1, 11)])
     parameters = graphs.parameters_of(graph, 1)
@@ -184,4 +203,4 @@ def test_sums_beyond_32_bits_are_refused(aid, groups, bias, fits):
     parameters["c.scale"], parameters["c.bias"] = np.full((1, groups), 1e-4, F), np.array([bias], F)
     done = aid.start(json.dumps(graph).encode(), graphs.packed(parameters), graphs.picture(2, 2, 1, 1))
     assert done.returncode == (0 if fits else 2), done.stdout
-    assert fits or "node 'c': its int8 sums do not fit 32 bits" in done.stdout
+    assert fits or "tensor 'c.weight': int8 sums of output channel 0 do not fit 32 bits" in done.stdout

@@ -173,7 +173,8 @@ static void refuses_sums_beyond_32_bits(void **state)
         set_node(&f, "wide", 1.0f, 0.0f);
         set_node(&f, "deep", 1.0f, 0.0f);
         if (i == 0) { /* zero point 128 */
-            refuse(&f, SRP_ERR_LIMIT, "graph 'g': node 'deep': its int8 sums do not fit 32 bits");
+            refuse(&f, SRP_ERR_LIMIT, "graph 'g': tensor 'deep.weight': int8 sums of output "
+                   "channel 0 do not fit 32 bits");
         } else { /* zero point 0: 256 * 127 * 61952 is just below 2^31 */
             quantise_well(&f);
         }
@@ -212,7 +213,7 @@ static void refuses_values_that_cannot_be_rounded(void **state)
     open_graph(&f, HEAD CONV("small", "x", "h", "1", "3", "none") ","
                CONV("b", "h", "y", "1", "3", "none") "]}");
     f.model->graph.ranges = ranges;
-    refuse(&f, SRP_ERR_LIMIT, "node 'small': its values may pass 2^29 steps");
+    refuse(&f, SRP_ERR_LIMIT, "tensor 'h' of node 'small': its values may pass 2^29 steps");
     close_graph(&f);
 
     /* of a sum outside of a convolution */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Weights as codes: granularity, which layers are flagged, the file; and a graph as int8 computes
 it, in PyTorch, against the engine."""
+import copy
 import json
 import pathlib
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(ROOT) / "test/golden"))
 import int8_graphs as golden  # noqa: E402
 import int8_reference as reference  # noqa: E402
 
-from srpack import (colour, fake, graph, models, native, options, qat, quant,  # noqa: E402
+from srpack import (colour, equalise, fake, graph, models, native, options, qat, quant,  # noqa: E402
                     quantising, ranges, report, sampler, steps, train)
 from srpack.errors import UsageError  # noqa: E402
 
@@ -422,6 +423,13 @@ def test_codes_are_as_coarse_as_bytes_are_dear():
     most = max(qat.MOST_LOSS, lost[127] + qat.MORE_LOSS)
     assert lost[strict.greatest] <= most < lost[31]
     assert strict.greatest > qat.FINE and min(lost[g] for g in lost if g <= qat.FINE) > most
+    # FINE may lose a little more, so that the parameters stay small.
+    share = 10 ** (lost[qat.FINE] / 10) - 1
+    wanted = (qat.MOST_LOSS + qat.FINE_LOSS) / 2
+    near = plan(10**10, 100.0 * (10 ** (wanted / 10) - 1) / share)
+    lost = {line["greatest"]: line["loss_db"] for line in near.weighed}
+    assert max(qat.MOST_LOSS, lost[127] + qat.MORE_LOSS) < lost[qat.FINE] < qat.FINE_LOSS
+    assert near.greatest == qat.FINE
 
 
 def test_sixteen_bits_go_where_they_pay():
@@ -475,6 +483,36 @@ def test_a_dwarfing_channel_collapses_channels_and_groups_repair_it(build):
         got[kind] = psnr(quant.file_tensors(quantised))
     assert [name for name, count in groups.items() if count > 1] == ["body1", "body3"]
     assert exact - got["channel"] >= 0.5 and exact - got["mixed"] <= 0.1, (exact, got)
+
+
+@pytest.mark.parametrize("factor", [1000, 1 / 1000])
+def test_far_channels_are_brought_back(build, factor):
+    """Those that matter most, which groups of weights alone could not save."""
+    source = sharp_video()
+    module = train.train(models.edge(16, 2), [source], steps=20, threads=2,
+                         init=ROOT / "models/general/edge16-x2.safetensors").module
+    before = copy.deepcopy(module.state_dict())
+    assert equalise.balance(module, source.lr) == []
+    engine = quantising.Engine(module)
+    pairs = [(0, i) for i in range(len(source.lr))]
+    exact = engine.psnr({n: t.detach() for n, t in module.named_tensors().items()}, pairs, source)
+    with torch.no_grad():
+        for first, second in (("body0", "body1"), ("body2", "body3")):
+            a, b = module.convolutions[first], module.convolutions[second]
+            power = dict(ranges.tensors(module, lr_tensor(source)))[
+                "h" + str(int(first[-1]) + 1)].square().mean((0, 2, 3))
+            k = int((power * b.weight.square().sum((0, 2, 3))).argmax())
+            a.weight[k] /= factor
+            a.bias[k] /= factor
+            b.weight[:, k] *= factor
+    assert equalise.balance(module, source.lr) == ["h1", "h3"]
+    for name, value in module.state_dict().items():  # but for a power of two below 2^4
+        ratio = value[before[name] != 0] / before[name][before[name] != 0]
+        assert 1 / 16 < float(ratio.min()) and float(ratio.max()) < 16, name
+    plan = qat.plan(module, ranges.collect(module, source.lr), quant.Rules("mixed"))
+    quantised = plan.module(module)
+    quantised.settle()
+    assert exact - engine.psnr(quant.file_tensors(quantised), pairs, source) < 0.1
 
 
 def lr_tensor(source):

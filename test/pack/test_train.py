@@ -5,6 +5,7 @@ should."""
 import functools
 import math
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -226,6 +227,7 @@ def test_checkpoint_of_another_run_or_a_torn_one_is_not_used(tmp_path):
 
 def test_budget_is_kept_and_progress_is_told():
     lr, hr = video()
+    train.overfit(GRAPH, lr, hr, steps=1, options=SMALL)  # PyTorch loads much of itself late
     told = []
     result = train.overfit(
         GRAPH,
@@ -240,6 +242,22 @@ def test_budget_is_kept_and_progress_is_told():
     fractions = [fraction for fraction, _, _ in told]
     assert len(told) >= 3 and fractions == sorted(fractions) and fractions[-1] == 1.0
     assert told[-1][2] == result.psnr and all(math.isfinite(loss) for _, loss, _ in told)
+
+
+def test_a_short_budget_judges_by_fewer_frames(monkeypatch):
+    """Where judging by all of them would leave no time to learn in, as int8's arithmetic of large
+    frames in a tenth of a budget."""
+    lr, hr = video()
+    whole = train.overfit(GRAPH, lr, hr, steps=1, options=SMALL)  # and loads all of PyTorch
+    assert len(whole.judged) == 8
+    judge = train.Trainer.judge
+
+    def slow(self, module, every=1):
+        time.sleep(0.15 * len(self.pairs[::every]))
+        return judge(self, module, every)
+    monkeypatch.setattr(train.Trainer, "judge", slow)
+    result = train.overfit(GRAPH, lr, hr, budget_seconds=2.5, options=SMALL, threads=1)
+    assert result.steps > 3 and 1 <= len(result.judged) <= 4
 
 
 def test_start_from_given_weights(tmp_path):
