@@ -194,6 +194,7 @@ enum way {
     CODES,          /* to codes without fractions, and nothing on the way */
     RESIDUALS,      /* the same with a residual of such codes */
     FLOATS,         /* to f32, and at most a residual in f32 on the way */
+    FINE,           /* to codes with fractions, and at most a residual in codes on the way */
     CODE_PAIRS,     /* CODES and RESIDUALS of two vectors at once */
     RESIDUAL_PAIRS,
     WAYS,
@@ -219,16 +220,22 @@ static struct steps steps_of_bf16(const struct srpi_conv_layer *layer, uint32_t 
 static enum way way_of(const struct block *block, const struct srpi_conv_row *row)
 {
     const struct steps *s = &block->steps[0]; /* flags are the layer's */
-    if (s->slope || s->clamp || row->out_fraction != 0) {
+    if (s->slope || s->clamp) {
         return ANY;
     }
     if (!s->to_codes) {
         return s->residual && !s->wide_residual ? ANY : FLOATS;
     }
+    if (s->residual && s->wide_residual) {
+        return ANY;
+    }
+    if (row->out_fraction != 0) {
+        return FINE;
+    }
     if (!s->residual) {
         return block->vectors == 2 ? CODE_PAIRS : CODES;
     }
-    if (s->wide_residual || row->residual_fraction != 0) {
+    if (row->residual_fraction != 0) {
         return ANY;
     }
     return block->vectors == 2 ? RESIDUAL_PAIRS : RESIDUALS;
@@ -292,7 +299,7 @@ INLINE struct finish finish_of(const struct work *w, uint32_t products, const en
                        .pixel = end,
                        .products = products};
     f.units = f.strips * (end / unit);
-    if (way == ANY) {
+    if (way == ANY || way == FINE) {
         f.to.out_fraction = w->rows[0].out_fraction;
         f.to.residual_fraction = w->rows[0].residual_fraction;
     }
@@ -324,7 +331,8 @@ INLINE void next_strip(const struct work *w, struct finish *f, const enum way wa
 
 INLINE void finish_four(const struct finish *f, size_t pixel, const enum way way)
 {
-    const struct steps usual = {.residual = way == RESIDUALS || (way == FLOATS && f->has_residual),
+    const struct steps usual = {.residual = way == RESIDUALS ||
+                                            ((way == FLOATS || way == FINE) && f->has_residual),
                                 .wide_residual = way == FLOATS,
                                 .to_codes = way != FLOATS,
                                 .pixel = f->step,
@@ -571,12 +579,15 @@ static void run_group(struct work *w, const struct group *g)
         GROUP(3, 2, CODES)
         GROUP(3, 2, RESIDUALS)
         GROUP(3, 2, FLOATS)
+        GROUP(3, 2, FINE)
         GROUP(2, 2, CODE_PAIRS)
         GROUP(2, 2, RESIDUAL_PAIRS)
         GROUP(2, 2, FLOATS)
+        GROUP(2, 2, FINE)
         GROUP(1, 4, CODES)
         GROUP(1, 4, RESIDUALS)
         GROUP(1, 4, FLOATS)
+        GROUP(1, 4, FINE)
 #undef GROUP
     default:
         run_group_as(w, g, ANY);
@@ -610,6 +621,9 @@ static void end_rows(struct work *w, uint32_t block)
         break;
     case FLOATS:
         finish_group(w, FLOATS);
+        break;
+    case FINE:
+        finish_group(w, FINE);
         break;
     case CODE_PAIRS:
         finish_group(w, CODE_PAIRS);
