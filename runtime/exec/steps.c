@@ -212,7 +212,7 @@ static float *sum_row(const struct conv *c, uint32_t y, uint32_t pixels, bool in
     return call.out;
 }
 
-/* The rows of a call of Winograd's kernels from y on: what it reads, `first` bytes behind each
+/* The rows of a band of Winograd's kernels from y on: what it reads, `first` bytes behind each
  * row's first value, and where it writes. The last tile may hang over; rows that only unwanted
  * rows would need may not be there. */
 static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end, size_t first,
@@ -235,7 +235,7 @@ static void sum_winograd(const struct conv *c, uint32_t y, uint32_t end, uint32_
     for (uint32_t p = 0; p < layer->part_count; p++) {
         const struct srpi_sum *part = &layer->parts[p];
         winograd_rows(c, y, end, part->fractions ? tensor_of(c->block, c->in)->fraction : 0, &call);
-        part->winograd->fn(&part->layer, &call);
+        part->winograd->fn(&part->layer, &call, 1);
         for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
             call.residual[i] = call.out[i];
         }
@@ -340,40 +340,59 @@ static void end_winograd(const struct conv *c, uint32_t y, void *made, uint32_t 
     close_row(c->block, c->out, y, row, pixels);
 }
 
-/* So many rows are faster made without Winograd: three of four are as much work as four. */
-#define FEW_ROWS 2u
+/* One call. */
+static void run_bands(const struct conv *c, struct srpi_winograd_rows *bands, uint32_t count,
+                      uint32_t first, uint32_t end)
+{
+    c->layer->winograd->fn(&c->layer->layer, bands, count);
+    for (uint32_t y = first, b = 0; b < count; b++) {
+        for (uint32_t i = 0; y < end && i < SRPI_WINOGRAD_ROWS && bands[b].out[i] != NULL; i++) {
+            end_winograd(c, y++, bands[b].out[i], bands[b].pixels);
+        }
+    }
+}
 
 static void run_winograd(const struct conv *c)
 {
     const struct srpi_span rows = rows_of(c->block, c->out);
     const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
-    /* tanh and sigmoid take f32, which has to be put elsewhere if the tensor holds codes. */
+    /* tanh and sigmoid take f32, which has to be put elsewhere if the tensor holds codes; there is
+     * room for one band. */
     const bool in_place = out->dtype == c->layer->layer.shape.out;
-    struct srpi_winograd_rows call = {.pixels = c->columns.end - c->columns.begin,
-                                      .out_fraction = in_place ? out->fraction : 0,
-                                      .scratch = c->block->area};
+    const uint32_t most = in_place ? SRPI_WINOGRAD_BANDS : 1;
+    struct srpi_winograd_rows bands[SRPI_WINOGRAD_BANDS] = {
+        {.pixels = c->columns.end - c->columns.begin,
+         .out_fraction = in_place ? out->fraction : 0,
+         .scratch = c->block->area}};
     if (c->step->residual != SRPI_NO_TENSOR) {
-        call.residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
+        bands[0].residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
     }
-    uint32_t count = 0;
+    uint32_t held = 0, first = rows.begin, count = 0;
     for (uint32_t y = rows.begin; y < rows.end; y += count) {
         /* Tiles begin at the same rows in all blocks (plan/stream.h), so that no pixel depends on
-         * the blocks' height. The first one of a region and the last one may have fewer rows. */
-        count = SRPI_WINOGRAD_ROWS - (y + out->lag) % SRPI_WINOGRAD_ROWS;
+         * the blocks' height. The first band of a region and the last one may have fewer rows. */
+        count = srpi_stream_call(&c->block->stream->plan, &c->block->strip, c->out, y);
         count = count < rows.end - y ? count : rows.end - y;
-        if (c->layer->direct != NULL && count <= FEW_ROWS) {
+        const bool few = c->layer->direct != NULL && count <= c->layer->winograd->few;
+        if (held == most || (few && held != 0)) {
+            run_bands(c, bands, held, first, y);
+            held = 0;
+        }
+        if (few) {
             run_rows(c, &c->layer->few, y, y + count);
             continue;
         }
-        winograd_rows(c, y, y + count, 0, &call);
+        first = held == 0 ? y : first;
+        struct srpi_winograd_rows *band = &bands[held++];
+        *band = bands[0];
+        winograd_rows(c, y, y + count, 0, band);
         for (uint32_t i = 0; i < count; i++) {
-            call.out[i] = in_place ? call.out[i] : (void *)work_row(c, i);
-            call.residual[i] = residual_row(c, y + i);
+            band->out[i] = in_place ? band->out[i] : (void *)work_row(c, i);
+            band->residual[i] = residual_row(c, y + i);
         }
-        c->layer->winograd->fn(&c->layer->layer, &call);
-        for (uint32_t i = 0; i < count; i++) {
-            end_winograd(c, y + i, call.out[i], call.pixels);
-        }
+    }
+    if (held != 0) {
+        run_bands(c, bands, held, first, rows.end);
     }
 }
 

@@ -24,15 +24,9 @@ static uint32_t block_at(uint32_t o, uint32_t padded)
 
 struct work {
     const struct srpi_conv_layer *layer;
-    const float *rows[SIDE]; /* at the first tile of the group */
-    float *out[STEP];
-    const float *residual[STEP];
-    uint32_t tiles;          /* of the group */
+    struct group group;
     uint32_t in, out_vectors;
     float *terms, *products;
-    /* Whether the last tile has less than 4 pixels. Then it is read from here. */
-    bool broken;
-    const float *broken_rows[SIDE];
 };
 
 /* Six neighbours to six points, along a row. */
@@ -75,18 +69,41 @@ typedef float value;
 #define f_store v_store
 #include "kernels/winograd_forward.inc.h"
 
-static void forward(const struct work *w)
+/* Floats of a row of a broken tile; what a vector reads too many is in there. */
+static size_t broken_row(uint32_t in)
 {
-    const uint32_t count = vectors(w->in), whole = w->broken ? w->tiles - 1 : w->tiles;
-    float *to = w->terms;
+    return ((size_t)SIDE * in + VECTOR + 15) / 16 * 16;
+}
+
+/* A copy of a stretch's last tile, which has `pixels` pixels, with zeros behind what these need:
+ * each pixel's value depends a little on all of the tile, and what comes behind there may be
+ * anything. */
+static void copy_broken(const char *rows[SIDE], float *to, const struct stretch *s, uint32_t in,
+                        uint32_t pixels)
+{
+    const size_t first = (size_t)(s->tiles - 1) * STEP * in * sizeof(float);
+    const size_t floats = (size_t)(pixels + 2) * in, row = broken_row(in);
+    for (uint32_t r = 0; r < SIDE; r++) {
+        memcpy(to, s->rows[r] + first, floats * sizeof(float));
+        memset(to + floats, 0, (row - floats) * sizeof(float));
+        rows[r] = (const char *)to;
+        to += row;
+    }
+}
+
+/* The terms of a stretch, from `terms` on. */
+static void forward(const struct work *w, float *terms, const struct stretch *s,
+                    const char *const broken_rows[SIDE])
+{
+    const uint32_t count = vectors(w->in), whole = s->broken ? s->tiles - 1 : s->tiles;
     for (uint32_t i = 0; i < count; i++) {
         if (whole != 0) {
-            forward_tiles(to, w->rows, i * VECTOR, w->in, whole);
+            forward_tiles(terms, s->rows, i * VECTOR, w->in, whole);
         }
-        if (w->broken) {
-            forward_tiles(to + term_at(whole, 0), w->broken_rows, i * VECTOR, w->in, 1);
+        if (s->broken) {
+            forward_tiles(terms + term_at(whole, 0), broken_rows, i * VECTOR, w->in, 1);
         }
-        to += term_at(0, POINTS);
+        terms += term_at(0, POINTS);
     }
 }
 
@@ -126,11 +143,11 @@ static void products(const struct work *w)
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
             if (block == 2 * VECTOR) {
-                sum_tiles(to, terms, weights, start, w->in, w->tiles, TILES2, true);
+                sum_tiles(to, terms, weights, start, w->in, w->group.tiles, TILES2, true);
             } else if (block == VECTOR) {
-                sum_tiles(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+                sum_tiles(to, terms, weights, start, w->in, w->group.tiles, TILES1, false);
             } else {
-                sum_tiles_half(to, terms, weights, start, w->in, w->tiles, TILES1, false);
+                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, TILES1, false);
             }
             weights += (size_t)w->in * block;
             o += block;
@@ -157,13 +174,14 @@ struct steps {
 };
 
 /* Four pixels of an output row. */
-INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, size_t at,
-                   uint32_t o, const vec m[6])
+INLINE void finish(const struct srpi_conv_layer *layer, const struct stretch *stretch,
+                   const struct steps *s, uint32_t row, size_t at, uint32_t o, const vec m[6])
 {
-    const struct srpi_conv_layer *layer = w->layer;
+    float *out = (float *)(void *)stretch->out[row];
+    const float *residual = (const float *)(const void *)stretch->residual[row];
     const size_t pixel = layer->shape.out_channels;
     vec y[4];
-    if (w->out[row] == NULL) {
+    if (out == NULL) {
         return;
     }
     backward4(y, m);
@@ -172,27 +190,28 @@ INLINE void finish(const struct work *w, const struct steps *s, uint32_t row, si
             y[x] = v_slope(y[x], v_load(layer->slope + o));
         }
         if (s->residual) {
-            y[x] = v_fma(v_load(w->residual[row] + at + x * pixel), s->times, y[x]);
+            y[x] = v_fma(v_load(residual + at + x * pixel), s->times, y[x]);
         }
         if (s->clamp) {
             y[x] = v_min(v_max(y[x], s->low), s->high);
         }
-        v_store(w->out[row] + at + x * pixel, y[x]);
+        v_store(out + at + x * pixel, y[x]);
     }
 }
 
-/* The last vector of channels may reach into the next pixels; so it comes before the others, and
- * pixels come from left to right. */
-INLINE void backward(const struct work *w, const bool slope, const bool residual, const bool clamp)
+/* A stretch, whose first tile is number `first` of the group. The last vector of channels may reach
+ * into the next pixels; so it comes before the others, and pixels come from left to right. */
+INLINE void backward(const struct work *w, const struct stretch *stretch, uint32_t first,
+                     const bool slope, const bool residual, const bool clamp)
 {
     const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
     const struct srpi_conv_layer *layer = w->layer;
     const struct steps s = {.slope = slope, .residual = residual, .clamp = clamp,
                             .times = v_all(layer->residual_multiplier),
                             .low = v_all(layer->low), .high = v_all(layer->high)};
-    for (uint32_t t = 0; t < w->tiles; t++) {
+    for (uint32_t t = 0; t < stretch->tiles; t++) {
         for (uint32_t i = w->out_vectors; i-- > 0;) {
-            const float *m = w->products + product_at(i, t, 0);
+            const float *m = w->products + product_at(i, first + t, 0);
             const size_t at = (size_t)t * STEP * layer->shape.out_channels + i * VECTOR;
             vec a[SIDE], b[SIDE];
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
@@ -202,8 +221,8 @@ INLINE void backward(const struct work *w, const bool slope, const bool residual
                 a[c] = v_add(v_add(v_load(p + ROW0), e1), e2);
                 b[c] = v_fma(q2, e2, e1);
             }
-            finish(w, &s, 0, at, i * VECTOR, a);
-            finish(w, &s, 2, at, i * VECTOR, b);
+            finish(layer, stretch, &s, 0, at, i * VECTOR, a);
+            finish(layer, stretch, &s, 2, at, i * VECTOR, b);
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
                 const float *p = m + c * VECTOR;
                 const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
@@ -211,14 +230,17 @@ INLINE void backward(const struct work *w, const bool slope, const bool residual
                 a[c] = v_fma(q, o2, o1);
                 b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5)));
             }
-            finish(w, &s, 1, at, i * VECTOR, a);
-            finish(w, &s, 3, at, i * VECTOR, b);
+            finish(layer, stretch, &s, 1, at, i * VECTOR, a);
+            finish(layer, stretch, &s, 3, at, i * VECTOR, b);
         }
     }
 }
 
 #define BACKWARD(name, slope, residual, clamp) \
-    static void name(const struct work *w) { backward(w, slope, residual, clamp); }
+    static void name(const struct work *w, const struct stretch *stretch, uint32_t first) \
+    { \
+        backward(w, stretch, first, slope, residual, clamp); \
+    }
 BACKWARD(backward_plain, false, false, false)
 BACKWARD(backward_c, false, false, true)
 BACKWARD(backward_r, false, true, false)
@@ -233,56 +255,39 @@ static size_t products_size(uint32_t out)
     return product_at(vectors(out), 0, 0);
 }
 
-/* Floats of a row of a broken tile; what a vector reads too many is in there. */
-static size_t broken_row(uint32_t in)
+static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
+                uint32_t band_count)
 {
-    return ((size_t)SIDE * in + VECTOR + 15) / 16 * 16;
-}
-
-/* A copy of the last tile with zeros behind what its pixels need: each pixel's value depends a
- * little on all of the tile, and what comes behind there may be anything. */
-static void copy_broken(struct work *w, const struct srpi_winograd_rows *rows, float *to)
-{
-    const uint32_t pixels = rows->pixels % STEP, first = rows->pixels - pixels;
-    const size_t floats = (size_t)(pixels + 2) * w->in, row = broken_row(w->in);
-    for (uint32_t r = 0; r < SIDE; r++) {
-        memcpy(to, (const float *)rows->rows[r] + (size_t)first * w->in, floats * sizeof(float));
-        memset(to + floats, 0, (row - floats) * sizeof(float));
-        w->broken_rows[r] = to;
-        to += row;
-    }
-}
-
-static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
-{
-    static void (*const finishers[8])(const struct work *) = {
+    static void (*const finishers[8])(const struct work *, const struct stretch *, uint32_t) = {
         backward_plain, backward_c, backward_r, backward_rc,
         backward_s, backward_sc, backward_sr, backward_src};
-    const uint32_t all = (rows->pixels + STEP - 1) / STEP;
-    const size_t in = layer->shape.in_channels, out = layer->shape.out_channels;
-    struct work w = {.layer = layer, .in = (uint32_t)in, .out_vectors = vectors((uint32_t)out)};
-    w.terms = rows->scratch;
-    w.products = w.terms + terms_size(w.in);
-    if (rows->pixels % STEP != 0) {
-        copy_broken(&w, rows, w.products + products_size((uint32_t)out));
-    }
-    void (*const finisher)(const struct work *) =
+    const uint32_t all = tiles_of(bands) * band_count;
+    const uint32_t in = layer->shape.in_channels, out = layer->shape.out_channels;
+    const struct sizes sizes = {in * sizeof(float), out * sizeof(float), out * sizeof(float)};
+    struct work w = {.layer = layer, .in = in, .out_vectors = vectors(out)};
+    w.terms = bands->scratch;
+    w.products = w.terms + terms_size(in);
+    float *const copy = w.products + products_size(out);
+    void (*const finisher)(const struct work *, const struct stretch *, uint32_t) =
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
-    for (uint32_t first = 0; first < all; first += w.tiles) {
-        const size_t x = (size_t)first * STEP;
-        w.tiles = next_tiles(all - first, GROUP);
-        w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
-        for (uint32_t r = 0; r < SIDE; r++) {
-            w.rows[r] = (const float *)rows->rows[r] + x * in;
+    for (uint32_t first = 0; first < all; first += w.group.tiles) {
+        group_next(&w.group, bands, &sizes, first, all - first);
+        uint32_t tile = 0;
+        for (uint32_t k = 0; k < w.group.stretch_count; k++) {
+            const struct stretch *s = &w.group.stretches[k];
+            const char *broken[SIDE] = {NULL};
+            if (s->broken) {
+                copy_broken(broken, copy, s, in, bands->pixels % STEP);
+            }
+            forward(&w, w.terms + term_at(tile, 0), s, broken);
+            tile += s->tiles;
         }
-        for (uint32_t r = 0; r < STEP; r++) {
-            w.out[r] = rows->out[r] ? (float *)rows->out[r] + x * out : NULL;
-            w.residual[r] =
-                rows->residual[r] ? (const float *)rows->residual[r] + x * out : NULL;
-        }
-        forward(&w);
         products(&w);
-        finisher(&w);
+        tile = 0;
+        for (uint32_t k = 0; k < w.group.stretch_count; k++) {
+            finisher(&w, &w.group.stretches[k], tile);
+            tile += w.group.stretches[k].tiles;
+        }
     }
 }
 

@@ -5,10 +5,13 @@
 
 /* The terms of one vector of units for neighbouring tiles, which share two columns. `at`, `pixel`:
  * samples to the first column's, and from one column to the next. */
-INLINE void forward_tiles(value *to, const sample *const from[SIDE], size_t at, size_t pixel,
+INLINE void forward_tiles(value *to, const char *const from[SIDE], size_t at, size_t pixel,
                           uint32_t tiles)
 {
-    const sample *const rows[SIDE] = {from[0], from[1], from[2], from[3], from[4], from[5]};
+#define ROW_OF(r) (const sample *)(const void *)from[r]
+    const sample *const rows[SIDE] = {ROW_OF(0), ROW_OF(1), ROW_OF(2),
+                                      ROW_OF(3), ROW_OF(4), ROW_OF(5)};
+#undef ROW_OF
     f_vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
     UNROLL for (uint32_t p = 0; p < 3; p++) {
         UNROLL for (uint32_t x = 0; x < 2; x++) {

@@ -19,11 +19,8 @@
 
 struct work {
     const struct srpi_conv_layer *layer;
-    const struct srpi_winograd_rows *call;
-    const uint8_t *rows[SIDE]; /* at the first tile of the group */
-    uint8_t *out[STEP];
-    const uint8_t *residual[STEP];
-    uint32_t tiles;            /* of the group */
+    const struct srpi_winograd_rows *bands;
+    struct group group;
     uint32_t in, units;
     int32_t *terms, *products;
 };
@@ -72,8 +69,13 @@ static void forward(const struct work *w)
     const uint32_t count = vectors(w->units);
     int32_t *to = w->terms;
     for (uint32_t i = 0; i < count; i++) {
-        forward_tiles(to, w->rows, (size_t)i * 2 * VECTOR * CODE_BYTES, (size_t)w->in * CODE_BYTES,
-                      w->tiles);
+        value *tile = to;
+        for (uint32_t k = 0; k < w->group.stretch_count; k++) {
+            const struct stretch *s = &w->group.stretches[k];
+            forward_tiles(tile, s->rows, (size_t)i * 2 * VECTOR * CODE_BYTES,
+                          (size_t)w->in * CODE_BYTES, s->tiles);
+            tile += term_at(s->tiles, 0);
+        }
         to += term_at(0, POINTS);
     }
 }
@@ -88,7 +90,7 @@ static void forward(const struct work *w)
 #include "kernels/winograd_sum.inc.h"
 
 /* Of `count` (1 or 2) vectors of output channels from vector o on. */
-static void products(const struct work *w, uint32_t o, uint32_t count)
+__attribute__((noinline)) static void products(const struct work *w, uint32_t o, uint32_t count)
 {
     static const int32_t zeros[2 * VECTOR];
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
@@ -103,9 +105,9 @@ static void products(const struct work *w, uint32_t o, uint32_t count)
         const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
         if (count == 2) {
-            sum_tiles(to, terms, weights, start, w->units, w->tiles, TILES2, true);
+            sum_tiles(to, terms, weights, start, w->units, w->group.tiles, TILES2, true);
         } else {
-            sum_tiles(to, terms, weights, start, w->units, w->tiles, TILES1, false);
+            sum_tiles(to, terms, weights, start, w->units, w->group.tiles, TILES1, false);
         }
         weights += (size_t)w->units * count * VECTOR;
     }
@@ -130,7 +132,7 @@ struct ending {
 
 INLINE struct ending ending_of(const struct work *w, uint32_t channel)
 {
-    struct ending e = {.steps = steps_of(w->layer, channel, w->call->out_fraction != 0)};
+    struct ending e = {.steps = steps_of(w->layer, channel, w->bands->out_fraction != 0)};
     UNROLL for (uint32_t i = 0; i < 5; i++) {
         e.times[i] = multiply(e.steps.times, set_float(0.25f / (float)(1u << i)));
     }
@@ -139,16 +141,16 @@ INLINE struct ending ending_of(const struct work *w, uint32_t channel)
 
 /* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
  * (float)sum but for its exponent, so the multiplier does the rest of the division. */
-INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, const int twos,
-                   size_t at, const ivec m[6])
+INLINE void finish(const struct work *w, const struct stretch *s, const struct ending *e,
+                   uint32_t row, const int twos, size_t at, const ivec m[6])
 {
-    if (w->out[row] == NULL) {
+    if (s->out[row] == NULL) {
         return;
     }
-    const struct q8_row to = {.out = w->out[row],
-                              .residual = w->residual[row],
-                              .out_fraction = w->call->out_fraction,
-                              .residual_fraction = w->call->residual_fraction};
+    const struct q8_row to = {.out = (uint8_t *)s->out[row],
+                              .residual = (const uint8_t *)s->residual[row],
+                              .out_fraction = w->bands->out_fraction,
+                              .residual_fraction = w->bands->residual_fraction};
     const ivec ninth = i_all(INVERSE_OF_9);
     const vfloat times[STEP] = {e->times[twos + 1], e->times[twos], e->times[twos - 1],
                                 e->times[twos - 1]};
@@ -162,11 +164,11 @@ INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, c
 }
 
 /* A vector of channels, from `channel` on. */
-static void backward(const struct work *w, const int32_t *m, uint32_t channel)
+INLINE void backward_stretch(const struct work *w, const struct stretch *s,
+                             const struct ending *e, const int32_t *m, uint32_t channel)
 {
-    const struct ending e = ending_of(w, channel);
     size_t at = channel;
-    for (uint32_t t = 0; t < w->tiles; t++) {
+    for (uint32_t t = 0; t < s->tiles; t++) {
         ivec a[SIDE], b[SIDE];
         UNROLL for (uint32_t c = 0; c < SIDE; c++) {
             const int32_t *p = m + c * VECTOR;
@@ -175,8 +177,8 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
             a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
             b[c] = i_add(even1, even2);
         }
-        finish(w, &e, 0, 3, at, a);
-        finish(w, &e, 2, 1, at, b);
+        finish(w, s, e, 0, 3, at, a);
+        finish(w, s, e, 2, 1, at, b);
         UNROLL for (uint32_t c = 0; c < SIDE; c++) {
             const int32_t *p = m + c * VECTOR;
             const ivec odd1 = i_sub(i_load(p + ROW1), i_load(p + ROW2));
@@ -184,10 +186,19 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
             a[c] = i_add(i_add(odd1, odd1), odd2);
             b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
         }
-        finish(w, &e, 1, 2, at, a);
-        finish(w, &e, 3, 1, at, b);
+        finish(w, s, e, 1, 2, at, a);
+        finish(w, s, e, 3, 1, at, b);
         m += product_at(0, 1, 0);
         at += (size_t)STEP * w->layer->shape.out_channels;
+    }
+}
+
+__attribute__((noinline)) static void backward(const struct work *w, const int32_t *m, uint32_t channel)
+{
+    const struct ending e = ending_of(w, channel);
+    for (uint32_t k = 0; k < w->group.stretch_count; k++) {
+        backward_stretch(w, &w->group.stretches[k], &e, m, channel);
+        m += product_at(0, w->group.stretches[k].tiles, 0);
     }
 }
 
@@ -196,32 +207,24 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
     return (shape->in_channels + 1) / 2;
 }
 
-static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
+static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
+                uint32_t band_count)
 {
-    const uint32_t all = (rows->pixels + STEP - 1) / STEP;
+    const uint32_t all = tiles_of(bands) * band_count;
     const uint32_t count = vectors(layer->shape.out_channels);
     const size_t out = layer->shape.out_channels;
-    const size_t in_bytes = (size_t)layer->shape.in_channels * CODE_BYTES;
-    const size_t out_bytes = out * (layer->shape.out == SRPI_F32 ? 4 : CODE_BYTES);
-    const size_t residual_bytes = out * (layer->residual == SRPI_F32 ? 4 : CODE_BYTES);
+    const struct sizes sizes = {
+        .in = (size_t)layer->shape.in_channels * CODE_BYTES,
+        .out = out * (layer->shape.out == SRPI_F32 ? 4 : CODE_BYTES),
+        .residual = out * (layer->residual == SRPI_F32 ? 4 : CODE_BYTES)};
     struct work w = {.layer = layer,
-                     .call = rows,
+                     .bands = bands,
                      .in = layer->shape.in_channels,
                      .units = units_of(&layer->shape),
-                     .terms = rows->scratch};
+                     .terms = bands->scratch};
     w.products = w.terms + terms_size(w.units);
-    for (uint32_t first = 0; first < all; first += w.tiles) {
-        const size_t x = (size_t)first * STEP;
-        w.tiles = next_tiles(all - first, GROUP);
-        for (uint32_t r = 0; r < SIDE; r++) {
-            w.rows[r] = (const uint8_t *)rows->rows[r] + x * in_bytes;
-        }
-        for (uint32_t r = 0; r < STEP; r++) {
-            w.out[r] = rows->out[r] ? (uint8_t *)rows->out[r] + x * out_bytes : NULL;
-            w.residual[r] = rows->residual[r]
-                                ? (const uint8_t *)rows->residual[r] + x * residual_bytes
-                                : NULL;
-        }
+    for (uint32_t first = 0; first < all; first += w.group.tiles) {
+        group_next(&w.group, bands, &sizes, first, all - first);
         forward(&w);
         for (uint32_t o = count; o != 0;) {
             const uint32_t block = 2 - o % 2;
@@ -262,6 +265,7 @@ static size_t scratch_size(const struct srpi_conv_shape *shape)
 
 const struct srpi_winograd_kernels KERNELS = {
     .name = NAME,
+    .few = FEW_ROWS,
     .suits = suits,
     .packed_size = packed_size,
     .pack = pack,

@@ -11,6 +11,7 @@ typedef __m512i ivec; /* sums, 32 bits */
 #define KERNELS srpi_winograd_q8_avx512
 #define NAME "winograd int8 avx512"
 #define SUITS(in, out) ((in) >= 24 && (out) > 8)
+#define FEW_ROWS 2u /* three take as long as four */
 #define GROUP 6u /* tiles */
 /* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
 #define TILES2 6u

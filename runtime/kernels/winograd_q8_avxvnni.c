@@ -10,6 +10,7 @@
 #define KERNELS srpi_winograd_q8_avxvnni
 #define NAME "winograd int8 avxvnni"
 #define SUITS(in, out) ((in) >= 20 && (out) > 8)
+#define FEW_ROWS 2u /* three take as long as four */
 
 #define t_codes(p) _mm256_cvtepu8_epi16(load128(p))
 

@@ -3,7 +3,8 @@
  * executor that keeps rows in rings calls instead of a kernel of row.h where it is faster.
  *
  * 4x4 output pixels take 36 products for each pair of channels instead of 144. Tiles lie side by
- * side from pixel 0 of a call.
+ * side from pixel 0 of a band of four rows; a call takes several bands, so that narrow ones, too,
+ * have as many tiles as go together best.
  *
  * In int8 (and from int8 to f32) the result is that of row.h, bit for bit, if srpi_winograd_exact
  * says so of the layer: winograd_q8.inc.h has the reason.
@@ -21,10 +22,11 @@
 
 #include "kernels/row.h"
 
-#define SRPI_WINOGRAD_ROWS 4u      /* output rows of a call */
+#define SRPI_WINOGRAD_ROWS 4u      /* output rows of a band */
+#define SRPI_WINOGRAD_BANDS 4u     /* of a call, at most */
 #define SRPI_WINOGRAD_IN_PLACE 16u /* see below */
 
-/* One call. Over-read and over-write are those of row.h: input rows are read up to pixel
+/* A band. Over-read and over-write are those of row.h: input rows are read up to pixel
  * 4 * ceil(pixels / 4) + 2 from the leftmost tap and SRPI_ROW_SLACK bytes more, output rows written
  * and residual rows read up to pixel 4 * ceil(pixels / 4) and SRPI_ROW_SLACK bytes more. Output
  * rows must overlap neither each other nor the input nor the residual; but f32 rows may be those of
@@ -37,6 +39,7 @@ struct srpi_winograd_rows {
     void *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
     const void *residual[4]; /* the same places in the other summand; read where `out` is wanted
                                 and the layer has a residual */
+    /* The same in all bands of a call: */
     size_t out_fraction, residual_fraction; /* as in row.h */
     uint32_t pixels;         /* at least 1 */
     void *scratch;           /* scratch_size bytes, 64-byte aligned, the thread's own; its content
@@ -46,6 +49,8 @@ struct srpi_winograd_rows {
 /* Kernels for one instruction set and type of input. All functions are thread-safe. */
 struct srpi_winograd_kernels {
     const char *name;
+    /* So many rows of four, or fewer, are faster made by the direct kernel. */
+    uint32_t few;
     /* Whether this is the faster way, by the shape alone. False for what it cannot do: that is all
      * but 3x3, 1..SRP_MAX_CHANNELS channels, F32 to F32 or Q8 to Q8 or F32. What follows is only
      * for shapes that suit. */
@@ -56,8 +61,10 @@ struct srpi_winograd_kernels {
     void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* Bytes, whatever the number of pixels. */
     size_t (*scratch_size)(const struct srpi_conv_shape *shape);
-    /* layer->weights are of `pack`. The steps after the sum are those of row.h. */
-    void (*fn)(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows);
+    /* layer->weights are of `pack`. The steps after the sum are those of row.h. `count`: of bands,
+     * 1..SRPI_WINOGRAD_BANDS; no band reads what another one writes. */
+    void (*fn)(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
+               uint32_t count);
 };
 
 /* The kernels that a machine with this instruction set shall use for convolutions that read

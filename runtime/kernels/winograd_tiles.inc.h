@@ -23,6 +23,26 @@
 #define STEP 4u
 #define POINTS 36u
 
+/* Neighbouring tiles of one band. */
+struct stretch {
+    const char *rows[SIDE]; /* at the first tile */
+    char *out[STEP];
+    const char *residual[STEP];
+    uint32_t tiles;
+    bool broken; /* the last one has less than 4 pixels */
+};
+
+/* A group of tiles: those of the bands follow each other. */
+struct group {
+    struct stretch stretches[SRPI_WINOGRAD_BANDS];
+    uint32_t stretch_count, tiles;
+};
+
+/* Bytes of a pixel. */
+struct sizes {
+    size_t in, out, residual;
+};
+
 static uint32_t vectors(uint32_t count)
 {
     return (count + VECTOR - 1) / VECTOR;
@@ -33,6 +53,37 @@ static uint32_t vectors(uint32_t count)
 INLINE uint32_t next_tiles(uint32_t left, const uint32_t most)
 {
     return left <= most ? left : left <= most + most / 3 ? most * 2 / 3 : most;
+}
+
+static uint32_t tiles_of(const struct srpi_winograd_rows *band)
+{
+    return (band->pixels + STEP - 1) / STEP;
+}
+
+/* `left` tiles of a call are left: those that go together next. */
+static void group_next(struct group *group, const struct srpi_winograd_rows *bands,
+                       const struct sizes *sizes, uint32_t first, uint32_t left)
+{
+    const uint32_t all = tiles_of(bands);
+    group->tiles = next_tiles(left, GROUP);
+    group->stretch_count = 0;
+    for (uint32_t end = first + group->tiles; first < end;) {
+        const struct srpi_winograd_rows *band = &bands[first / all];
+        struct stretch *s = &group->stretches[group->stretch_count++];
+        const uint32_t tile = first % all;
+        const size_t x = (size_t)tile * STEP;
+        s->tiles = all - tile < end - first ? all - tile : end - first;
+        s->broken = tile + s->tiles == all && band->pixels % STEP != 0;
+        for (uint32_t r = 0; r < SIDE; r++) {
+            s->rows[r] = (const char *)band->rows[r] + x * sizes->in;
+        }
+        for (uint32_t r = 0; r < STEP; r++) {
+            s->out[r] = band->out[r] ? (char *)band->out[r] + x * sizes->out : NULL;
+            s->residual[r] =
+                band->residual[r] ? (const char *)band->residual[r] + x * sizes->residual : NULL;
+        }
+        first += s->tiles;
+    }
 }
 
 /* Places in the memory between the stages, in values. */

@@ -92,20 +92,20 @@ static void find_lags(struct srpi_stream_plan *plan, const struct srpi_stream_pa
     }
     plan->sink_lag = round_up(lag, align);
     plan->sink_skew = round_up(skew, align);
+    plan->base_step = wanted->factor % align == 0 ? 1 : align;
 }
 
-/* The mean skew of the steps' rows, weighted by their work, in input rows. */
-static void find_mean_skew(struct srpi_stream_plan *plan)
+/* The steps' work; the mean skew of their rows, weighted by it, in input rows. */
+static void find_work(struct srpi_stream_plan *plan)
 {
     const struct srpi_graph *graph = plan->program->graph;
     uint64_t skews = 0, work = 1;
     for (uint32_t s = 0; s < plan->program->step_count; s++) {
         const struct srpi_step *step = &plan->program->steps[s];
-        const struct srpi_stream_tensor *out = &plan->tensors[step->output];
-        /* Multiply-accumulates, and something for what is no convolution; within the limits this
-         * fits by far. */
-        const uint64_t cost =
-            (srpi_node_weight_count(graph, step->node) + out->channels) * out->factor;
+        struct srpi_stream_tensor *out = &plan->tensors[step->output];
+        out->work = srpi_node_weight_count(graph, step->node) + out->channels;
+        /* Within the limits this fits by far. */
+        const uint64_t cost = out->work * out->factor;
         skews += cost * out->skew; /* in the tensor's rows: the factor again */
         work += cost * out->factor;
     }
@@ -424,7 +424,7 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
         plan->grid = max_u32(plan->grid, params->grid[s]);
     }
     find_lags(plan, params);
-    find_mean_skew(plan);
+    find_work(plan);
     find_halos(plan, params);
     find_lives(plan);
     const enum srp_err code = place(plan, params, err);
@@ -474,33 +474,6 @@ uint32_t srpi_stream_strips(const struct srpi_stream_plan *plan, const struct sr
     return each == 0 ? most : plan->workers * (parts < each ? parts : each);
 }
 
-/* Cuts so that the strips' work is alike: that of each lies lower than the strip by the mean skew,
- * so the first one has as much more to do. */
-static uint32_t cut(const struct srpi_stream_plan *plan, const struct srpi_region *region,
-                    uint32_t index, uint32_t count)
-{
-    const uint64_t rows = region->y.end - region->y.begin;
-    const uint32_t at = region->y.begin + (uint32_t)(rows * index / count) - plan->mean_skew;
-    return (at + plan->grid / 2) / plan->grid * plan->grid;
-}
-
-struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
-                                    const struct srpi_region *region, uint32_t index,
-                                    uint32_t count)
-{
-    struct srpi_strip strip = {.region = region,
-                               .y = region->y,
-                               .first = index == 0,
-                               .last = index + 1 == count};
-    if (!strip.first) {
-        strip.y.begin = cut(plan, region, index, count);
-    }
-    if (!strip.last) {
-        strip.y.end = cut(plan, region, index + 1, count);
-    }
-    return strip;
-}
-
 /* `span` of a picture's rows or columns, in the rows or columns of a tensor of `factor`, with what
  * is before and after it. */
 static struct srpi_span widen(struct srpi_span span, uint32_t picture, uint32_t factor,
@@ -517,6 +490,81 @@ struct srpi_span srpi_stream_columns(const struct srpi_stream_plan *plan,
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
     return widen(region->x, region->picture_width, tensor->factor, tensor->halo.left,
                  tensor->halo.right);
+}
+
+/* Rows of tensor t that are computed for a region. */
+static struct srpi_span region_rows(const struct srpi_stream_plan *plan,
+                                    const struct srpi_region *region, uint32_t t)
+{
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    return widen(region->y, region->picture_height, tensor->factor, tensor->halo.above,
+                 tensor->halo.below);
+}
+
+/* The calls in which steps of a grid write a region's rows, each as often as its work, if block 0
+ * begins at input row `base`. */
+static uint64_t calls_from(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                           uint32_t base)
+{
+    uint64_t calls = 0;
+    for (uint32_t s = 0; s < plan->program->step_count; s++) {
+        const uint32_t t = plan->program->steps[s].output;
+        const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+        if (tensor->grid > 1) {
+            const struct srpi_span rows = region_rows(plan, region, t);
+            const uint32_t origin = base * tensor->factor;
+            const uint32_t begin = rows.begin + tensor->lag - origin;
+            const uint32_t end = rows.end + tensor->lag - origin;
+            calls += (ceil_div(end, tensor->grid) - begin / tensor->grid) * tensor->work;
+        }
+    }
+    return calls;
+}
+
+/* Where block 0 of a region begins: at its first input row, or so far above that the least is
+ * computed in calls that are not whole. */
+static uint32_t region_base(const struct srpi_stream_plan *plan, const struct srpi_region *region)
+{
+    const uint32_t first = region_rows(plan, region, plan->program->graph->input).begin;
+    const uint32_t highest = first / plan->base_step * plan->base_step;
+    uint32_t best = highest;
+    uint64_t least = UINT64_MAX;
+    for (uint32_t above = 0; above < plan->grid && above <= highest; above += plan->base_step) {
+        const uint64_t calls = calls_from(plan, region, highest - above);
+        if (calls < least) {
+            least = calls;
+            best = highest - above;
+        }
+    }
+    return best;
+}
+
+/* Cuts so that the strips' work is alike: that of each lies lower than the strip by the mean skew,
+ * so the first one has as much more to do. */
+static uint32_t cut(const struct srpi_stream_plan *plan, const struct srpi_region *region,
+                    uint32_t base, uint32_t index, uint32_t count)
+{
+    const uint64_t rows = region->y.end - region->y.begin;
+    const uint32_t at = region->y.begin + (uint32_t)(rows * index / count) - plan->mean_skew;
+    return base + (at - base + plan->grid / 2) / plan->grid * plan->grid;
+}
+
+struct srpi_strip srpi_stream_strip(const struct srpi_stream_plan *plan,
+                                    const struct srpi_region *region, uint32_t index,
+                                    uint32_t count)
+{
+    struct srpi_strip strip = {.region = region,
+                               .y = region->y,
+                               .base = region_base(plan, region),
+                               .first = index == 0,
+                               .last = index + 1 == count};
+    if (!strip.last) {
+        strip.y.end = cut(plan, region, strip.base, index + 1, count);
+    }
+    if (!strip.first) {
+        strip.base = strip.y.begin = cut(plan, region, strip.base, index, count);
+    }
+    return strip;
 }
 
 /* The strip's share of a region's rows. */
@@ -538,9 +586,7 @@ struct srpi_span srpi_stream_rows(const struct srpi_stream_plan *plan,
                                   const struct srpi_strip *strip, uint32_t t)
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
-    const struct srpi_span all =
-        widen(strip->region->y, strip->region->picture_height, tensor->factor, tensor->halo.above,
-              tensor->halo.below);
+    const struct srpi_span all = region_rows(plan, strip->region, t);
     struct srpi_span rows = skewed(strip, all, tensor->factor, tensor->skew);
     if (t == plan->program->graph->input) {
         rows.end = all.end - rows.end > tensor->ahead ? rows.end + tensor->ahead : all.end;
@@ -557,25 +603,18 @@ struct srpi_span srpi_stream_sink_rows(const struct srpi_stream_plan *plan,
     return skewed(strip, rows, factor, plan->sink_skew);
 }
 
-/* Input row at which block 0 begins. */
-static uint32_t base_of(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
-{
-    const uint32_t first = srpi_stream_rows(plan, strip, plan->program->graph->input).begin;
-    return first / plan->grid * plan->grid;
-}
-
 uint32_t srpi_stream_blocks(const struct srpi_stream_plan *plan, const struct srpi_strip *strip)
 {
     const uint32_t factor = plan->tensors[plan->program->wanted].factor;
     const uint32_t end = srpi_stream_sink_rows(plan, strip).end + plan->sink_lag;
-    return ceil_div(end - base_of(plan, strip) * factor, plan->block * factor);
+    return ceil_div(end - strip->base * factor, plan->block * factor);
 }
 
 /* Where block b - 1 ends and block b begins. */
 static uint32_t boundary(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
                          const struct srpi_span rows, uint32_t factor, uint32_t lag, uint32_t b)
 {
-    const uint64_t end = ((uint64_t)base_of(plan, strip) + (uint64_t)b * plan->block) * factor;
+    const uint64_t end = ((uint64_t)strip->base + (uint64_t)b * plan->block) * factor;
     if (b == 0 || end <= (uint64_t)rows.begin + lag) {
         return rows.begin;
     }
@@ -602,11 +641,18 @@ struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
         .end = boundary(plan, strip, rows, factor, plan->sink_lag, b + 1)};
 }
 
+uint32_t srpi_stream_call(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
+                          uint32_t t, uint32_t y)
+{
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    return tensor->grid - (y + tensor->lag - strip->base * tensor->factor) % tensor->grid;
+}
+
 uint32_t srpi_stream_seam_blocks(const struct srpi_stream_plan *plan,
                                  const struct srpi_strip *strip, uint32_t t, uint32_t b)
 {
     const struct srpi_stream_tensor *tensor = &plan->tensors[t];
-    const uint64_t end = base_of(plan, strip) + (uint64_t)(b + 1) * plan->block;
+    const uint64_t end = strip->base + (uint64_t)(b + 1) * plan->block;
     /* Its rows of a strip end `skew` below the strip's end, and trail the block's end by `lag`. */
     const uint32_t away = tensor->lag + tensor->skew;
     if (strip->last || tensor->kept == 0 ||

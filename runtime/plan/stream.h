@@ -18,15 +18,16 @@
  * Some steps write several rows in one call, `grid` of them. Blocks are multiples of the grid, and
  * may end anywhere for all that; only the rows from a strip's begin to a block's end have to be
  * whole calls. So lags are the least there are, which keeps rings low, and skews are rounded up
- * until lag + skew is a multiple of the grid, which costs a few rows of seams. In every strip and
- * region calls begin at rows that are -lag modulo the grid; calls of fewer rows are only where the
- * region itself begins or ends.
+ * until lag + skew is a multiple of the grid, which costs a few rows of seams. In every strip of a
+ * region calls begin at rows that are f*base - lag modulo the grid; calls of fewer rows are only
+ * where the region itself begins or ends, and its base is so chosen that they are few.
  *
  * All of this is known before the first frame. In its own rows, tensor t of factor f
  *   is computed on [f*y0 - above, f*y1 + below) of its halo, clipped to the picture, columns alike;
  *   in a strip of input rows [m, n) on [f*m + skew, f*n + skew) of these (the first and the last
  *   strip reach to the ends, and the input's rows go on as far as they are read);
- *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row. */
+ *   block b ends at f*(base + (b+1)*block) - lag, where base is the strip's first input row, or for
+ *   the first strip of a region up to grid - 1 rows above. */
 #ifndef SRPI_STREAM_H
 #define SRPI_STREAM_H
 
@@ -74,6 +75,7 @@ struct srpi_stream_tensor {
     bool fine;        /* Q8 in 16 bits */
     uint32_t factor, channels;
     uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1 */
+    uint64_t work;    /* multiply-accumulates for a pixel, and something for what has none */
     uint32_t lag;     /* by so many rows it trails the end of a block */
     uint32_t skew;    /* its rows of a strip begin so far below the strip's begin */
     struct srpi_sides halo;
@@ -114,7 +116,8 @@ struct srpi_stream_plan {
     uint32_t span;       /* width of the widest piece, see srpi_stream_pieces */
     uint32_t sink_lag;   /* in rows of the wanted tensor */
     uint32_t sink_skew;  /* the same */
-    uint32_t grid;       /* strips begin and blocks end at multiples of so many input rows */
+    uint32_t base_step;  /* bases are multiples of so many input rows, */
+    uint32_t grid;       /* and a region's lie multiples of so many apart, as blocks end */
     uint32_t strip_rows; /* input rows that a strip has at least */
     uint32_t mean_skew;  /* input rows by which the work of a strip lies below the strip, in the
                             mean over all steps */
@@ -157,6 +160,7 @@ struct srpi_region srpi_stream_piece(const struct srpi_stream_plan *plan,
 struct srpi_strip {
     const struct srpi_region *region;
     struct srpi_span y;
+    uint32_t base;    /* input row at which block 0 begins */
     bool first, last; /* of the region */
 };
 
@@ -184,6 +188,9 @@ struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
 struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
                                         const struct srpi_strip *strip, struct srpi_span rows,
                                         uint32_t b);
+/* Of tensor t's rows from y on, how many its step writes in one call, if there are so many. */
+uint32_t srpi_stream_call(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
+                          uint32_t t, uint32_t y);
 /* What reads tensor t in block b may need its rows in the seam of the strip below: so many blocks
  * that strip must have done before; 0: none. */
 uint32_t srpi_stream_seam_blocks(const struct srpi_stream_plan *plan,

@@ -276,7 +276,7 @@ static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winog
         best[0] = now() - start < best[0] ? now() - start : best[0];
         layer.weights = packed[1];
         start = now();
-        w->fn(&layer, &rows);
+        w->fn(&layer, &rows, 1);
         best[1] = now() - start < best[1] ? now() - start : best[1];
     }
     const double products = 4.0 * PIXELS * 9 * shape->in_channels * shape->out_channels;

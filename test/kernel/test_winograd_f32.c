@@ -253,7 +253,7 @@ static double check(const struct srpi_winograd_kernels *k, struct layer *l, uint
     l->conv.weights = packed;
     struct call c;
     call_create(&c, k, l, pixels, wanted, seed);
-    k->fn(&l->conv, &c.rows);
+    k->fn(&l->conv, &c.rows, 1);
     const double worst = compare(&c, k, l);
     call_destroy(&c);
     free(packed);
@@ -298,6 +298,53 @@ static void test_pixels(void **state)
     }
 }
 
+/* Several bands in one call have the bits of each alone. */
+static void test_bands(void **state)
+{
+    (void)state;
+    enum { BANDS = SRPI_WINOGRAD_BANDS };
+    unsigned isa = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+        uint32_t seed = 4;
+        for (uint32_t pixels = 1; pixels <= 70; pixels++) {
+            const uint32_t in = 1 + noise(&seed) % 40, out = 1 + noise(&seed) % 40;
+            const uint32_t count = 2 + pixels % (BANDS - 1);
+            struct layer *l = layer_create(in, out, &seed);
+            layer_steps(l, pixels);
+            void *packed = aligned(k->packed_size(&l->conv.shape));
+            k->pack(&l->conv.shape, l->weights, packed);
+            l->conv.weights = packed;
+            struct call calls[BANDS];
+            struct srpi_winograd_rows bands[BANDS];
+            for (uint32_t b = 0; b < count; b++) {
+                call_create(&calls[b], k, l, pixels, b == 1 ? noise(&seed) % 16 : 15, &seed);
+                bands[b] = calls[b].rows;
+            }
+            k->fn(&l->conv, bands, count);
+            for (uint32_t b = 0; b < count; b++) {
+                const size_t bytes = (size_t)pixels * out * sizeof(float);
+                void *together[4] = {NULL};
+                compare(&calls[b], k, l);
+                for (unsigned r = 0; r < 4; r++) {
+                    if (bands[b].out[r] != NULL) {
+                        together[r] = aligned(bytes + 64);
+                        memcpy(together[r], bands[b].out[r], bytes);
+                    }
+                }
+                k->fn(&l->conv, &calls[b].rows, 1);
+                for (unsigned r = 0; r < 4; r++) {
+                    assert_true(together[r] == NULL ||
+                                memcmp(together[r], bands[b].out[r], bytes) == 0);
+                    free(together[r]);
+                }
+                call_destroy(&calls[b]);
+            }
+            free(packed);
+            layer_destroy(l);
+        }
+    }
+}
+
 /* A call that begins 4n pixels to the right, is shorter by 4n pixels or wants fewer rows gives the
  * same bits. */
 static void test_same_bits(void **state)
@@ -317,7 +364,7 @@ static void test_same_bits(void **state)
             l->conv.weights = packed;
             struct call whole;
             call_create(&whole, k, l, PIXELS, 15, &seed);
-            k->fn(&l->conv, &whole.rows);
+            k->fn(&l->conv, &whole.rows, 1);
             for (uint32_t from = 0; from < PIXELS; from += 28) {
                 const uint32_t some = 4 + noise(&seed) % 64 * 4;
                 const uint32_t pixels = some < PIXELS - from ? some : PIXELS - from;
@@ -333,7 +380,7 @@ static void test_same_bits(void **state)
                                (size_t)pixels * out * 4);
                     }
                 }
-                k->fn(&l->conv, &part.rows);
+                k->fn(&l->conv, &part.rows, 1);
                 for (unsigned r = 0; r < 4; r++) {
                     if (part.rows.out[r]) {
                         assert_memory_equal(part.rows.out[r],
@@ -371,7 +418,7 @@ static void test_same_everywhere(void **state)
             l->conv.weights = packed;
             struct call c;
             call_create(&c, k, l, PIXELS, 15, &seed);
-            k->fn(&l->conv, &c.rows);
+            k->fn(&l->conv, &c.rows, 1);
             for (unsigned r = 0; r < 4; r++) {
                 if (count == 0) {
                     memcpy(first + r * bytes, c.rows.out[r], bytes);
@@ -439,6 +486,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random), cmocka_unit_test(test_pixels),
+        cmocka_unit_test(test_bands),
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_everywhere),
         cmocka_unit_test(test_error), cmocka_unit_test(test_suits),
     };

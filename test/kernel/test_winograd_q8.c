@@ -328,7 +328,7 @@ static void check(const struct set *set, const struct layer *l, const struct pic
     call_create(&c, set, l, p, pixels, wanted, seed);
     struct srpi_conv_layer conv = l->conv;
     conv.weights = c.packed.data;
-    set->kernels->fn(&conv, &c.rows);
+    set->kernels->fn(&conv, &c.rows, 1);
     for (unsigned r = 0; r < 4; r++) {
         if (wanted >> r & 1) {
             compare_row(&c, set, l, p, r);
@@ -384,6 +384,50 @@ static void test_tiles(void **state)
             }
         }
         picture_destroy(&p);
+        layer_destroy(&l);
+    }
+}
+
+/* Narrow bands in one call: their tiles go together, and groups end anywhere in a band. */
+static void test_bands(void **state)
+{
+    (void)state;
+    enum { BANDS = SRPI_WINOGRAD_BANDS };
+    uint32_t seed = 3;
+    for (uint32_t pixels = 1; pixels <= 64; pixels += pixels % 8 == 5 ? 4 : 1) {
+        const uint32_t count = 2 + pixels % (BANDS - 1);
+        struct layer l = layer_create(1 + noise(&seed) % 40, 1 + noise(&seed) % 40,
+                                      pixels % 3 ? SRPI_Q8 : SRPI_F32, &seed);
+        layer_steps(&l, &seed);
+        struct picture p[BANDS];
+        for (uint32_t b = 0; b < count; b++) {
+            p[b] = picture_create(&l, pixels, &seed);
+            picture_expect(&p[b], &l);
+        }
+        struct set set;
+        for (unsigned isa = 0; next_set(&set, &isa);) {
+            struct call calls[BANDS];
+            struct srpi_winograd_rows bands[BANDS];
+            for (uint32_t b = 0; b < count; b++) {
+                call_create(&calls[b], &set, &l, &p[b], pixels, b == 1 ? noise(&seed) % 16 : 15,
+                            &seed);
+                bands[b] = calls[b].rows;
+            }
+            struct srpi_conv_layer conv = l.conv;
+            conv.weights = calls[0].packed.data;
+            set.kernels->fn(&conv, bands, count);
+            for (uint32_t b = 0; b < count; b++) {
+                for (unsigned r = 0; r < 4; r++) {
+                    if (calls[b].rows.out[r] != NULL) {
+                        compare_row(&calls[b], &set, &l, &p[b], r);
+                    }
+                }
+                call_destroy(&calls[b]);
+            }
+        }
+        for (uint32_t b = 0; b < count; b++) {
+            picture_destroy(&p[b]);
+        }
         layer_destroy(&l);
     }
 }
@@ -615,7 +659,7 @@ int main(void)
         cmocka_unit_test(test_random),     cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_worst),      cmocka_unit_test(test_large_bias),
         cmocka_unit_test(test_exact),      cmocka_unit_test(test_most_channels),
-        cmocka_unit_test(test_suits),
+        cmocka_unit_test(test_suits),      cmocka_unit_test(test_bands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

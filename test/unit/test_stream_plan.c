@@ -142,7 +142,7 @@ static void run_step(struct walk *walk, const struct srpi_step *step)
         srpi_stream_block_rows(walk->plan, &walk->strip, t, walk->rows[t], walk->block);
     uint32_t count = 0;
     for (uint32_t y = rows.begin; y < rows.end; y += count) {
-        count = out->grid - (y + out->lag) % out->grid;
+        count = srpi_stream_call(walk->plan, &walk->strip, t, y);
         count = count < rows.end - y ? count : rows.end - y;
         if (count < out->grid && y != walk->all[t].begin && y + count != walk->all[t].end) {
             fault(walk, "rows %u..%u of %s are no whole call", y, y + count,
