@@ -39,7 +39,7 @@ struct engine {
     float *tensor_in, *tensor_out;
     struct srp_region *regions; /* NULL: the whole picture */
     uint32_t region_count;
-    uint64_t region_macs;
+    struct srp_macs region_macs;
     uint32_t tensor_width, tensor_height;
 };
 
@@ -358,8 +358,10 @@ static int report(const struct engine *e, const struct engine_options *o, double
         printf("processor %.3f ms\n", cpu_ms);
         printf("work      %.1f MMAC, %.1f Gop/s\n", (double)macs * 1e-6, ops * 1e-9);
         if (e->regions) {
-            printf("regions   %u, which compute %.3f times the multiply-accumulates\n",
-                   e->region_count, (double)e->region_macs / (double)macs);
+            printf("regions   %u, with surroundings %.3f times the multiply-accumulates, "
+                   "with tiles that hang over %.3f\n",
+                   e->region_count, (double)e->region_macs.needed / (double)macs,
+                   (double)e->region_macs.made / (double)macs);
         }
         printf("arena     %s\n", sp_tool_bytes(arena, sizeof arena, (double)info.arena_bytes));
         return SP_EXIT_OK;
@@ -367,7 +369,7 @@ static int report(const struct engine *e, const struct engine_options *o, double
     return sp_tool_print_json(
         SP_BENCH_PROGRAM,
         json_pack("{s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:s,s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:s,s:I,"
-                  "s:I,s:I}",
+                  "s:I,s:I,s:I}",
                   "ms_p50", p50, "ms_cpu", cpu_ms, "ms_min", ms[0], "ms_max", ms[runs - 1], "macs",
                   (json_int_t)macs, "ops_per_s", ops, "arena_bytes", (json_int_t)info.arena_bytes,
                   "backend", srp_backend_name(info.backend), "dtype", info.dtype, "isa", info.isa,
@@ -376,8 +378,9 @@ static int report(const struct engine *e, const struct engine_options *o, double
                   (json_int_t)o->height, "scale", (json_int_t)e->model_info.scale, "path",
                   e->executor ? "tensor" : "picture", "format",
                   e->executor ? "" : format_names[e->in.format], "regions",
-                  (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs,
-                  "model_path", (json_int_t)o->path));
+                  (json_int_t)e->region_count, "region_macs", (json_int_t)e->region_macs.needed,
+                  "region_macs_made", (json_int_t)e->region_macs.made, "model_path",
+                  (json_int_t)o->path));
 }
 
 /* Milliseconds of all threads of this process. */

@@ -526,24 +526,42 @@ static uint32_t widest(const struct srp_region *regions, uint32_t count)
     return most;
 }
 
+/* Rows of a step that is made in bands, with those that hang over. */
+static uint64_t band_rows(const struct srp_executor *ex, const struct srpi_strip *strip, uint32_t s,
+                          struct srpi_span rows)
+{
+    const struct srpi_layer *layer = &ex->layers.steps[s];
+    const uint32_t few =
+        layer->winograd != NULL && layer->direct != NULL ? layer->winograd->few : 0;
+    uint64_t made = 0;
+    for (uint32_t y = rows.begin, count = 0; y < rows.end; y += count) {
+        count = srpi_stream_call(&ex->stream.plan, strip, ex->program.steps[s].output, y);
+        count = count < rows.end - y ? count : rows.end - y;
+        made += count > few ? ex->layers.grid[s] : count;
+    }
+    return made;
+}
+
 /* Both of a piece's spans are within the picture: 2^26 pixels of 2^22 MAC at most. */
-static uint64_t piece_macs(const struct srp_executor *ex, const struct srpi_region *region)
+static void add_piece(const struct srp_executor *ex, const struct srpi_region *region,
+                      struct srp_macs *macs)
 {
     const struct srpi_strip strip = srpi_stream_strip(&ex->stream.plan, region, 0, 1);
-    uint64_t macs = 0;
     for (uint32_t s = 0; s < ex->program.step_count; s++) {
         const struct srpi_step *step = &ex->program.steps[s];
         const struct srpi_span x = srpi_stream_columns(&ex->stream.plan, region, step->output);
         const struct srpi_span y = srpi_stream_rows(&ex->stream.plan, &strip, step->output);
-        macs += srpi_node_weight_count(ex->graph, step->node) * (x.end - x.begin) *
-                (uint64_t)(y.end - y.begin);
+        const uint64_t weights = srpi_node_weight_count(ex->graph, step->node);
+        const uint32_t columns = x.end - x.begin, grid = ex->layers.grid[s];
+        macs->needed += weights * columns * (uint64_t)(y.end - y.begin);
+        macs->made += weights * ((columns + grid - 1) / grid * grid) *
+                      band_rows(ex, &strip, s, y);
     }
-    return macs;
 }
 
 enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width, uint32_t height,
                                       const struct srp_region *regions, uint32_t count,
-                                      uint64_t *macs, struct srp_error *err)
+                                      struct srp_macs *macs, struct srp_error *err)
 {
     if (ex == NULL || macs == NULL || (regions == NULL && count > 0)) {
         return srpi_fail(err, SRP_ERR_USAGE, "counting needs an executor and regions");
@@ -552,12 +570,13 @@ enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width, u
     if (code == SRP_OK) {
         code = reserve(ex, width, height, widest(regions, count), err);
     }
-    *macs = code == SRP_OK && !ex->streams ? ex->graph->macs_per_pixel * width * height : 0;
+    macs->needed = code == SRP_OK && !ex->streams ? ex->graph->macs_per_pixel * width * height : 0;
+    macs->made = macs->needed;
     for (uint32_t r = 0; code == SRP_OK && ex->streams && r < count; r++) {
         const struct srpi_region region = region_of(&regions[r], width, height);
         for (uint32_t i = 0; i < srpi_stream_pieces(&ex->stream.plan, &region); i++) {
             const struct srpi_region piece = srpi_stream_piece(&ex->stream.plan, &region, i);
-            *macs += piece_macs(ex, &piece);
+            add_piece(ex, &piece, macs);
         }
     }
     return code;

@@ -25,25 +25,56 @@ static size_t pixel_bytes(const struct srpi_stream_tensor *tensor)
     return (size_t)tensor->channels * tensor->element;
 }
 
+void srpi_block_take_strip(struct srpi_block *block)
+{
+    const struct srpi_stream_plan *plan = &block->stream->plan;
+    for (uint32_t t = 0; t < graph_of(block)->tensor_count; t++) {
+        const struct srpi_stream_tensor *tensor = tensor_of(block, t);
+        if (tensor->used) {
+            const size_t padding = tensor->pad * pixel_bytes(tensor);
+            struct srpi_place *at = &block->at[t];
+            at->columns = srpi_stream_columns(plan, block->strip.region, t);
+            at->strip = srpi_stream_rows(plan, &block->strip, t);
+            at->ring = tensor->ring;
+            at->pitch = tensor->pitch;
+            at->data = block->area + tensor->offset + padding;
+            at->below = block->below != NULL ? block->below + tensor->seam + padding : NULL;
+        }
+    }
+}
+
+void srpi_block_take(struct srpi_block *block, uint32_t index)
+{
+    const struct srpi_stream_plan *plan = &block->stream->plan;
+    block->index = index;
+    for (uint32_t t = 0; t < graph_of(block)->tensor_count; t++) {
+        if (tensor_of(block, t)->used) {
+            struct srpi_place *at = &block->at[t];
+            at->rows = srpi_stream_block_rows(plan, &block->strip, t, at->strip, index);
+            at->origin = srpi_stream_origin(plan, t, at->rows);
+        }
+    }
+}
+
 /* First pixel of row y, which the strip below has if it is behind the end of this one. */
 static char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
 {
-    const struct srpi_stream_tensor *tensor = tensor_of(block, t);
-    const uint32_t end = block->rows[t].end;
-    char *row = y < end ? block->area + tensor->offset + y % tensor->ring * tensor->pitch
-                        : block->below + tensor->seam + (y - end) * tensor->pitch;
-    return row + tensor->pad * pixel_bytes(tensor);
+    const struct srpi_place *at = &block->at[t];
+    if (y >= at->strip.end) {
+        return at->below + (y - at->strip.end) * at->pitch;
+    }
+    const uint32_t row = y - at->origin;
+    return at->data + (row < at->ring ? row : row - at->ring) * at->pitch;
 }
 
 static struct srpi_span columns_of(const struct srpi_block *block, uint32_t t)
 {
-    return srpi_stream_columns(&block->stream->plan, block->strip.region, t);
+    return block->at[t].columns;
 }
 
 static struct srpi_span rows_of(const struct srpi_block *block, uint32_t t)
 {
-    return srpi_stream_block_rows(&block->stream->plan, &block->strip, t, block->rows[t],
-                                  block->index);
+    return block->at[t].rows;
 }
 
 /* Row y is there: sets the padding behind it, which kernels may have written over, and puts it
@@ -55,7 +86,7 @@ static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, ch
     const size_t padding = tensor->pad * pixel_bytes(tensor), bytes = pixels * pixel_bytes(tensor);
     /* A convolution may multiply one bf16 more by zero, and that must be finite: kernels/row.h. */
     const size_t behind = padding + (tensor->dtype == SRPI_BF16 ? tensor->element : 0);
-    const uint32_t from_begin = y - block->rows[t].begin;
+    const uint32_t from_begin = y - block->at[t].strip.begin;
     const bool kept = !block->strip.first && from_begin < tensor->kept;
     char *seam = block->seam + tensor->seam + from_begin * tensor->pitch;
     for (size_t half = 0; half <= tensor->fraction; half += tensor->fraction) {
@@ -113,11 +144,11 @@ static struct conv conv_of(const struct srpi_block *block, const struct srpi_ste
                      .columns = columns_of(block, step->output)};
     const struct srpi_stream_tensor *in = tensor_of(block, c.in);
     c.height = block->strip.region->picture_height * in->factor;
-    const ptrdiff_t pixels = (ptrdiff_t)c.columns.begin - (ptrdiff_t)block->column[c.in] -
+    const ptrdiff_t pixels = (ptrdiff_t)c.columns.begin - (ptrdiff_t)block->at[c.in].columns.begin -
                              (ptrdiff_t)(step->node->kernel_width / 2);
     c.in_shift = pixels * (ptrdiff_t)pixel_bytes(in);
     if (step->residual != SRPI_NO_TENSOR) {
-        c.residual_shift = (c.columns.begin - block->column[step->residual]) *
+        c.residual_shift = (c.columns.begin - block->at[step->residual].columns.begin) *
                            pixel_bytes(tensor_of(block, step->residual));
     }
     c.codec = srpi_layers_codec(block->stream->layers, c.out);
@@ -444,7 +475,7 @@ static const char *operand_row(const struct simple *s, uint32_t t, uint32_t y)
 {
     const struct srpi_stream_tensor *tensor = tensor_of(s->block, t);
     return row_at(s->block, t, y) +
-           (s->columns.begin - s->block->column[t]) * pixel_bytes(tensor);
+           (s->columns.begin - s->block->at[t].columns.begin) * pixel_bytes(tensor);
 }
 
 static void join_row(const struct simple *s, uint32_t y, char *row, uint32_t count)
@@ -514,7 +545,7 @@ static void shuffle_row(const struct simple *s, uint32_t y, char *row, uint32_t 
     const bool same = srpi_codec_equal(&codec, &s->codec);
     const struct srpi_row_shuffle shuffle = {.from = row_at(s->block, t, y / s->node->block),
                                              .to = same ? row : (char *)s->work[1],
-                                             .first_in = s->block->column[t],
+                                             .first_in = s->block->at[t].columns.begin,
                                              .first_out = s->columns.begin,
                                              .pixels = pixels,
                                              .channels = tensor_of(s->block, s->out)->channels,
@@ -539,7 +570,7 @@ static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t p
         .mode = node->mode,
         .channels = in->channels,
         .width = s->block->strip.region->picture_width * in->factor,
-        .first_in = s->block->column[t],
+        .first_in = s->block->at[t].columns.begin,
         .first_out = s->columns.begin,
         .pixels = pixels,
         .y = y,
@@ -619,17 +650,13 @@ void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io
 
 static struct srpi_rows view_of(const struct srpi_block *block, uint32_t t)
 {
-    const struct srpi_stream_tensor *tensor = tensor_of(block, t);
-    const size_t padding = tensor->pad * pixel_bytes(tensor);
-    struct srpi_rows rows = {.data = block->area + tensor->offset + padding,
-                             .pitch = tensor->pitch,
-                             .ring = tensor->ring,
-                             .end = block->rows[t].end,
-                             .column = block->column[t]};
-    if (block->below != NULL) {
-        rows.below = block->below + tensor->seam + padding;
-    }
-    return rows;
+    const struct srpi_place *at = &block->at[t];
+    return (struct srpi_rows){.data = at->data,
+                              .below = at->below,
+                              .pitch = at->pitch,
+                              .ring = at->ring,
+                              .end = at->strip.end,
+                              .column = at->columns.begin};
 }
 
 void srpi_block_store(const struct srpi_block *block, const struct srpi_stream_io *io)

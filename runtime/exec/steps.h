@@ -5,19 +5,31 @@
 
 #include "exec/stream.h"
 
+/* Where a worker is in a tensor. */
+struct srpi_place {
+    struct srpi_span columns;     /* of the region */
+    struct srpi_span strip, rows; /* of the strip; of the block */
+    uint32_t origin, ring;        /* as of srpi_stream_origin; rows of the ring */
+    size_t pitch;
+    char *data, *below;           /* first pixel of the ring's row 0; of row `strip.end`, which is
+                                     in the seam of the strip below */
+};
+
 /* A worker's place. */
 struct srpi_block {
     const struct srpi_stream *stream;
     uint32_t worker;
     char *area;             /* plan.area_size bytes of this worker: work memory, rings */
     struct srpi_strip strip;
-    struct srpi_span *rows; /* of each tensor in the strip */
-    uint32_t *column;       /* of each tensor: the picture's column at which its rows begin */
+    struct srpi_place *at;  /* in each tensor */
     struct srpi_span sink;  /* rows of the wanted tensor that the strip stores */
     char *seam, *below;     /* memory of the strip's own seam, and of that of the strip below */
     uint32_t index;         /* of the block in its strip */
 };
 
+/* Goes to strip.region's columns and the strip's rows; to block `index`. */
+void srpi_block_take_strip(struct srpi_block *block);
+void srpi_block_take(struct srpi_block *block, uint32_t index);
 void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io *io);
 void srpi_block_step(const struct srpi_block *block, uint32_t step);
 void srpi_block_store(const struct srpi_block *block, const struct srpi_stream_io *io);

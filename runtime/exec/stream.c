@@ -39,8 +39,7 @@ struct srpi_stream_run {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     struct srpi_block *workers; /* each worker's place and tables */
-    struct srpi_span *rows;     /* those tables */
-    uint32_t *columns;
+    struct srpi_place *places;  /* those tables */
 
     /* Constant while a run lasts. */
     struct srpi_piece *pieces; /* of all regions, and one behind the last */
@@ -87,17 +86,15 @@ enum srp_err srpi_stream_create(struct srpi_stream *stream, const struct srpi_la
     stream->run = run;
     /* At most SRP_MAX_THREADS * (SRP_MAX_NODES + 1) of each: no overflow. */
     run->workers = calloc(workers, sizeof(run->workers[0]));
-    run->rows = calloc((size_t)workers * tensors, sizeof(run->rows[0]));
-    run->columns = calloc((size_t)workers * tensors, sizeof(run->columns[0]));
-    if (run->workers == NULL || run->rows == NULL || run->columns == NULL) {
+    run->places = calloc((size_t)workers * tensors, sizeof(run->places[0]));
+    if (run->workers == NULL || run->places == NULL) {
         srpi_stream_destroy(stream);
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for an executor");
     }
     for (uint32_t w = 0; w < workers; w++) {
         run->workers[w] = (struct srpi_block){.stream = stream,
                                               .worker = w,
-                                              .rows = run->rows + (size_t)w * tensors,
-                                              .column = run->columns + (size_t)w * tensors};
+                                              .at = run->places + (size_t)w * tensors};
     }
     return SRP_OK;
 }
@@ -112,8 +109,7 @@ void srpi_stream_destroy(struct srpi_stream *stream)
         free(run->cut);
         free(run->pieces);
         free(run->workers);
-        free(run->rows);
-        free(run->columns);
+        free(run->places);
         free(run);
     }
     srpi_stream_plan_destroy(&stream->plan);
@@ -247,12 +243,6 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
     const struct srpi_piece *piece = piece_of(run, number);
     const uint32_t end = piece[1].first, count = end - piece->first;
     block->strip = srpi_stream_strip(plan, &piece->region, end - 1 - number, count);
-    for (uint32_t t = 0; t < stream->layers->program->graph->tensor_count; t++) {
-        if (plan->tensors[t].used) {
-            block->rows[t] = srpi_stream_rows(plan, &block->strip, t);
-            block->column[t] = srpi_stream_columns(plan, block->strip.region, t).begin;
-        }
-    }
     block->sink = srpi_stream_sink_rows(plan, &block->strip);
     block->seam = block->below = NULL;
     if (count > 1) {
@@ -267,6 +257,7 @@ static void take_strip(const struct srpi_stream *stream, struct srpi_block *bloc
             wait_for(stream->run, run->cut[cut - plan->seams + 1], STRIP_DONE);
         }
     }
+    srpi_block_take_strip(block);
 }
 
 /* Before tensor t is read: waits for its rows in the seam of the strip below. */
@@ -285,7 +276,8 @@ static void run_strip(const struct srpi_stream *stream, struct srpi_block *block
     struct srpi_stream_run *run = stream->run;
     const struct srpi_program *program = stream->layers->program;
     const uint32_t blocks = srpi_stream_blocks(&stream->plan, &block->strip);
-    for (block->index = 0; block->index < blocks; block->index++) {
+    for (uint32_t b = 0; b < blocks; b++) {
+        srpi_block_take(block, b);
         srpi_block_load(block, run->io);
         for (uint32_t s = 0; s < program->step_count; s++) {
             const struct srpi_step *step = &program->steps[s];
@@ -297,7 +289,7 @@ static void run_strip(const struct srpi_stream *stream, struct srpi_block *block
         await_seam(stream, block, number, program->wanted);
         srpi_block_store(block, run->io);
         if (!block->strip.first) {
-            announce(run, number, block->index + 1);
+            announce(run, number, b + 1);
         }
     }
     announce(run, number, STRIP_DONE);

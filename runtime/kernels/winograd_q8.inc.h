@@ -89,8 +89,9 @@ static void forward(const struct work *w)
 #define s_fma i_dot
 #include "kernels/winograd_sum.inc.h"
 
-/* Of `count` (1 or 2) vectors of output channels from vector o on. */
-__attribute__((noinline)) static void products(const struct work *w, uint32_t o, uint32_t count)
+/* Of `count` (1 or 2) vectors of output channels from vector o on. In a function of its own, as the
+ * backward stage is: with both in `run` gcc 12 has no registers left for either. */
+static __attribute__((noinline)) void products(const struct work *w, uint32_t o, uint32_t count)
 {
     static const int32_t zeros[2 * VECTOR];
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
@@ -193,7 +194,8 @@ INLINE void backward_stretch(const struct work *w, const struct stretch *s,
     }
 }
 
-__attribute__((noinline)) static void backward(const struct work *w, const int32_t *m, uint32_t channel)
+static __attribute__((noinline)) void backward(const struct work *w, const int32_t *m,
+                                               uint32_t channel)
 {
     const struct ending e = ending_of(w, channel);
     for (uint32_t k = 0; k < w->group.stretch_count; k++) {

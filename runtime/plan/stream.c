@@ -641,6 +641,14 @@ struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
         .end = boundary(plan, strip, rows, factor, plan->sink_lag, b + 1)};
 }
 
+uint32_t srpi_stream_origin(const struct srpi_stream_plan *plan, uint32_t t,
+                            struct srpi_span rows)
+{
+    const struct srpi_stream_tensor *tensor = &plan->tensors[t];
+    const uint32_t first = rows.begin > tensor->behind ? rows.begin - tensor->behind : 0;
+    return first - first % tensor->ring;
+}
+
 uint32_t srpi_stream_call(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
                           uint32_t t, uint32_t y)
 {

@@ -188,6 +188,10 @@ struct srpi_span srpi_stream_block_rows(const struct srpi_stream_plan *plan,
 struct srpi_span srpi_stream_block_sink(const struct srpi_stream_plan *plan,
                                         const struct srpi_strip *strip, struct srpi_span rows,
                                         uint32_t b);
+/* If `rows` are tensor t's rows of a block: a multiple of its ring from which those and all that
+ * the block reads of it are less than two rings away. */
+uint32_t srpi_stream_origin(const struct srpi_stream_plan *plan, uint32_t t,
+                            struct srpi_span rows);
 /* Of tensor t's rows from y on, how many its step writes in one call, if there are so many. */
 uint32_t srpi_stream_call(const struct srpi_stream_plan *plan, const struct srpi_strip *strip,
                           uint32_t t, uint32_t y);

@@ -77,7 +77,12 @@ static void read_row(struct walk *walk, uint32_t t, int64_t at)
     const char *name = graph_of(walk)->tensors[t].name;
     if (y < end) {
         const struct row *row = &walk->ring[t][y % tensor->ring];
-        if (row->y != y) {
+        const struct srpi_span now =
+            srpi_stream_block_rows(walk->plan, &walk->strip, t, walk->rows[t], walk->block);
+        const uint32_t origin = srpi_stream_origin(walk->plan, t, now);
+        if (origin % tensor->ring != 0 || y - origin >= 2 * tensor->ring) {
+            fault(walk, "row %u of %s is too far from %u", y, name, origin);
+        } else if (row->y != y) {
             fault(walk, "row %u of %s is not in its ring", y, name);
         } else if (tensor->local && row->block != walk->block) {
             fault(walk, "row %u of %s is of an earlier block", y, name);
@@ -431,6 +436,38 @@ static void test_grid(void **state)
     rig_free(&rig);
 }
 
+/* Regions of 54 rows, wherever they begin: no layer takes more calls than its rows fill. */
+static void test_few_calls(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct srpi_stream_plan plan;
+    const struct srpi_sink sink = {0};
+    rig_make(&rig, chain, true);
+    for (uint32_t s = 0; s < rig.program.step_count; s++) {
+        rig.grid[s] = rig.program.steps[s].node->kernel_height == 3 ? 4 : 1;
+    }
+    rig_plan(&rig, &plan, &sink, 400, 1, 16);
+    for (uint32_t begin = 96; begin < 104; begin++) {
+        const struct srpi_region region = {.x = {0, 64},
+                                           .y = {begin, begin + 54},
+                                           .picture_width = 64,
+                                           .picture_height = 400};
+        const struct srpi_strip strip = srpi_stream_strip(&plan, &region, 0, 1);
+        for (uint32_t s = 0; s < rig.program.step_count; s++) {
+            const uint32_t t = rig.program.steps[s].output, grid = rig.grid[s];
+            const struct srpi_span rows = srpi_stream_rows(&plan, &strip, t);
+            uint32_t calls = 0;
+            for (uint32_t y = rows.begin; y < rows.end; calls++) {
+                y += srpi_stream_call(&plan, &strip, t, y);
+            }
+            assert_int_equal(calls, (rows.end - rows.begin + grid - 1) / grid);
+        }
+    }
+    srpi_stream_plan_destroy(&plan);
+    rig_free(&rig);
+}
+
 /* What the walk is good for: it finds each number of a plan that is less by one. This also says
  * that no ring and no seam has a row too many. */
 static void test_every_row_counts(void **state)
@@ -486,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_few_calls),
         cmocka_unit_test(test_every_row_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

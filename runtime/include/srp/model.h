@@ -134,11 +134,16 @@ SRP_API enum srp_err srp_executor_run_regions(struct srp_executor *ex, const flo
                                               uint32_t width, uint32_t height,
                                               const struct srp_region *regions, uint32_t count,
                                               float *out, struct srp_error *err);
-/* Multiply-accumulates of such a run, with what the regions compute around themselves (other
- * backends than NATIVE always compute the whole picture). Plans for the size. Errors: as above. */
+/* Multiply-accumulates of such a run: `needed` for the regions and what they see around themselves
+ * (other backends than NATIVE always compute the whole picture); `made` with the rows and columns
+ * by which layers that come in tiles of 4x4 pixels (Winograd's) hang over the edges of that. */
+struct srp_macs {
+    uint64_t needed, made;
+};
+/* Plans for the size. Errors: as above. */
 SRP_API enum srp_err srp_executor_region_macs(struct srp_executor *ex, uint32_t width,
                                               uint32_t height, const struct srp_region *regions,
-                                              uint32_t count, uint64_t *macs,
+                                              uint32_t count, struct srp_macs *macs,
                                               struct srp_error *err);
 SRP_API void srp_executor_get_info(const struct srp_executor *ex, struct srp_executor_info *info);
 
