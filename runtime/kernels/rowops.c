@@ -277,15 +277,46 @@ void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, 
 
 /* ---- channels -------------------------------------------------------------------------------- */
 
+/* `bytes` is a constant where that is worth it: a call of memcpy for each pixel takes long. */
+INLINE void copy_pixels(const char *from, size_t from_step, char *to, size_t to_step,
+                        const size_t bytes, uint32_t pixels)
+{
+    for (; pixels >= 4; pixels -= 4) {
+        memcpy(to, from, bytes);
+        memcpy(to + to_step, from + from_step, bytes);
+        memcpy(to + 2 * to_step, from + 2 * from_step, bytes);
+        memcpy(to + 3 * to_step, from + 3 * from_step, bytes);
+        from += 4 * from_step;
+        to += 4 * to_step;
+    }
+    for (; pixels > 0; pixels--) {
+        memcpy(to, from, bytes);
+        from += from_step;
+        to += to_step;
+    }
+}
+
 void srpi_row_copy(const struct srpi_channels *channels, uint32_t element)
 {
     const char *from = (const char *)channels->from + (size_t)channels->from_first * element;
     char *to = (char *)channels->to + (size_t)channels->to_first * element;
     const size_t bytes = (size_t)channels->count * element;
-    for (uint32_t x = 0; x < channels->pixels; x++) {
-        memcpy(to, from, bytes);
-        from += (size_t)channels->from_stride * element;
-        to += (size_t)channels->to_stride * element;
+    const size_t from_step = (size_t)channels->from_stride * element;
+    const size_t to_step = (size_t)channels->to_stride * element;
+    switch (bytes) {
+#define COPY(constant) \
+    case constant: \
+        copy_pixels(from, from_step, to, to_step, constant, channels->pixels); \
+        break;
+        COPY(1)
+        COPY(2)
+        COPY(4)
+        COPY(8)
+        COPY(16)
+        COPY(32)
+#undef COPY
+    default:
+        copy_pixels(from, from_step, to, to_step, bytes, channels->pixels);
     }
 }
 
