@@ -234,23 +234,44 @@ void srpi_row_store_fine(const struct srpi_codec *codec, const float *in, void *
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
-void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
-                     uint32_t channels)
+INLINE void finish_values(const struct srpi_row_finish *finish, float *restrict v, uint32_t pixels,
+                          uint32_t channels)
 {
     const size_t count = (size_t)pixels * channels;
+    const float low = finish->low, high = finish->high, *other = finish->other;
     for (uint32_t p = 0; finish->slope != NULL && p < pixels; p++) {
         float *pixel = v + (size_t)p * channels;
         for (uint32_t c = 0; c < channels; c++) {
             pixel[c] = srpi_select(pixel[c] < 0.0f, pixel[c] * finish->slope[c], pixel[c]);
         }
     }
-    if (finish->other != NULL) {
-        srpi_row_add(v, finish->other, count);
+    for (size_t i = 0; other != NULL && i < count; i++) {
+        v[i] += other[i];
     }
     for (size_t i = 0; finish->clamp && i < count; i++) {
-        v[i] = v[i] > finish->low ? v[i] : finish->low;
-        v[i] = v[i] < finish->high ? v[i] : finish->high;
+        const float above = v[i] > low ? v[i] : low;
+        v[i] = above < high ? above : high;
     }
+}
+
+#if defined(__x86_64__)
+FMA static void finish_values_fma(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                                  uint32_t channels)
+{
+    finish_values(finish, v, pixels, channels);
+}
+#endif
+
+void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                     uint32_t channels)
+{
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        finish_values_fma(finish, v, pixels, channels);
+        return;
+    }
+#endif
+    finish_values(finish, v, pixels, channels);
 }
 
 void srpi_row_add(float *a, const float *b, size_t count)
