@@ -203,9 +203,10 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
     bool all = winograd != NULL;
     for (uint32_t p = 0; all && p < quant->part_count; p++) {
         const struct srpi_quant_part *part = &quant->parts[p];
-        const struct srpi_conv_layer sum = {.shape = part_shape(&quant->layer.shape, part, winograd),
-                                            .bias = part->bias,
-                                            .multiplier = part->multiplier};
+        const struct srpi_conv_layer sum = {
+            .shape = part_shape(&quant->layer.shape, part, winograd),
+            .bias = part->bias,
+            .multiplier = part->multiplier};
         all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
     }
     return all ? winograd : NULL;

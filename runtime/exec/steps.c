@@ -183,8 +183,8 @@ static float *work_row(const struct conv *c, uint32_t index)
                                                    &graph_of(c->block)->tensors[c->out]);
 }
 
-/* The rows that a call of Winograd's kernels reads for those from y on. The last tile may hang over;
- * rows that only unwanted rows would need may not be there. */
+/* The rows that a call of Winograd's kernels reads for the first four of rows [y, end). The last
+ * tile may hang over; rows that only unwanted rows would need may not be there. */
 static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end,
                           struct srpi_winograd_rows *call)
 {
@@ -300,8 +300,8 @@ static void run_winograd(const struct conv *c)
 /* ---- convolutions with several sums ---------------------------------------------------------- */
 
 /* They go piece by piece of a row, or of SRPI_WINOGRAD_ROWS rows, which stays in the near caches
- * while one sum after the other is added to it. So many values of a row, or the least of pixels,
- * which is Winograd's group. */
+ * while one sum after the other is added to it. It has about so many
+ * values, in a multiple of the pixels of a group of Winograd's tiles. */
 #define SUM_VALUES 8192u
 #define SUM_PIXELS 48u
 
@@ -324,7 +324,8 @@ static struct sums sums_of(const struct srpi_layer *layer, uint32_t element)
                      .inputs = winograd ? SRPI_WINOGRAD_ROWS + 2 : 1};
     s.pixels = SUM_VALUES / (s.rows * (out > in ? out : in)) / SUM_PIXELS * SUM_PIXELS;
     s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
-    s.floats = ((size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float) + ALIGN - 1) / ALIGN * ALIGN;
+    s.floats = (size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float);
+    s.floats = (s.floats + ALIGN - 1) / ALIGN * ALIGN;
     s.bytes = (size_t)(s.pixels + part->kernel_width) * in * element + SRPI_ROW_SLACK;
     s.bytes = (s.bytes + ALIGN - 1) / ALIGN * ALIGN;
     s.size = (2 * s.rows + 1) * s.floats + s.inputs * s.bytes / sizeof(float);
@@ -459,7 +460,7 @@ static void run_parts(const struct conv *c)
     for (piece.y = rows.begin; piece.y < rows.end; piece.y += piece.count) {
         piece.count = rows.end - piece.y < s.rows ? rows.end - piece.y : s.rows;
         for (piece.x = 0; piece.x < pixels; piece.x += piece.pixels) {
-            float *values[SRPI_WINOGRAD_ROWS];
+            float *values[SRPI_WINOGRAD_ROWS] = {NULL};
             piece.pixels = pixels - piece.x < s.pixels ? pixels - piece.x : s.pixels;
             add_sums(c, &s, &piece, in_place, values);
             for (uint32_t i = 0; i < piece.count; i++) {
