@@ -300,8 +300,8 @@ static void run_winograd(const struct conv *c)
 /* ---- convolutions with several sums ---------------------------------------------------------- */
 
 /* They go piece by piece of a row, or of SRPI_WINOGRAD_ROWS rows, which stays in the near caches
- * while one sum after the other is added to it. It has about so many
- * values, in a multiple of the pixels of a group of Winograd's tiles. */
+ * while one sum after the other is added to it. It has about so many values, in a multiple of the
+ * pixels of a group of Winograd's tiles. */
 #define SUM_VALUES 8192u
 #define SUM_PIXELS 48u
 
