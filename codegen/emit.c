@@ -549,7 +549,7 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
                     continue;
                 }
                 fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
-                        ", SRPI_%s, SRPI_%s, 0}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
+                        ", SRPI_%s, SRPI_%s}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
                         ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
                         s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                         f->in, f->out, f->name, s->kernel_height, s->kernel_width, s->in_channels,

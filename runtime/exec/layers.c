@@ -175,75 +175,105 @@ static enum srp_err no_weights(const struct srpi_layers *layers, uint32_t s, str
                      layers->program->steps[s].node->name);
 }
 
-/* Whether the sum of a group reads all channels, those of other groups with weights of 0: where
- * pixels are so narrow that this takes no more steps of the kernels, which multiply neighbours two
- * or four at a time, than a row for each tap. */
-static bool reads_all(const struct srpi_layers *layers, const struct srpi_conv_shape *whole,
-                      const struct srpi_quant_part *part)
-{
-    const uint32_t each = layers->kernels->storage == SRPI_Q8_U16 ? 2 : 4;
-    const uint32_t run = whole->kernel_width * whole->in_channels;
-    return part->channels == whole->in_channels ||
-           (run + each - 1) / each <=
-               whole->kernel_width * ((part->channels + each - 1) / each);
-}
-
-/* The shape by which the row kernels know one of a convolution's sums. */
-static struct srpi_conv_shape part_shape(const struct srpi_layers *layers,
-                                         const struct srpi_conv_shape *whole,
-                                         const struct srpi_quant_part *part)
+/* The shape by which kernels know one of a convolution's sums. Winograd's are given rows of its
+ * channels. The others get some of the operand's channels as columns: in each pixel what its
+ * kernel_height rows hold of these channels, row after row (exec/steps.c). They multiply 2, 4 or
+ * 64 neighbours at a time, and in a column few of these are missing, however narrow the group. */
+static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
+                                         const struct srpi_quant_part *part,
+                                         const struct srpi_winograd_kernels *winograd)
 {
     struct srpi_conv_shape shape = *whole;
     shape.out = SRPI_F32;
-    if (!reads_all(layers, whole, part)) {
-        shape.kernel_height *= shape.kernel_width;
-        shape.kernel_width = 1;
-        shape.in_stride = whole->in_channels;
-        shape.in_channels = part->channels;
+    shape.in_channels = part->channels;
+    if (winograd == NULL && part->channels != whole->in_channels) {
+        shape.in_channels *= shape.kernel_height;
+        shape.kernel_height = 1;
     }
     return shape;
 }
 
-/* The kernels for all sums of a convolution, where Winograd's can add them up in place. */
+/* The kernels for all sums of a convolution, or NULL where not all can be by Winograd. */
 static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_layers *layers,
                                                              uint32_t s)
 {
     const struct srpi_quant_conv *quant = &layers->quant.convs[s];
-    const uint32_t out = layers->program->steps[s].output;
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(layers->kernels->isa, SRPI_Q8);
-    bool all = winograd != NULL && layers->tensor_dtype[out] == SRPI_F32 &&
-               quant->activation == SRPI_ACT_NONE &&
-               quant->layer.shape.out_channels % SRPI_WINOGRAD_IN_PLACE == 0;
+    bool all = winograd != NULL;
     for (uint32_t p = 0; all && p < quant->part_count; p++) {
         const struct srpi_quant_part *part = &quant->parts[p];
         const struct srpi_conv_layer sum = {
-            .shape = part_shape(layers, &quant->layer.shape, part),
+            .shape = part_shape(&quant->layer.shape, part, winograd),
             .bias = part->bias,
             .multiplier = part->multiplier};
-        all = part->channels == sum.shape.in_channels && winograd->suits(&sum.shape) &&
-              srpi_winograd_exact(&sum, part->weights);
+        all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
     }
     return all ? winograd : NULL;
 }
 
-/* A group's weights [out][in][ky][kx] among zeros for the channels of others. */
-static void fill_weights(const struct srpi_conv_shape *shape, const struct srpi_quant_part *part,
-                         int8_t *filled)
+/* Weights [out][in][ky][kx] in the order of columns, [out][ky][in][kx]. */
+static void turn_weights(const struct srpi_conv_shape *whole, const struct srpi_quant_part *part,
+                         int8_t *turned)
 {
-    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
-    const size_t some = taps * part->channels, all = taps * shape->in_channels;
-    memset(filled, 0, all * shape->out_channels);
-    for (uint32_t c = 0; c < shape->out_channels; c++) {
-        memcpy(filled + c * all + taps * part->first, part->weights + c * some, some);
+    const uint32_t width = whole->kernel_width, height = whole->kernel_height;
+    const int8_t *from = part->weights;
+    for (uint32_t o = 0; o < whole->out_channels; o++) {
+        for (uint32_t i = 0; i < part->channels; i++) {
+            for (uint32_t ky = 0; ky < height; ky++) {
+                memcpy(turned + (((size_t)o * height + ky) * part->channels + i) * width, from,
+                       width);
+                from += width;
+            }
+        }
     }
+}
+
+/* One sum: its shape and kernel, and its weights packed. `memory` begins with room for the bias
+ * (`lanes` values); `turned` has room for weights. */
+static void make_part(struct srpi_layers *layers, struct srpi_layer *layer,
+                      const struct srpi_quant_part *from, size_t lanes, char *memory,
+                      int8_t *turned, struct srpi_sum *part)
+{
+    const struct srpi_kernels *kernels = layers->kernels;
+    const struct srpi_conv_shape *whole = &layer->layer.shape;
+    void *packed = memory + lanes * sizeof(int32_t);
+    const int8_t *weights = from->weights;
+    part->fractions = from->fractions;
+    part->first = from->first;
+    part->channels = from->channels;
+    part->layer = (struct srpi_conv_layer){
+        .shape = part_shape(whole, from, part->winograd),
+        .weights = packed,
+        .bias = from->bias,
+        .multiplier = from->multiplier,
+        .shift = from->shift,
+        .has_residual = part != layer->parts,
+        .residual = SRPI_F32,
+        .residual_multiplier = 1.0f,
+    };
+    if (part->winograd != NULL) {
+        layer->kernel = part->winograd->name;
+        part->winograd->pack(&part->layer.shape, weights, packed);
+        return;
+    }
+    if (from->channels != whole->in_channels) {
+        turn_weights(whole, from, turned);
+        weights = turned;
+    }
+    part->run = kernels->find(&part->layer.shape, &layer->kernel);
+    if (kernels->storage == SRPI_Q8_S8) {
+        int32_t *bias = (int32_t *)(void *)memory;
+        lift_bias(&part->layer.shape, weights, from->bias, bias);
+        part->layer.bias = bias;
+    }
+    kernels->pack(&part->layer.shape, weights, packed);
 }
 
 /* A convolution with several sums. Each one's weights are packed, those of fractions are those of
  * the codes. */
 static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
 {
-    const struct srpi_kernels *kernels = layers->kernels;
     const struct srpi_quant_conv *quant = &layers->quant.convs[s];
     struct srpi_layer *layer = &layers->steps[s];
     const struct srpi_winograd_kernels *winograd = winograd_of_parts(layers, s);
@@ -251,61 +281,29 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
     size_t each = 0, size = 0;
     for (uint32_t p = 0; p < quant->part_count; p++) {
         const struct srpi_conv_shape shape =
-            part_shape(layers, &layer->layer.shape, &quant->parts[p]);
-        const size_t weights =
-            winograd != NULL ? winograd->packed_size(&shape) : kernels->packed_size(&shape);
+            part_shape(&layer->layer.shape, &quant->parts[p], winograd);
+        const size_t weights = winograd != NULL ? winograd->packed_size(&shape)
+                                                : layers->kernels->packed_size(&shape);
         each = weights > each ? weights : each;
     }
-    int8_t *filled = malloc((size_t)srpi_node_weight_count(layers->program->graph,
+    int8_t *turned = malloc((size_t)srpi_node_weight_count(layers->program->graph,
                                                            layers->program->steps[s].node));
     layer->parts = calloc(quant->part_count, sizeof(layer->parts[0]));
-    if (filled == NULL || layer->parts == NULL || each == 0 ||
+    if (turned == NULL || layer->parts == NULL || each == 0 ||
         !srpi_add(each, lanes * sizeof(int32_t) + ALIGN - 1, &each) ||
         !srpi_mul(each & ~(ALIGN - 1), quant->part_count, &size) ||
         !srpi_add(size, ALIGN, &size) || (layer->memory = aligned_alloc(ALIGN, size)) == NULL) {
-        free(filled);
+        free(turned);
         return no_weights(layers, s, err);
     }
     memset(layer->memory, 0, size);
     layer->part_count = quant->part_count;
     for (uint32_t p = 0; p < quant->part_count; p++) {
-        const struct srpi_quant_part *from = &quant->parts[p];
-        struct srpi_sum *part = &layer->parts[p];
-        char *memory = (char *)layer->memory + p * (each & ~(ALIGN - 1));
-        int32_t *bias = (int32_t *)(void *)memory;
-        part->fractions = from->fractions;
-        part->first = from->first;
-        part->layer = (struct srpi_conv_layer){
-            .shape = part_shape(layers, &layer->layer.shape, from),
-            .weights = memory + lanes * sizeof(int32_t),
-            .bias = from->bias,
-            .multiplier = from->multiplier,
-            .shift = from->shift,
-            .has_residual = p > 0,
-            .residual = SRPI_F32,
-            .residual_multiplier = 1.0f,
-        };
-        part->by_tap = part->layer.shape.in_stride != 0;
-        part->winograd = winograd;
-        if (winograd != NULL) {
-            layer->kernel = winograd->name;
-            winograd->pack(&part->layer.shape, from->weights, memory + lanes * sizeof(int32_t));
-            continue;
-        }
-        const int8_t *weights = from->weights;
-        if (part->layer.shape.in_channels != from->channels) {
-            fill_weights(&part->layer.shape, from, filled);
-            weights = filled;
-            part->first = 0;
-        }
-        part->run = kernels->find(&part->layer.shape, &layer->kernel);
-        if (kernels->storage == SRPI_Q8_S8) {
-            lift_bias(&part->layer.shape, weights, from->bias, bias);
-            part->layer.bias = bias;
-        }
-        kernels->pack(&part->layer.shape, weights, memory + lanes * sizeof(int32_t));
+        layer->parts[p].winograd = winograd;
+        make_part(layers, layer, &quant->parts[p], lanes,
+                  (char *)layer->memory + p * (each & ~(ALIGN - 1)), turned, &layer->parts[p]);
     }
-    free(filled);
+    free(turned);
     return SRP_OK;
 }
 

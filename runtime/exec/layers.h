@@ -10,15 +10,13 @@
 #include "quant/quant.h"
 
 /* One of several sums of a convolution, to f32. The second is added to the first and so on. Either
- * all of a convolution's sums have `winograd`, and are added up in the output's own rows, or all
- * have `run`. */
+ * all of a convolution's sums have `winograd` or all have `run`. */
 struct srpi_sum {
     struct srpi_conv_layer layer;
     srpi_conv_fn run;
     const struct srpi_winograd_kernels *winograd;
     bool fractions; /* of the operand's fractions */
-    bool by_tap;    /* each tap is a row, of some of the operand's channels: */
-    uint32_t first; /* from this one on */
+    uint32_t first, channels; /* of the operand: which it reads */
 };
 
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then

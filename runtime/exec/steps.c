@@ -110,6 +110,12 @@ void srpi_fill_padding(const struct srpi_layers *layers, uint32_t t, void *memor
     }
 }
 
+/* Work memory, behind that of the kernels. */
+static float *work_of(const struct srpi_block *block)
+{
+    return (float *)(void *)(block->area + block->stream->layers->scratch_size);
+}
+
 /* A row of the output as f32, with room for what enlarging reads around and what kernels write
  * behind. */
 static size_t work_floats(uint32_t picture_width, const struct srpi_tensor *out)
@@ -180,7 +186,7 @@ static const void *residual_row(const struct conv *c, uint32_t y)
     }
     const struct srpi_layers *layers = c->block->stream->layers;
     const struct srpi_codec codec = srpi_layers_codec(layers, t);
-    float *wide = (float *)(void *)(c->block->area + layers->scratch_size);
+    float *wide = work_of(c->block);
     srpi_row_load_fine(&codec, row, tensor_of(c->block, t)->fraction, wide,
                        (size_t)(c->columns.end - c->columns.begin) *
                            tensor_of(c->block, t)->channels);
@@ -201,110 +207,21 @@ static void finish_row(const struct conv *c, float *values, char *row, uint32_t 
     }
 }
 
-/* Work memory: a row of the output as f32. */
+/* A row of the output as f32 in work memory. */
 static float *work_row(const struct conv *c, uint32_t index)
 {
-    const struct srpi_block *block = c->block;
-    const size_t floats =
-        work_floats(block->strip.region->picture_width, &graph_of(block)->tensors[c->out]);
-    return (float *)(void *)(block->area + block->stream->layers->scratch_size) + index * floats;
+    return work_of(c->block) + index * work_floats(c->block->strip.region->picture_width,
+                                                   &graph_of(c->block)->tensors[c->out]);
 }
 
-/* The rows that one of several sums reads: as they lie, or a row for each tap. */
-static void part_rows(const struct conv *c, const struct srpi_sum *part, uint32_t y,
-                      struct srpi_conv_row *call)
-{
-    const struct srpi_node *node = c->step->node;
-    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
-    const size_t first = (part->fractions ? in->fraction : 0) + (size_t)part->first * in->element;
-    const void **to = call->rows;
-    for (uint32_t i = 0; i < node->kernel_height; i++) {
-        const char *row =
-            (const char *)tap_row(c, (int64_t)y + i - node->kernel_height / 2) + first;
-        *to++ = row;
-        for (uint32_t j = 1; part->by_tap && j < node->kernel_width; j++) {
-            *to++ = row + j * pixel_bytes(in);
-        }
-    }
-}
-
-/* The sums of one row, one after the other, each added to what was there. Where they end up. */
-static float *sum_row(const struct conv *c, uint32_t y, uint32_t pixels, bool in_place)
-{
-    const struct srpi_layer *layer = c->layer;
-    struct srpi_conv_row call = {.pixels = pixels};
-    for (uint32_t p = 0; p < layer->part_count; p++) {
-        part_rows(c, &layer->parts[p], y, &call);
-        call.residual = call.out;
-        call.out = in_place && p + 1 == layer->part_count ? row_at(c->block, c->out, y)
-                                                          : (char *)work_row(c, p % 2);
-        layer->parts[p].run(&layer->parts[p].layer, &call);
-    }
-    return call.out;
-}
-
-/* The rows of a band of Winograd's kernels from y on: what it reads, `first` bytes behind each
- * row's first value, and where it writes. The last tile may hang over; rows that only unwanted
- * rows would need may not be there. */
-static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end, size_t first,
+/* The rows that a band of Winograd's kernels reads for the first four of rows [y, end). The last
+ * tile may hang over; rows that only unwanted rows would need may not be there. */
+static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end,
                           struct srpi_winograd_rows *call)
 {
     for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
         const int64_t from = (int64_t)y + i - 1;
-        call->rows[i] = (const char *)tap_row(c, from <= (int64_t)end ? from : -1) + first;
-    }
-    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
-        call->out[i] = y + i < end ? row_at(c->block, c->out, y + i) : NULL;
-    }
-}
-
-/* The same of several rows, in the output's own memory. */
-static void sum_winograd(const struct conv *c, uint32_t y, uint32_t end, uint32_t pixels)
-{
-    const struct srpi_layer *layer = c->layer;
-    struct srpi_winograd_rows call = {.pixels = pixels, .scratch = c->block->area};
-    for (uint32_t p = 0; p < layer->part_count; p++) {
-        const struct srpi_sum *part = &layer->parts[p];
-        winograd_rows(c, y, end, part->fractions ? tensor_of(c->block, c->in)->fraction : 0, &call);
-        part->winograd->fn(&part->layer, &call, 1);
-        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
-            call.residual[i] = call.out[i];
-        }
-    }
-}
-
-static void run_parts(const struct conv *c)
-{
-    const struct srpi_layer *layer = c->layer;
-    const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
-    const struct srpi_span rows = rows_of(c->block, c->out);
-    const uint32_t pixels = c->columns.end - c->columns.begin, residual = c->step->residual;
-    const bool in_place = out->dtype == SRPI_F32 && layer->post == SRPI_ACT_NONE;
-    const bool winograd = layer->parts[0].winograd != NULL;
-    struct srpi_row_finish finish = {.slope = layer->layer.slope,
-                                     .clamp = layer->layer.clamp,
-                                     .low = layer->layer.low,
-                                     .high = layer->layer.high};
-    for (uint32_t y = rows.begin; y < rows.end; y++) {
-        char *row = row_at(c->block, c->out, y);
-        float *values = (float *)(void *)row;
-        if (!winograd) {
-            values = sum_row(c, y, pixels, in_place);
-        } else if ((y - rows.begin) % SRPI_WINOGRAD_ROWS == 0) {
-            sum_winograd(c, y, rows.end, pixels);
-        }
-        if (residual != SRPI_NO_TENSOR) {
-            const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, residual);
-            finish.other = work_row(c, 2);
-            srpi_row_load_fine(&codec, row_at(c->block, residual, y) + c->residual_shift,
-                               tensor_of(c->block, residual)->fraction, work_row(c, 2),
-                               (size_t)pixels * out->channels);
-        }
-        srpi_row_finish(&finish, values, pixels, out->channels);
-        if (!in_place) {
-            finish_row(c, values, row, pixels);
-        }
-        close_row(c->block, c->out, y, row, pixels);
+        call->rows[i] = tap_row(c, from <= (int64_t)end ? from : -1);
     }
 }
 
@@ -319,7 +236,7 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
     const uint32_t pixels = c->columns.end - c->columns.begin;
     const size_t fraction = tensor_of(c->block, c->out)->fraction;
     const bool post = c->layer->post != SRPI_ACT_NONE;
-    char *work = c->block->area + c->block->stream->layers->scratch_size;
+    void *work = work_of(c->block);
     /* What needs work memory has it for one row. */
     const bool alone = post || c->layer->widen_residual || c->layer->direct_rows == NULL;
     struct srpi_conv_row calls[ROWS_AT_ONCE];
@@ -351,7 +268,7 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
         for (uint32_t r = 0; r < count; r++) {
             char *row = row_at(c->block, c->out, y + r);
             if (post) {
-                finish_row(c, (float *)(void *)work, row, pixels);
+                finish_row(c, work, row, pixels);
             }
             close_row(c->block, c->out, y + r, row, pixels);
         }
@@ -416,14 +333,193 @@ static void run_winograd(const struct conv *c)
         first = held == 0 ? y : first;
         struct srpi_winograd_rows *band = &bands[held++];
         *band = bands[0];
-        winograd_rows(c, y, y + count, 0, band);
-        for (uint32_t i = 0; i < count; i++) {
-            band->out[i] = in_place ? band->out[i] : (void *)work_row(c, i);
-            band->residual[i] = residual_row(c, y + i);
+        winograd_rows(c, y, y + count, band);
+        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
+            const bool wanted = i < count;
+            band->out[i] = !wanted    ? NULL
+                           : in_place ? (void *)row_at(c->block, c->out, y + i)
+                                      : (void *)work_row(c, i);
+            band->residual[i] = wanted ? residual_row(c, y + i) : NULL;
         }
     }
     if (held != 0) {
         run_bands(c, bands, held, first, rows.end);
+    }
+}
+
+/* ---- convolutions with several sums ---------------------------------------------------------- */
+
+/* They go piece by piece of a row, or of SRPI_WINOGRAD_ROWS rows, which stays in the near caches
+ * while one sum after the other is added to it. It has about so many values, in a multiple of the
+ * pixels of a group of Winograd's tiles. */
+#define SUM_VALUES 8192u
+#define SUM_PIXELS 48u
+
+/* Work memory: twice the rows of a piece as f32, as sums are added from one to the other; a row of
+ * the other summand; and the channels that one sum reads. */
+struct sums {
+    uint32_t rows, pixels; /* of a piece */
+    size_t floats;         /* from row to row */
+    uint32_t inputs;       /* rows of channels */
+    size_t bytes;          /* from row to row of these */
+    size_t size;           /* of all, in floats */
+};
+
+static struct sums sums_of(const struct srpi_layer *layer, uint32_t element)
+{
+    const struct srpi_conv_shape *part = &layer->parts[0].layer.shape;
+    const bool winograd = layer->parts[0].winograd != NULL;
+    const uint32_t out = part->out_channels, in = part->in_channels;
+    struct sums s = {.rows = winograd ? SRPI_WINOGRAD_ROWS : 1,
+                     .inputs = winograd ? SRPI_WINOGRAD_ROWS + 2 : 1};
+    s.pixels = SUM_VALUES / (s.rows * (out > in ? out : in)) / SUM_PIXELS * SUM_PIXELS;
+    s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
+    s.floats = (size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float);
+    s.floats = (s.floats + ALIGN - 1) / ALIGN * ALIGN;
+    s.bytes = (size_t)(s.pixels + part->kernel_width) * in * element + SRPI_ROW_SLACK;
+    s.bytes = (s.bytes + ALIGN - 1) / ALIGN * ALIGN;
+    s.size = (2 * s.rows + 1) * s.floats + s.inputs * s.bytes / sizeof(float);
+    return s;
+}
+
+/* A piece of the output: rows [y, y + count) of a block that ends at `end`, columns [x, x + pixels)
+ * of those that are computed. */
+struct piece {
+    uint32_t y, count, end, x, pixels;
+};
+
+/* What a sum reads of an input row, as tap_row has it, from the piece on. Where that is some of the
+ * channels they are copied to work memory, from value `first` of the sum's pixels on. */
+static const void *part_row(const struct conv *c, const struct srpi_sum *part, const void *row,
+                            const struct piece *piece, char *to, uint32_t first)
+{
+    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
+    const char *from = (const char *)row + (part->fractions ? in->fraction : 0) +
+                       piece->x * pixel_bytes(in);
+    if (part->channels == in->channels) {
+        return from;
+    }
+    const struct srpi_channels channels = {
+        .from = from,
+        .from_stride = in->channels,
+        .from_first = part->first,
+        .to = to,
+        .to_stride = part->layer.shape.in_channels,
+        .to_first = first,
+        .count = part->channels,
+        .pixels = piece->pixels + part->layer.shape.kernel_width - 1,
+    };
+    srpi_row_copy(&channels, in->element);
+    return to;
+}
+
+/* Adds a sum to `before` (if it is not the first one), which gives `after`. */
+static void add_row(const struct conv *c, const struct srpi_sum *part, const struct piece *piece,
+                    char *gathered, const float *before, float *after)
+{
+    const uint32_t height = c->step->node->kernel_height;
+    struct srpi_conv_row call = {.pixels = piece->pixels, .residual = before, .out = after};
+    for (uint32_t i = 0; i < height; i++) {
+        const void *row = tap_row(c, (int64_t)piece->y + i - height / 2);
+        call.rows[i] = part_row(c, part, row, piece, gathered, i * part->channels);
+    }
+    part->run(&part->layer, &call);
+}
+
+/* The same of some rows. */
+static void add_winograd(const struct conv *c, const struct srpi_sum *part,
+                         const struct piece *piece, const struct sums *s, char *gathered,
+                         float *const before[], float *const after[])
+{
+    struct srpi_winograd_rows call = {.pixels = piece->pixels, .scratch = c->block->area};
+    winograd_rows(c, piece->y, piece->end, &call);
+    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
+        call.rows[i] = part_row(c, part, call.rows[i], piece, gathered + i * s->bytes, 0);
+    }
+    for (uint32_t i = 0; i < piece->count; i++) {
+        call.residual[i] = before[i];
+        call.out[i] = after[i];
+    }
+    part->winograd->fn(&part->layer, &call, 1);
+}
+
+/* All sums of a piece. values[]: where they end up, in the output's rows where that is f32. */
+static void add_sums(const struct conv *c, const struct sums *s, const struct piece *piece,
+                     bool in_place, float *values[SRPI_WINOGRAD_ROWS])
+{
+    const struct srpi_layer *layer = c->layer;
+    float *work = work_of(c->block), *before[SRPI_WINOGRAD_ROWS] = {NULL};
+    char *gathered = (char *)(work + (2 * s->rows + 1) * s->floats);
+    for (uint32_t p = 0; p < layer->part_count; p++) {
+        const struct srpi_sum *part = &layer->parts[p];
+        for (uint32_t i = 0; i < piece->count; i++) {
+            values[i] = work + (p % 2 * s->rows + i) * s->floats;
+            if (in_place && p + 1 == layer->part_count) {
+                values[i] = (float *)(void *)row_at(c->block, c->out, piece->y + i) +
+                            (size_t)piece->x * layer->layer.shape.out_channels;
+            }
+        }
+        if (part->winograd != NULL) {
+            add_winograd(c, part, piece, s, gathered, before, values);
+        } else {
+            add_row(c, part, piece, gathered, before[0], values[0]);
+        }
+        memcpy(before, values, sizeof(before));
+    }
+}
+
+/* What follows the sums of row y of a piece. */
+static void finish_sums(const struct conv *c, const struct sums *s, const struct piece *piece,
+                        uint32_t y, float *values)
+{
+    const struct srpi_conv_layer *layer = &c->layer->layer;
+    const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
+    const uint32_t t = c->step->residual;
+    struct srpi_row_finish finish = {.slope = layer->slope,
+                                     .clamp = layer->clamp,
+                                     .low = layer->low,
+                                     .high = layer->high};
+    if (t != SRPI_NO_TENSOR) {
+        const struct srpi_stream_tensor *other = tensor_of(c->block, t);
+        const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, t);
+        const char *row =
+            row_at(c->block, t, y) + c->residual_shift + piece->x * pixel_bytes(other);
+        finish.other = (const float *)(const void *)row;
+        if (codec.dtype != SRPI_F32) {
+            float *wide = work_of(c->block) + 2 * s->rows * s->floats;
+            srpi_row_load_fine(&codec, row, other->fraction, wide,
+                               (size_t)piece->pixels * out->channels);
+            finish.other = wide;
+        }
+    }
+    srpi_row_finish(&finish, values, piece->pixels, out->channels);
+    char *row = row_at(c->block, c->out, y) + piece->x * pixel_bytes(out);
+    if ((char *)values != row) {
+        finish_row(c, values, row, piece->pixels);
+    }
+}
+
+static void run_parts(const struct conv *c)
+{
+    const struct sums s = sums_of(c->layer, tensor_of(c->block, c->in)->element);
+    const struct srpi_span rows = rows_of(c->block, c->out);
+    const uint32_t pixels = c->columns.end - c->columns.begin;
+    const bool in_place =
+        tensor_of(c->block, c->out)->dtype == SRPI_F32 && c->layer->post == SRPI_ACT_NONE;
+    struct piece piece = {.end = rows.end};
+    for (piece.y = rows.begin; piece.y < rows.end; piece.y += piece.count) {
+        piece.count = rows.end - piece.y < s.rows ? rows.end - piece.y : s.rows;
+        for (piece.x = 0; piece.x < pixels; piece.x += piece.pixels) {
+            float *values[SRPI_WINOGRAD_ROWS] = {NULL};
+            piece.pixels = pixels - piece.x < s.pixels ? pixels - piece.x : s.pixels;
+            add_sums(c, &s, &piece, in_place, values);
+            for (uint32_t i = 0; i < piece.count; i++) {
+                finish_sums(c, &s, &piece, piece.y + i, values[i]);
+            }
+        }
+        for (uint32_t i = 0; i < piece.count; i++) {
+            close_row(c->block, c->out, piece.y + i, row_at(c->block, c->out, piece.y + i), pixels);
+        }
     }
 }
 
@@ -447,7 +543,7 @@ static struct simple simple_of(const struct srpi_block *block, const struct srpi
                        .codec = srpi_layers_codec(block->stream->layers, step->output)};
     const size_t floats =
         work_floats(block->strip.region->picture_width, &graph_of(block)->tensors[s.out]);
-    s.work[0] = (float *)(void *)(block->area + block->stream->layers->scratch_size);
+    s.work[0] = work_of(block);
     s.work[1] = s.work[0] + floats;
     s.work[2] = s.work[1] + floats;
     return s;
@@ -459,13 +555,18 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
     size_t most = 0;
     for (uint32_t s = 0; s < program->step_count; s++) {
         const struct srpi_layer *layer = &layers->steps[s];
+        const struct srpi_node *node = program->steps[s].node;
         const size_t floats = work_floats(picture_width,
                                           &program->graph->tensors[program->steps[s].output]);
         const bool post = layer->post != SRPI_ACT_NONE;
-        const bool needs = program->steps[s].node->op != SRPI_OP_CONV2D || post ||
-                           layer->widen_residual || layer->part_count != 0;
+        const bool needs =
+            node->op != SRPI_OP_CONV2D || post || layer->widen_residual;
         const size_t rows = post && layer->winograd != NULL ? SRPI_WINOGRAD_ROWS : needs ? 3 : 0;
-        most = rows * floats > most ? rows * floats : most;
+        const size_t size =
+            layer->part_count != 0
+                ? sums_of(layer, srpi_element_size(layers->kernels, SRPI_Q8)).size
+                : rows * floats;
+        most = size > most ? size : most;
     }
     return most * sizeof(float);
 }

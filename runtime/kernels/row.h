@@ -51,10 +51,6 @@ struct srpi_conv_shape {
     uint32_t kernel_height, kernel_width; /* odd, 1..SRP_MAX_KERNEL */
     uint32_t in_channels, out_channels;
     enum srpi_dtype in, out; /* out is `in`, or F32 */
-    /* Values from pixel to pixel of the input rows; 0: in_channels. Where a kernel reads some
-     * channels of wider pixels each of its taps is a row of its own: kernel_width is 1 and
-     * kernel_height counts the taps. */
-    uint32_t in_stride;
 };
 
 /* A layer ready to run. All vectors have out_channels entries, padded with zeros to a multiple of
@@ -91,7 +87,7 @@ struct srpi_conv_layer {
 /* One call. */
 struct srpi_conv_row {
     /* rows[i]: input row of tap row i, at the leftmost tap of output pixel 0 */
-    const void *rows[SRP_MAX_KERNEL * SRP_MAX_KERNEL];
+    const void *rows[SRP_MAX_KERNEL];
     void *out;            /* pixel 0, channel 0 */
     const void *residual; /* the same place in the other summand, or NULL */
     /* Bytes from a Q8 tensor's codes to its fractions, which lie alike; 0: it has none. */

@@ -698,8 +698,7 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
     struct block blocks[2]; /* the one whose sums are still in work, and the next one */
     struct work w = {
         .rows = rows,
-        .in_step = (shape->in == SRPI_BF16 ? 2 : 1) *
-                   (size_t)(shape->in_stride != 0 ? shape->in_stride : shape->in_channels),
+        .in_step = (shape->in == SRPI_BF16 ? 2 : 1) * (size_t)shape->in_channels,
         .cut = cut_of(shape),
         .kernel_height = shape->kernel_height,
         .height = height_of(rows[0].pixels),

@@ -30,8 +30,7 @@ static inline bool srpi_row_few_suits_vnni(const struct srpi_conv_shape *shape)
 {
     const uint32_t in = shape->in_channels;
     return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
-           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && (in == 8 || in == 16 || in == 32) &&
-           (shape->in_stride == 0 || shape->in_stride == in);
+           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && (in == 8 || in == 16 || in == 32);
 }
 
 extern const struct srpi_row_set srpi_rows_avx2few;

@@ -93,7 +93,7 @@ AVX2 static void finish(const struct srpi_conv_layer *layer, const float *residu
 AVX2 static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
-    const size_t stride = shape->in_stride != 0 ? shape->in_stride : shape->in_channels;
+    const size_t stride = shape->in_channels;
     const uint32_t vectors = srpi_row_few_vectors(shape), channels = shape->out_channels;
     const float *residual = layer->has_residual ? row->residual : NULL;
     float *out = row->out;

@@ -94,8 +94,7 @@ srpi_conv_fn srpi_row_find(const struct srpi_row_kernel *made, size_t made_count
                            const struct srpi_conv_shape *shape, const char **name)
 {
     const struct srpi_row_kernel *found = NULL;
-    const bool dense = shape->in_stride == 0 || shape->in_stride == shape->in_channels;
-    for (size_t i = 0; dense && i < made_count && found == NULL; i++) {
+    for (size_t i = 0; i < made_count && found == NULL; i++) {
         const struct srpi_conv_shape *s = &made[i].shape;
         if (s->kernel_height == shape->kernel_height && s->kernel_width == shape->kernel_width &&
             s->in_channels == shape->in_channels && s->out_channels == shape->out_channels &&

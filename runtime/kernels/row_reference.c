@@ -85,7 +85,7 @@ static float convolved(const struct srpi_conv_layer *layer, const struct srpi_co
         for (uint32_t run = 0; run < shape->kernel_width * in; run++) {
             const size_t w = ((size_t)c * in + run % in) * taps + ky * shape->kernel_width +
                              run / in;
-            const size_t at = (size_t)pixel * (shape->in_stride != 0 ? shape->in_stride : in) + run;
+            const size_t at = (size_t)pixel * in + run;
             if (shape->in == SRPI_Q8) {
                 int32_t q = q8_at(row->rows[ky], at, storage);
                 q -= storage == SRPI_Q8_S8 ? 128 : 0; /* the bias makes up for it */

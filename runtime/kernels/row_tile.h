@@ -106,8 +106,7 @@ static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_
     struct tile t = {
         .layer = layer,
         .rows = row->rows,
-        .in_step = (size_t)in_size *
-                   (shape->in_stride != 0 ? shape->in_stride : shape->in_channels),
+        .in_step = (size_t)in_size * shape->in_channels,
         .out_step = (size_t)shape->out_channels * out_size,
         .residual_step = (size_t)shape->out_channels * other_size,
         .out_fraction = row->out_fraction,

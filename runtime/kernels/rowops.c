@@ -234,23 +234,44 @@ void srpi_row_store_fine(const struct srpi_codec *codec, const float *in, void *
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
-void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
-                     uint32_t channels)
+INLINE void finish_values(const struct srpi_row_finish *finish, float *restrict v, uint32_t pixels,
+                          uint32_t channels)
 {
     const size_t count = (size_t)pixels * channels;
+    const float low = finish->low, high = finish->high, *other = finish->other;
     for (uint32_t p = 0; finish->slope != NULL && p < pixels; p++) {
         float *pixel = v + (size_t)p * channels;
         for (uint32_t c = 0; c < channels; c++) {
             pixel[c] = srpi_select(pixel[c] < 0.0f, pixel[c] * finish->slope[c], pixel[c]);
         }
     }
-    if (finish->other != NULL) {
-        srpi_row_add(v, finish->other, count);
+    for (size_t i = 0; other != NULL && i < count; i++) {
+        v[i] += other[i];
     }
     for (size_t i = 0; finish->clamp && i < count; i++) {
-        v[i] = v[i] > finish->low ? v[i] : finish->low;
-        v[i] = v[i] < finish->high ? v[i] : finish->high;
+        const float above = v[i] > low ? v[i] : low;
+        v[i] = above < high ? above : high;
     }
+}
+
+#if defined(__x86_64__)
+FMA static void finish_values_fma(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                                  uint32_t channels)
+{
+    finish_values(finish, v, pixels, channels);
+}
+#endif
+
+void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
+                     uint32_t channels)
+{
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        finish_values_fma(finish, v, pixels, channels);
+        return;
+    }
+#endif
+    finish_values(finish, v, pixels, channels);
 }
 
 void srpi_row_add(float *a, const float *b, size_t count)
@@ -277,15 +298,46 @@ void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, 
 
 /* ---- channels -------------------------------------------------------------------------------- */
 
+/* `bytes` is a constant where that is worth it: a call of memcpy for each pixel takes long. */
+INLINE void copy_pixels(const char *from, size_t from_step, char *to, size_t to_step,
+                        const size_t bytes, uint32_t pixels)
+{
+    for (; pixels >= 4; pixels -= 4) {
+        memcpy(to, from, bytes);
+        memcpy(to + to_step, from + from_step, bytes);
+        memcpy(to + 2 * to_step, from + 2 * from_step, bytes);
+        memcpy(to + 3 * to_step, from + 3 * from_step, bytes);
+        from += 4 * from_step;
+        to += 4 * to_step;
+    }
+    for (; pixels > 0; pixels--) {
+        memcpy(to, from, bytes);
+        from += from_step;
+        to += to_step;
+    }
+}
+
 void srpi_row_copy(const struct srpi_channels *channels, uint32_t element)
 {
     const char *from = (const char *)channels->from + (size_t)channels->from_first * element;
     char *to = (char *)channels->to + (size_t)channels->to_first * element;
     const size_t bytes = (size_t)channels->count * element;
-    for (uint32_t x = 0; x < channels->pixels; x++) {
-        memcpy(to, from, bytes);
-        from += (size_t)channels->from_stride * element;
-        to += (size_t)channels->to_stride * element;
+    const size_t from_step = (size_t)channels->from_stride * element;
+    const size_t to_step = (size_t)channels->to_stride * element;
+    switch (bytes) {
+#define COPY(constant) \
+    case constant: \
+        copy_pixels(from, from_step, to, to_step, constant, channels->pixels); \
+        break;
+        COPY(1)
+        COPY(2)
+        COPY(4)
+        COPY(8)
+        COPY(16)
+        COPY(32)
+#undef COPY
+    default:
+        copy_pixels(from, from_step, to, to_step, bytes, channels->pixels);
     }
 }
 

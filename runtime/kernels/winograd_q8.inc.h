@@ -243,9 +243,8 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
 static bool suits(const struct srpi_conv_shape *shape)
 {
     return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_Q8 &&
-           shape->out != SRPI_BF16 && shape->in_stride == 0 &&
-           shape->in_channels <= SRP_MAX_CHANNELS && shape->out_channels != 0 &&
-           shape->out_channels <= SRP_MAX_CHANNELS &&
+           shape->out != SRPI_BF16 && shape->in_channels <= SRP_MAX_CHANNELS &&
+           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
            SUITS(shape->in_channels, shape->out_channels);
 }
 

@@ -22,15 +22,13 @@
 
 #include "kernels/row.h"
 
-#define SRPI_WINOGRAD_ROWS 4u      /* output rows of a band */
-#define SRPI_WINOGRAD_BANDS 4u     /* of a call, at most */
-#define SRPI_WINOGRAD_IN_PLACE 16u /* see below */
+#define SRPI_WINOGRAD_ROWS 4u  /* output rows of a band */
+#define SRPI_WINOGRAD_BANDS 4u /* of a call, at most */
 
 /* A band. Over-read and over-write are those of row.h: input rows are read up to pixel
  * 4 * ceil(pixels / 4) + 2 from the leftmost tap and SRPI_ROW_SLACK bytes more, output rows written
  * and residual rows read up to pixel 4 * ceil(pixels / 4) and SRPI_ROW_SLACK bytes more. Output
- * rows must overlap neither each other nor the input nor the residual; but f32 rows may be those of
- * the residual themselves where the output's channels are a multiple of SRPI_WINOGRAD_IN_PLACE. */
+ * rows must overlap neither each other nor the input nor the residual. */
 struct srpi_winograd_rows {
     /* Rows 4t - 1 .. 4t + 4 of the input, each at the leftmost tap (pixel -1) of output pixel 0.
      * What is behind the rightmost tap of the last pixel may be anything. Rows that no wanted

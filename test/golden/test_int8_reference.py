@@ -104,6 +104,29 @@ def test_groups_read_the_code_alone_where_the_output_has_codes(aid):
     check(aid, graph, graphs.packed(parameters), [(9, 9)])
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("kernel, channels, groups", [
+    ([5, 5], 3, 3), ([3, 3], 3, 3), ([3, 3], 6, 2), ([3, 3], 10, 5), ([5, 5], 8, 8), ([1, 3], 4, 4), ([3, 1], 9, 3),
+    ([1, 1], 12, 3), ([11, 11], 2, 2), ([3, 3], 32, 2), ([3, 3], 64, 4), ([3, 3], 16, 2), ([3, 3], 96, 2)])
+def test_groups(aid, kernel, channels, groups, wide):
+    """Narrow groups and wide ones, in a layer to codes and in one to f32 that reads the input or 16 bits."""
+    graph = graphs.whole("groups", "rgb", 2, 0.4488, [
+        graphs.conv("head", "x", "h", channels, 1), graphs.conv("a", "h", "g", 13, kernel, activation="relu"),
+        graphs.conv("c", "h", "f", 48, kernel), graphs.conv("e", "f", "e", 12, 1), graphs.conv("t", "g", "t", 12),
+        graphs.conv("skip", "h" if wide else "x", "s", 12, kernel), graphs.node("add", "sum", ["t", "s"], "u"),
+        graphs.node("add", "last", ["u", "e"], "v"), graphs.node("depth_to_space", "shuffle", ["v"], "y", block=2)])
+    parameters = graphs.parameters_of(graph, channels)
+    rng = np.random.default_rng(channels + groups)
+    for n, count in (("a", groups), ("c", groups), ("skip", groups if wide else 3)):
+        shape = parameters[f"{n}.weight"].shape
+        parameters[f"{n}.weight"] = rng.integers(-127, 128, shape).astype(np.int8)
+        parameters[f"{n}.scale"] = (rng.uniform(0.3, 1.7, (shape[0], count)) / 73 / np.sqrt(np.prod(shape[1:]))).astype(F)
+    for t in "hgfestu":
+        parameters[f"{t}.range16" if wide and t in "hf" else f"{t}.range"] = np.array([-1.1, 1.4], F)
+    parameters["v.range"] = np.array([-1, 1], F)
+    check(aid, graph, graphs.packed(parameters), [(9, 53), (6, 7), (1, 2)] if kernel == [5, 5] else [(7, 51), (1, 1)])
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_graphs(aid, seed):
     graph, parameters = graphs.drawn(seed)

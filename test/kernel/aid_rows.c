@@ -201,7 +201,7 @@ static void bench(const struct srpi_kernels *k)
         for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
             const struct srpi_conv_shape shape = {shapes[i][0], shapes[i][0], shapes[i][1],
                                                   shapes[i][2], dtype_pairs[pair].in,
-                                                  dtype_pairs[pair].out, 0};
+                                                  dtype_pairs[pair].out};
             bench_shape(k, &shape, "made", false);
             if (i < 5) {
                 bench_shape(k, &shape, "general", false);

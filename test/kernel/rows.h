@@ -53,7 +53,7 @@ struct trial {
     uint32_t group_pixels; /* row.pixels rounded up to whole groups */
     float *real_weights;   /* one of the two, by dtype */
     int8_t *weights;
-    struct zone rows[2 * SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
+    struct zone rows[SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
     uint8_t *expected;
 };
 
@@ -165,9 +165,8 @@ static inline void trial_create(struct trial *t, const struct srpi_kernels *k,
     make_parameters(t, wish, seed);
     t->row.pixels = wish->pixels;
     t->group_pixels = (wish->pixels + SRPI_ROW_GROUP - 1) / SRPI_ROW_GROUP * SRPI_ROW_GROUP;
-    const uint32_t stride = s->in_stride != 0 ? s->in_stride : s->in_channels;
-    const size_t need = ((size_t)(t->group_pixels - 1) * stride + s->kernel_width * s->in_channels) *
-                        in_size;
+    const size_t need =
+        (size_t)(t->group_pixels - 1 + s->kernel_width) * s->in_channels * in_size;
     for (uint32_t ky = 0; ky < s->kernel_height; ky++) {
         t->rows[ky] = values_create(need + SRPI_ROW_SLACK, s->in, in_size, k, wish->worst, seed);
         t->row.rows[ky] = t->rows[ky].data;
@@ -360,10 +359,9 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
             .fractions = noise(&seed) % 2 == 0,
         };
         if (wish.shape.in == SRPI_Q8 && noise(&seed) % 4 == 0) {
-            /* some channels of wider pixels: each tap is a row */
-            wish.shape.kernel_height = 1 + noise(&seed) % (2 * SRP_MAX_KERNEL);
-            wish.shape.kernel_width = 1;
-            wish.shape.in_stride = wish.shape.in_channels + noise(&seed) % 30;
+            /* as the sums of groups are: columns side by side */
+            wish.shape.in_channels *= wish.shape.kernel_height;
+            wish.shape.kernel_height = 1;
         }
         const char *why = check_wish(k, &wish, &seed);
         if (why != NULL) {
@@ -382,7 +380,7 @@ static inline const char *check_widths(const struct srpi_kernels *k)
         for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
             for (uint32_t pixels = 1; k->has[dtype_pairs[pair].in] && pixels < 60; pixels++) {
                 const struct wish wish = {.shape = {1, 3, 2, out_channels[o], dtype_pairs[pair].in,
-                                                    dtype_pairs[pair].out, 0},
+                                                    dtype_pairs[pair].out},
                                           .pixels = pixels};
                 const char *why = check_wish(k, &wish, &seed);
                 if (why != NULL) {
@@ -407,7 +405,7 @@ static inline const char *check_runs(const struct srpi_kernels *k)
         const uint32_t *s = shapes[i / 16];
         for (int narrow = 0; narrow < 2; narrow++) {
             const struct wish wish = {
-                .shape = {s[0], s[1], s[2], s[3], SRPI_Q8, narrow ? SRPI_Q8 : SRPI_F32, 0},
+                .shape = {s[0], s[1], s[2], s[3], SRPI_Q8, narrow ? SRPI_Q8 : SRPI_F32},
                 .pixels = pixels[i % 16],
                 .worst = noise(&seed) % 8 == 0,
                 .slope = noise(&seed) % 3 == 0,
@@ -423,7 +421,7 @@ static inline const char *check_runs(const struct srpi_kernels *k)
             }
         }
     }
-    const struct wish most = {.shape = {3, 3, SRP_MAX_CHANNELS, 20, SRPI_Q8, SRPI_Q8, 0},
+    const struct wish most = {.shape = {3, 3, SRP_MAX_CHANNELS, 20, SRPI_Q8, SRPI_Q8},
                               .pixels = 37,
                               .worst = true};
     return check_wish(k, &most, &seed);
@@ -468,7 +466,7 @@ static inline const char *check_rows_together(const struct srpi_kernels *k)
     for (uint32_t i = 0; i < 8 * 40; i++) {
         const uint32_t *s = shapes[i / 40];
         const struct wish wish = {
-            .shape = {s[0], s[0], s[1], s[2], SRPI_Q8, noise(&seed) % 3 ? SRPI_Q8 : SRPI_F32, 0},
+            .shape = {s[0], s[0], s[1], s[2], SRPI_Q8, noise(&seed) % 3 ? SRPI_Q8 : SRPI_F32},
             .pixels = 1 + noise(&seed) % 70,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 4 == 0,
@@ -495,7 +493,7 @@ static inline const char *check_few(const struct srpi_kernels *k)
         const uint32_t *kernel = kernels[i % 3];
         const struct wish wish = {
             .shape = {kernel[0], kernel[1], in_channels[i % 6], 1 + i / 6 % 5, SRPI_Q8,
-                      SRPI_F32, 0},
+                      SRPI_F32},
             .pixels = 1 + i / 30,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 3 == 0,
@@ -576,7 +574,7 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
                                     const struct golden_picture *other, bool slope, uint64_t hash)
 {
     const struct srpi_conv_shape shape = {
-        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32, 0};
+        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32};
     const uint32_t size = srpi_element_size(k, SRPI_Q8), count = in->channels * 9;
     static int32_t bias[64];
     static float multiplier[64], shift[64], slopes[64];

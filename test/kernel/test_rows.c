@@ -86,7 +86,7 @@ static void every_model_has_its_own(void **state)
                         node->kernel_height, node->kernel_width,
                         graph.tensors[node->inputs[0]].channels,
                         graph.tensors[node->output].channels, dtype_pairs[pair].in,
-                        dtype_pairs[pair].out, 0};
+                        dtype_pairs[pair].out};
                     const char *name = NULL;
                     const srpi_conv_fn fn = k->find(&shape, &name);
                     assert_int_equal(fn != NULL, k->has[shape.in]);
@@ -128,7 +128,7 @@ static void registry(void **state)
     }
     assert_null(srpi_kernels_of(SRPI_ISA_COUNT));
     const struct srpi_conv_shape huge = {SRP_MAX_KERNEL, SRP_MAX_KERNEL, UINT32_MAX / 16,
-                                         UINT32_MAX / 16, SRPI_F32, SRPI_F32, 0};
+                                         UINT32_MAX / 16, SRPI_F32, SRPI_F32};
     assert_int_equal(srpi_kernels_of(SRPI_ISA_SCALAR)->packed_size(&huge), 0);
 }
 

@@ -254,7 +254,9 @@ static uint32_t winograd_steps(const struct rig *rig, enum srpi_dtype dtype)
     uint32_t count = 0;
     for (uint32_t s = 0; s < rig->program.step_count; s++) {
         const struct srpi_layer *layer = &rig->layers.steps[s];
-        count += layer->winograd != NULL && layer->layer.shape.in == dtype;
+        const bool winograd = layer->winograd != NULL ||
+                              (layer->part_count != 0 && layer->parts[0].winograd != NULL);
+        count += winograd && layer->layer.shape.in == dtype;
     }
     return count;
 }
@@ -427,9 +429,10 @@ static void test_stated(void **state)
     }
 }
 
-#define CONV(name, from, to, channels, rest) \
+#define CONV_OF(height, width, name, from, to, channels, rest) \
     "{\"op\":\"conv2d\",\"name\":\"" name "\",\"inputs\":[\"" from "\"],\"output\":\"" to \
-    "\",\"channels\":" #channels ",\"kernel\":[3,3]" rest "},"
+    "\",\"channels\":" #channels ",\"kernel\":[" #height "," #width "]" rest "},"
+#define CONV(name, from, to, channels, rest) CONV_OF(3, 3, name, from, to, channels, rest)
 #define SUM(a, b, to, rest) \
     "{\"op\":\"add\",\"name\":\"n" to "\",\"inputs\":[\"" a "\",\"" b "\"],\"output\":\"" to \
     "\"" rest "},"
@@ -482,10 +485,36 @@ static void test_wide(void **state)
         if (seed % 3 == 0) {
             assert_int_equal(check_exact(json, seed, 0), 6 * sets);
         } else {
-            stated += check_exact(json, seed, 31 + seed); /* groups are not by Winograd */
+            stated += check_exact(json, seed, 31 + seed);
         }
     }
     assert_true(stated >= 4 * sets);
+}
+
+/* Groups of one to many channels in kernels of all sorts, to codes and f32, with a residual and
+ * without; layers so wide that a row is summed up in several pieces, directly and by Winograd. */
+static void test_groups(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"groups\",\"scale\":2,"
+        "\"colour\":\"rgb\",\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+        CONV_OF(5, 5, "a", "x", "b", 200, ",\"activation\":\"relu\"")
+        CONV_OF(1, 1, "c", "b", "d", 16, "")
+        CONV_OF(1, 3, "e", "d", "f", 16, ",\"activation\":\"prelu\"")
+        CONV_OF(3, 1, "g", "f", "h", 16, "") SUM("d", "h", "i", "")
+        CONV("j", "i", "k", 64, ",\"activation\":\"leaky_relu\",\"alpha\":0.2")
+        CONV("l", "k", "m", 16, "") SUM("m", "i", "n", ",\"activation\":\"relu\"")
+        CONV("o", "n", "p", 6, ",\"activation\":\"tanh\"")
+        CONV_OF(5, 3, "q", "p", "r", 12, "") CONV_OF(5, 5, "s", "x", "t", 12, "")
+        SUM("r", "t", "u", "")
+        "{\"op\":\"depth_to_space\",\"name\":\"v\",\"inputs\":[\"u\"],\"output\":\"y\","
+        "\"block\":2}]}";
+    uint32_t winograd = 0;
+    for (uint32_t seed = 0; seed < 10; seed++) {
+        winograd += check_exact(json, seed, 31 + seed);
+    }
+    assert_true(winograd > 10 || srpi_winograd_for(srpi_kernels_best()->isa, SRPI_Q8) == NULL);
 }
 
 static void test_bf16(void **state)
@@ -521,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_stated),
         cmocka_unit_test(test_stated_sums),
         cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
