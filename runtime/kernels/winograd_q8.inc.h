@@ -26,6 +26,10 @@ struct work {
     uint32_t tiles;            /* of the group */
     uint32_t in, units;
     int32_t *terms, *products;
+#ifdef COPY_BROKEN
+    bool broken; /* whether the last tile has less than 4 pixels: then it is read from here */
+    const uint8_t *broken_rows[SIDE];
+#endif
 };
 
 /* Six neighbours to six points, along a row. */
@@ -72,8 +76,19 @@ static void forward(const struct work *w)
     const uint32_t count = vectors(w->units);
     int32_t *to = w->terms;
     for (uint32_t i = 0; i < count; i++) {
+#ifdef COPY_BROKEN
+        const size_t at = (size_t)i * 2 * VECTOR * CODE_BYTES, pixel = (size_t)w->in * CODE_BYTES;
+        const uint32_t whole = w->broken ? w->tiles - 1 : w->tiles;
+        if (whole != 0) {
+            forward_tiles(to, w->rows, at, pixel, whole);
+        }
+        if (w->broken) {
+            forward_tiles(to + term_at(whole, 0), w->broken_rows, at, pixel, 1);
+        }
+#else
         forward_tiles(to, w->rows, (size_t)i * 2 * VECTOR * CODE_BYTES, (size_t)w->in * CODE_BYTES,
                       w->tiles);
+#endif
         to += term_at(0, POINTS);
     }
 }
@@ -85,20 +100,30 @@ static void forward(const struct work *w)
 #define s_store i_store
 #define s_all i_all
 #define s_fma i_dot
+#ifdef DOT_IN_TWO
+#define s_product i_product
+#define s_fma_two i_dot_two
+#endif
 #include "kernels/winograd_sum.inc.h"
 
 /* Of `count` (1 or 2) vectors of output channels from vector o on. */
 static void products(const struct work *w, uint32_t o, uint32_t count)
 {
     static const int32_t zeros[2 * VECTOR];
+#ifndef DOT_IN_TWO
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
+#endif
     const int32_t *weights =
         (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
+#ifndef DOT_IN_TWO
     /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
     int32_t raised[2 * VECTOR];
     for (uint32_t i = 0; i < count; i++) {
         i_store(raised + i * VECTOR, i_mul(i_load(bias + i * VECTOR), i_all(36)));
     }
+#else
+    const int32_t *const raised = zeros; /* `backward` adds it */
+#endif
     for (uint32_t p = 0; p < POINTS; p++) {
         const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
@@ -126,6 +151,9 @@ INLINE void backward4(ivec y[4], const ivec m[6])
 struct ending {
     struct steps steps;
     vfloat times[5]; /* [i]: for sums that are 4 << i too large */
+#ifdef DOT_IN_TWO
+    ivec raised; /* bias, for the product at (1, 1) */
+#endif
 };
 
 INLINE struct ending ending_of(const struct work *w, uint32_t channel)
@@ -134,6 +162,9 @@ INLINE struct ending ending_of(const struct work *w, uint32_t channel)
     UNROLL for (uint32_t i = 0; i < 5; i++) {
         e.times[i] = multiply(e.steps.times, set_float(0.25f / (float)(1u << i)));
     }
+#ifdef DOT_IN_TWO
+    e.raised = i_mul(i_load((const int32_t *)w->layer->bias + channel), i_all(36));
+#endif
     return e;
 }
 
@@ -161,6 +192,18 @@ INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, c
     end_four(&e->steps, times, &to, at, v);
 }
 
+/* The product at (1, c). Without DOT_IN_TWO the bias is in it. */
+INLINE ivec at_one(const int32_t *p, uint32_t c, const struct ending *e)
+{
+#ifdef DOT_IN_TWO
+    if (c == 1) {
+        return i_add(i_load(p + ROW1), e->raised);
+    }
+#endif
+    (void)c, (void)e;
+    return i_load(p + ROW1);
+}
+
 /* A vector of channels, from `channel` on. */
 static void backward(const struct work *w, const int32_t *m, uint32_t channel)
 {
@@ -170,7 +213,7 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
         ivec a[SIDE], b[SIDE];
         UNROLL for (uint32_t c = 0; c < SIDE; c++) {
             const int32_t *p = m + c * VECTOR;
-            const ivec even1 = i_add(i_load(p + ROW1), i_load(p + ROW2));
+            const ivec even1 = i_add(at_one(p, c, &e), i_load(p + ROW2));
             const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
             a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
             b[c] = i_add(even1, even2);
@@ -179,7 +222,7 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
         finish(w, &e, 2, 1, at, b);
         UNROLL for (uint32_t c = 0; c < SIDE; c++) {
             const int32_t *p = m + c * VECTOR;
-            const ivec odd1 = i_sub(i_load(p + ROW1), i_load(p + ROW2));
+            const ivec odd1 = i_sub(at_one(p, c, &e), i_load(p + ROW2));
             const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
             a[c] = i_add(i_add(odd1, odd1), odd2);
             b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
@@ -193,8 +236,38 @@ static void backward(const struct work *w, const int32_t *m, uint32_t channel)
 
 static uint32_t units_of(const struct srpi_conv_shape *shape)
 {
-    return (shape->in_channels + 1) / 2;
+    const uint32_t units = (shape->in_channels + 1) / 2;
+#ifdef DOT_IN_TWO
+    return units < SUM_LEAST ? SUM_LEAST : units;
+#else
+    return units;
+#endif
 }
+
+#ifdef COPY_BROKEN
+
+/* Bytes of a row of a broken tile; what a vector reads too many is in there. */
+static size_t broken_row(uint32_t in)
+{
+    return (((size_t)SIDE * in + 2 * VECTOR) * CODE_BYTES + 63) / 64 * 64;
+}
+
+/* A copy of the last tile with zeros behind what its pixels need: what lies there may be no code,
+ * and its terms would not cancel if they left 16 bits. */
+static void copy_broken(struct work *w, const struct srpi_winograd_rows *rows)
+{
+    const uint32_t pixels = rows->pixels % STEP, first = rows->pixels - pixels;
+    const size_t pixel = (size_t)w->in * CODE_BYTES, row = broken_row(w->in);
+    uint8_t *to = (uint8_t *)(w->products + product_at(2, 0, 0));
+    for (uint32_t r = 0; r < SIDE; r++) {
+        memcpy(to, (const uint8_t *)rows->rows[r] + first * pixel, (pixels + 2) * pixel);
+        memset(to + (pixels + 2) * pixel, 0, row - (pixels + 2) * pixel);
+        w->broken_rows[r] = to;
+        to += row;
+    }
+}
+
+#endif
 
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *rows)
 {
@@ -210,9 +283,17 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
                      .units = units_of(&layer->shape),
                      .terms = rows->scratch};
     w.products = w.terms + terms_size(w.units);
+#ifdef COPY_BROKEN
+    if (rows->pixels % STEP != 0) {
+        copy_broken(&w, rows);
+    }
+#endif
     for (uint32_t first = 0; first < all; first += w.tiles) {
         const size_t x = (size_t)first * STEP;
         w.tiles = next_tiles(all - first, GROUP);
+#ifdef COPY_BROKEN
+        w.broken = first + w.tiles == all && rows->pixels % STEP != 0;
+#endif
         for (uint32_t r = 0; r < SIDE; r++) {
             w.rows[r] = (const uint8_t *)rows->rows[r] + x * in_bytes;
         }
@@ -252,12 +333,17 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
-    srpi_winograd_pack_q8(shape, weights, packed, VECTOR);
+    srpi_winograd_pack_q8(shape, weights, packed, units_of(shape), VECTOR);
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0));
+    const size_t size = sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0));
+#ifdef COPY_BROKEN
+    return size + SIDE * broken_row(shape->in_channels);
+#else
+    return size;
+#endif
 }
 
 const struct srpi_winograd_kernels KERNELS = {
