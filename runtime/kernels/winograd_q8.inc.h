@@ -156,22 +156,35 @@ struct ending {
 #endif
 };
 
-INLINE struct ending ending_of(const struct work *w, uint32_t channel)
+/* `pair` as in struct steps; channel `channel` is then the pair's first. */
+INLINE struct ending ending_of(const struct work *w, uint32_t channel, const int pair)
 {
     struct ending e = {.steps = steps_of(w->layer, channel, w->call->out_fraction != 0)};
+#ifdef PAIRS
+    e.steps.pair = pair;
+    if (pair != 0) {
+        e.steps.to_codes = true;
+        e.steps.times = LOAD_LANES(&e.steps, w->layer->multiplier + channel);
+        e.steps.lean = e.steps.slope ? LOAD_LANES(&e.steps, w->layer->slope + channel)
+                                     : e.steps.shift;
+    }
+#endif
+    (void)pair;
     UNROLL for (uint32_t i = 0; i < 5; i++) {
         e.times[i] = multiply(e.steps.times, set_float(0.25f / (float)(1u << i)));
     }
 #ifdef DOT_IN_TWO
-    e.raised = i_mul(i_load((const int32_t *)w->layer->bias + channel), i_all(36));
+    const int32_t *bias = (const int32_t *)w->layer->bias + channel;
+    e.raised = i_mul(i_of_float(LOAD_LANES(&e.steps, bias)), i_all(36));
 #endif
     return e;
 }
 
 /* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
- * (float)sum but for its exponent, so the multiplier does the rest of the division. */
+ * (float)sum but for its exponent, so the multiplier does the rest of the division. `held`: what
+ * the first vector of a pair leaves to the second one, of this row. */
 INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, const int twos,
-                   size_t at, const ivec m[6])
+                   size_t at, const ivec m[6], ivec held[STEP][2])
 {
     if (w->out[row] == NULL) {
         return;
@@ -189,6 +202,19 @@ INLINE void finish(const struct work *w, const struct ending *e, uint32_t row, c
     UNROLL for (uint32_t x = 0; x < STEP; x++) {
         v[x] = i_float(i_mul(y[x], ninth));
     }
+#ifdef PAIRS
+    if (e->steps.pair != 0) {
+        take_steps(&e->steps, times, &to, at, v);
+        if (e->steps.pair == 1) {
+            hold_part(held[row], v);
+        } else {
+            store_pair(to.out + CODE_BYTES * at, to.out_fraction, CODE_BYTES * e->steps.pixel,
+                       held[row], v);
+        }
+        return;
+    }
+#endif
+    (void)held;
     end_four(&e->steps, times, &to, at, v);
 }
 
@@ -204,35 +230,61 @@ INLINE ivec at_one(const int32_t *p, uint32_t c, const struct ending *e)
     return i_load(p + ROW1);
 }
 
+/* A tile of a vector of channels, whose first value is `at` of each row. */
+INLINE void backward_tile(const struct work *w, const struct ending *e, const int32_t *m,
+                          size_t at, ivec held[STEP][2])
+{
+    ivec a[SIDE], b[SIDE];
+    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+        const int32_t *p = m + c * VECTOR;
+        const ivec even1 = i_add(at_one(p, c, e), i_load(p + ROW2));
+        const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
+        a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
+        b[c] = i_add(even1, even2);
+    }
+    finish(w, e, 0, 3, at, a, held);
+    finish(w, e, 2, 1, at, b, held);
+    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+        const int32_t *p = m + c * VECTOR;
+        const ivec odd1 = i_sub(at_one(p, c, e), i_load(p + ROW2));
+        const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
+        a[c] = i_add(i_add(odd1, odd1), odd2);
+        b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
+    }
+    finish(w, e, 1, 2, at, a, held);
+    finish(w, e, 3, 1, at, b, held);
+}
+
 /* A vector of channels, from `channel` on. */
 static void backward(const struct work *w, const int32_t *m, uint32_t channel)
 {
-    const struct ending e = ending_of(w, channel);
+    const struct ending e = ending_of(w, channel, 0);
     size_t at = channel;
     for (uint32_t t = 0; t < w->tiles; t++) {
-        ivec a[SIDE], b[SIDE];
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            const int32_t *p = m + c * VECTOR;
-            const ivec even1 = i_add(at_one(p, c, &e), i_load(p + ROW2));
-            const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
-            a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
-            b[c] = i_add(even1, even2);
-        }
-        finish(w, &e, 0, 3, at, a);
-        finish(w, &e, 2, 1, at, b);
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            const int32_t *p = m + c * VECTOR;
-            const ivec odd1 = i_sub(at_one(p, c, &e), i_load(p + ROW2));
-            const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
-            a[c] = i_add(i_add(odd1, odd1), odd2);
-            b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
-        }
-        finish(w, &e, 1, 2, at, a);
-        finish(w, &e, 3, 1, at, b);
+        backward_tile(w, &e, m, at, NULL);
         m += product_at(0, 1, 0);
         at += (size_t)STEP * w->layer->shape.out_channels;
     }
 }
+
+#ifdef PAIRS
+
+/* Two vectors of channels that become codes. */
+static void backward_pair(const struct work *w, uint32_t channel)
+{
+    const struct ending first = ending_of(w, channel, 1), second = ending_of(w, channel, 2);
+    const int32_t *m = w->products;
+    size_t at = channel;
+    ivec held[STEP][2] = {{i_all(0)}};
+    for (uint32_t t = 0; t < w->tiles; t++) {
+        backward_tile(w, &first, m, at, held);
+        backward_tile(w, &second, m + product_at(1, 0, 0), at, held);
+        m += product_at(0, 1, 0);
+        at += (size_t)STEP * w->layer->shape.out_channels;
+    }
+}
+
+#endif
 
 static uint32_t units_of(const struct srpi_conv_shape *shape)
 {
@@ -308,6 +360,12 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
             const uint32_t block = 2 - o % 2;
             o -= block;
             products(&w, o, block);
+#ifdef PAIRS
+            if (block == 2 && layer->shape.out == SRPI_Q8) {
+                backward_pair(&w, o * VECTOR);
+                continue;
+            }
+#endif
             /* The last vector of channels may reach into the next pixels: the others follow. */
             for (uint32_t i = block; i-- > 0;) {
                 backward(&w, w.products + product_at(i, 0, 0), (o + i) * VECTOR);
@@ -333,7 +391,12 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
-    srpi_winograd_pack_q8(shape, weights, packed, units_of(shape), VECTOR);
+#ifdef PAIRS
+    const bool narrow = shape->out == SRPI_Q8;
+#else
+    const bool narrow = false;
+#endif
+    srpi_winograd_pack_q8(shape, weights, packed, units_of(shape), VECTOR, narrow);
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)

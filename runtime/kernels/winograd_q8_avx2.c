@@ -2,6 +2,9 @@
 /* Compiled with -mavx2 -mfma (Makefile). */
 #if defined(__x86_64__)
 
+#include <stdbool.h>
+
+#include "kernels/unroll.h"
 #include "kernels/vector_avx2.h"
 #include "kernels/winograd_q8_256.h"
 
@@ -49,6 +52,46 @@ INLINE void i_dot_two(ivec x, ivec wa, ivec wb, ivec *a, ivec *b)
         store_fine_1(out, rest, step, (v)[0], (v)[1]); \
         store_fine_1((out) + 2 * (step), (rest) + 2 * (step), step, (v)[2], (v)[3]); \
     } while (0)
+
+/* Channels 0..3 and 8..11 of 16 are the first vector of a pair, 4..7 and 12..15 the second: so
+ * narrowing leaves neighbours in their order, and a pixel's codes are stored at once. */
+#define PAIRS
+#define i_of_float(v) _mm256_castps_si256(v)
+
+INLINE vfloat load_part(const void *p, bool second)
+{
+    const float *from = (const float *)p + (second ? 4 : 0);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                                _mm_loadu_ps(from + 8), 1);
+}
+
+/* The first vectors of four pixels, in 16 bits. */
+INLINE void hold_part(__m256i held[2], const vfloat v[4])
+{
+    held[0] = narrow(v[0], v[1]);
+    held[1] = narrow(v[2], v[3]);
+}
+
+/* With the second ones. */
+INLINE void store_pair(uint8_t *out, size_t fraction, size_t step, const __m256i held[2],
+                       const vfloat v[4])
+{
+    UNROLL for (uint32_t i = 0; i < 2; i++) {
+        const __m256i second = narrow(v[2 * i], v[2 * i + 1]);
+        const __m256i pixel[2] = {_mm256_unpacklo_epi64(held[i], second),
+                                  _mm256_unpackhi_epi64(held[i], second)};
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            const __m256i bytes = _mm256_set1_epi16(255);
+            if (fraction == 0) {
+                put_2(out, step, _mm256_min_epu16(pixel[x], bytes));
+            } else {
+                put_2(out, step, _mm256_srli_epi16(pixel[x], 8));
+                put_2(out + fraction, step, _mm256_and_si256(pixel[x], bytes));
+            }
+            out += step;
+        }
+    }
+}
 
 #include "kernels/winograd_q8.inc.h"
 
