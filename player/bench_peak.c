@@ -41,6 +41,8 @@ struct kernel {
 /* 24 accumulators hide the latency where there are 32 vector registers. AVX2 has 16: 12
  * accumulators and the operands fill them (24 would spill to memory), and 12 cover the 8 to 10
  * operations in flight. */
+#define REPEAT6(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define REPEAT8(X) REPEAT6(X) X(6) X(7)
 #define REPEAT12(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define REPEAT24(X) \
     REPEAT12(X) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
@@ -58,10 +60,19 @@ struct kernel {
 
 #define FMA256(k) acc##k = _mm256_fmadd_ps(a, b, acc##k);
 #define FMA512(k) acc##k = _mm512_fmadd_ps(a, b, acc##k);
-/* Without FORGET the product, which is the same every time, would be moved out of the loop. */
+/* Six products, then their additions: a Zen 3 then does 5 % more than of each product and its
+ * addition in turn. FORGET keeps the order, and the product, which is the same every time, in the
+ * loop. */
 #define MADD256(k) \
     FORGET(a); \
-    acc##k = _mm256_add_epi32(acc##k, _mm256_madd_epi16(a, b));
+    p##k = _mm256_madd_epi16(a, b);
+#define KEEP256(k) FORGET(p##k);
+#define ADD256(k, to) \
+    acc##to = _mm256_add_epi32(acc##to, p##k); \
+    FORGET(acc##to);
+#define SIX256(a0, a1, a2, a3, a4, a5) \
+    REPEAT6(MADD256) REPEAT6(KEEP256) ADD256(0, a0) ADD256(1, a1) ADD256(2, a2) ADD256(3, a3) \
+    ADD256(4, a4) ADD256(5, a5)
 #define DOT256(k) acc##k = _mm256_dpbusd_avx_epi32(acc##k, a, b);
 #define DOT512(k) acc##k = _mm512_dpbusd_epi32(acc##k, a, b);
 #define BF16_512(k) acc##k = _mm512_dpbf16_ps(acc##k, a, b);
@@ -100,12 +111,14 @@ __attribute__((target("avx2"))) static uint32_t int8_madd256(uint64_t rounds, co
                                                              const uint8_t *data, size_t size)
 {
     UNUSED_DATA;
-    REPEAT12(LOAD256I)
+    REPEAT8(LOAD256I)
     __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(seed + 32));
     __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(seed + 48));
-    ROUNDS(REPEAT12(MADD256))
+    __m256i p0, p1, p2, p3, p4, p5;
+    ROUNDS(SIX256(0, 1, 2, 3, 4, 5) SIX256(6, 7, 0, 1, 2, 3) SIX256(4, 5, 6, 7, 0, 1)
+               SIX256(2, 3, 4, 5, 6, 7))
     __m256i total = _mm256_setzero_si256();
-    REPEAT12(MIX256I)
+    REPEAT8(MIX256I)
     return (uint32_t)_mm256_extract_epi32(total, 0);
 }
 
@@ -305,7 +318,7 @@ static void choose(struct kernel kernel[KERNELS])
     __builtin_cpu_init();
     if (may_use(__builtin_cpu_supports("avx2"), all)) {
         /* exact for all bytes; vpmaddubsw would saturate */
-        kernel[INT8] = (struct kernel){"avx2 vpmaddwd + vpaddd", int8_madd256, 2.0 * 12 * 16};
+        kernel[INT8] = (struct kernel){"avx2 vpmaddwd + vpaddd", int8_madd256, 2.0 * 24 * 16};
         kernel[READ] = (struct kernel){"avx2 loads", read256, 0.0};
         if (__builtin_cpu_supports("fma")) {
             kernel[FP32] = (struct kernel){"avx2 vfmadd", fp32_fma256, 2.0 * 12 * 8};

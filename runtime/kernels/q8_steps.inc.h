@@ -3,15 +3,29 @@
  * along a row, in natural order. Whoever includes it says, beside the words of a vector_*.h:
  *   CODE_BYTES                      bytes of a code
  *   store_codes(out, step, v)       four vectors as codes, from pixel to pixel `step` bytes
- *   store_both(out, rest, step, v)  the same with fractions, to `rest` */
+ *   store_both(out, rest, step, v)  the same with fractions, to `rest`
+ * and, if it has vectors in pairs, whose codes fill one register,
+ *   PAIRS
+ *   load_part(p, second)            one vector of the pair, of 32-bit values at p */
 #include "kernels/row.h"
 #include "kernels/unroll.h"
+
+#ifdef PAIRS
+#define PLACE(s) (s)->pair == 0 ? 1 : 2, (s)->pair == 2
+#define LOAD_LANES(s, p) ((s)->pair == 0 ? load_float(p) : load_part(p, (s)->pair == 2))
+#else
+#define PLACE(s) 1, 0
+#define LOAD_LANES(s, p) load_float(p)
+#endif
 
 /* A vector of the layer's channels. */
 struct steps {
     bool slope, residual, wide_residual, clamp, to_codes;
     size_t pixel; /* values from pixel to pixel */
     vfloat times, shift, lean, other, low, high;
+#ifdef PAIRS
+    int pair; /* 0: a vector of its own; 1, 2: the first, the second of a pair */
+#endif
 };
 
 /* Where a row goes, and the other summand's. */
@@ -49,27 +63,30 @@ INLINE void add_residual(const struct steps *s, const struct q8_row *row, size_t
 {
     if (s->wide_residual) {
         UNROLL for (uint32_t x = 0; x < 4; x++) {
-            v[x] = muladd(load_float(row->residual + 4 * (at + x * s->pixel)), s->other, v[x]);
+            const uint8_t *other = row->residual + 4 * (at + x * s->pixel);
+            v[x] = muladd(LOAD_LANES(s, other), s->other, v[x]);
         }
         return;
     }
     const uint8_t *codes = row->residual + CODE_BYTES * at;
     if (row->residual_fraction == 0) {
         UNROLL for (uint32_t x = 0; x < 4; x++) {
-            v[x] = muladd(other_q8(codes + x * s->pixel * CODE_BYTES, 1, 0), s->other, v[x]);
+            const uint8_t *from = codes + x * s->pixel * CODE_BYTES;
+            v[x] = muladd(other_q8(from, PLACE(s)), s->other, v[x]);
         }
     } else {
         const uint8_t *rest = codes + row->residual_fraction;
         UNROLL for (uint32_t x = 0; x < 4; x++) {
             const size_t from = x * s->pixel * CODE_BYTES;
-            v[x] = muladd(other_fine(codes + from, rest + from, 1, 0), s->other, v[x]);
+            v[x] = muladd(other_fine(codes + from, rest + from, PLACE(s)), s->other, v[x]);
         }
     }
 }
 
-/* From the sums v, value `at` of the row on. times[x] is the multiplier of pixel x. */
-INLINE void end_four(const struct steps *s, const vfloat times[4], const struct q8_row *row,
-                     size_t at, vfloat v[4])
+/* The steps up to what is stored: from the sums v, value `at` of the row on. times[x] is the
+ * multiplier of pixel x. */
+INLINE void take_steps(const struct steps *s, const vfloat times[4], const struct q8_row *row,
+                       size_t at, vfloat v[4])
 {
     if (!s->slope) {
         UNROLL for (uint32_t x = 0; x < 4; x++) {
@@ -92,6 +109,13 @@ INLINE void end_four(const struct steps *s, const vfloat times[4], const struct 
             v[x] = clamp(v[x], s->low, s->high);
         }
     }
+}
+
+/* All of them. */
+INLINE void end_four(const struct steps *s, const vfloat times[4], const struct q8_row *row,
+                     size_t at, vfloat v[4])
+{
+    take_steps(s, times, row, at, v);
     if (!s->to_codes) {
         UNROLL for (uint32_t x = 0; x < 4; x++) {
             store_float(row->out + 4 * (at + x * s->pixel), v[x]);

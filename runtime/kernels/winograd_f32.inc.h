@@ -69,44 +69,6 @@ typedef float value;
 #define f_store v_store
 #include "kernels/winograd_forward.inc.h"
 
-/* Floats of a row of a broken tile; what a vector reads too many is in there. */
-static size_t broken_row(uint32_t in)
-{
-    return ((size_t)SIDE * in + VECTOR + 15) / 16 * 16;
-}
-
-/* A copy of a stretch's last tile, which has `pixels` pixels, with zeros behind what these need:
- * each pixel's value depends a little on all of the tile, and what comes behind there may be
- * anything. */
-static void copy_broken(const char *rows[SIDE], float *to, const struct stretch *s, uint32_t in,
-                        uint32_t pixels)
-{
-    const size_t first = (size_t)(s->tiles - 1) * STEP * in * sizeof(float);
-    const size_t floats = (size_t)(pixels + 2) * in, row = broken_row(in);
-    for (uint32_t r = 0; r < SIDE; r++) {
-        memcpy(to, s->rows[r] + first, floats * sizeof(float));
-        memset(to + floats, 0, (row - floats) * sizeof(float));
-        rows[r] = (const char *)to;
-        to += row;
-    }
-}
-
-/* The terms of a stretch, from `terms` on. */
-static void forward(const struct work *w, float *terms, const struct stretch *s,
-                    const char *const broken_rows[SIDE])
-{
-    const uint32_t count = vectors(w->in), whole = s->broken ? s->tiles - 1 : s->tiles;
-    for (uint32_t i = 0; i < count; i++) {
-        if (whole != 0) {
-            forward_tiles(terms, s->rows, i * VECTOR, w->in, whole);
-        }
-        if (s->broken) {
-            forward_tiles(terms + term_at(whole, 0), broken_rows, i * VECTOR, w->in, 1);
-        }
-        terms += term_at(0, POINTS);
-    }
-}
-
 /* The products: with whole vectors, and with half of one where that is less work. */
 #define SUM(name) name
 #define SUM_LANES VECTOR
@@ -267,23 +229,14 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     struct work w = {.layer = layer, .in = in, .out_vectors = vectors(out)};
     w.terms = bands->scratch;
     w.products = w.terms + terms_size(in);
-    float *const copy = w.products + products_size(out);
+    char *const copy = (char *)(w.products + products_size(out));
     void (*const finisher)(const struct work *, const struct stretch *, uint32_t) =
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
-        uint32_t tile = 0;
-        for (uint32_t k = 0; k < w.group.stretch_count; k++) {
-            const struct stretch *s = &w.group.stretches[k];
-            const char *broken[SIDE] = {NULL};
-            if (s->broken) {
-                copy_broken(broken, copy, s, in, bands->pixels % STEP);
-            }
-            forward(&w, w.terms + term_at(tile, 0), s, broken);
-            tile += s->tiles;
-        }
+        forward_group(w.terms, &w.group, vectors(in), VECTOR, in, copy, bands->pixels);
         products(&w);
-        tile = 0;
+        uint32_t tile = 0;
         for (uint32_t k = 0; k < w.group.stretch_count; k++) {
             finisher(&w, &w.group.stretches[k], tile);
             tile += w.group.stretches[k].tiles;
@@ -319,8 +272,8 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(float) * (terms_size(shape->in_channels) + products_size(shape->out_channels) +
-                            SIDE * broken_row(shape->in_channels));
+    return sizeof(float) * (terms_size(shape->in_channels) + products_size(shape->out_channels)) +
+           SIDE * broken_row(shape->in_channels * sizeof(float));
 }
 
 const struct srpi_winograd_kernels KERNELS = {

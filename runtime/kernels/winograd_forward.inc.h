@@ -45,6 +45,32 @@ INLINE void forward_tiles(value *to, const char *const from[SIDE], size_t at, si
     }
 }
 
+/* The terms of a group, of `count` vectors of units, `step` samples apart. `copy`: SIDE times
+ * broken_row() bytes; `pixels`: of a band. */
+static void forward_group(value *terms, const struct group *group, uint32_t count, size_t step,
+                          size_t pixel, char *copy, uint32_t pixels)
+{
+    for (uint32_t k = 0; k < group->stretch_count; k++) {
+        const struct stretch *s = &group->stretches[k];
+        const uint32_t whole = s->broken ? s->tiles - 1 : s->tiles;
+        const char *broken[SIDE] = {NULL};
+        value *to = terms;
+        if (s->broken) {
+            copy_broken(broken, copy, s, pixel * sizeof(sample), pixels % STEP);
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (whole != 0) {
+                forward_tiles(to, s->rows, i * step, pixel, whole);
+            }
+            if (s->broken) {
+                forward_tiles(to + term_at(whole, 0), broken, i * step, pixel, 1);
+            }
+            to += term_at(0, POINTS);
+        }
+        terms += term_at(s->tiles, 0);
+    }
+}
+
 #undef sample
 #undef f_vec
 #undef f_store

@@ -64,22 +64,6 @@ typedef int32_t value;
 #define f_store t_store
 #include "kernels/winograd_forward.inc.h"
 
-static void forward(const struct work *w)
-{
-    const uint32_t count = vectors(w->units);
-    int32_t *to = w->terms;
-    for (uint32_t i = 0; i < count; i++) {
-        value *tile = to;
-        for (uint32_t k = 0; k < w->group.stretch_count; k++) {
-            const struct stretch *s = &w->group.stretches[k];
-            forward_tiles(tile, s->rows, (size_t)i * 2 * VECTOR * CODE_BYTES,
-                          (size_t)w->in * CODE_BYTES, s->tiles);
-            tile += term_at(s->tiles, 0);
-        }
-        to += term_at(0, POINTS);
-    }
-}
-
 #define SUM(name) name
 #define SUM_LANES VECTOR
 #define s_vec ivec
@@ -87,6 +71,10 @@ static void forward(const struct work *w)
 #define s_store i_store
 #define s_all i_all
 #define s_fma i_dot
+#ifdef DOT_IN_TWO
+#define s_product i_product
+#define s_fma_two i_dot_two
+#endif
 #include "kernels/winograd_sum.inc.h"
 
 /* Of `count` (1 or 2) vectors of output channels from vector o on. In a function of its own, as the
@@ -94,14 +82,20 @@ static void forward(const struct work *w)
 static __attribute__((noinline)) void products(const struct work *w, uint32_t o, uint32_t count)
 {
     static const int32_t zeros[2 * VECTOR];
+#ifndef DOT_IN_TWO
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
+#endif
     const int32_t *weights =
         (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
+#ifndef DOT_IN_TWO
     /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
     int32_t raised[2 * VECTOR];
     for (uint32_t i = 0; i < count; i++) {
         i_store(raised + i * VECTOR, i_mul(i_load(bias + i * VECTOR), i_all(36)));
     }
+#else
+    const int32_t *const raised = zeros; /* `backward` adds it */
+#endif
     for (uint32_t p = 0; p < POINTS; p++) {
         const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
@@ -129,21 +123,40 @@ INLINE void backward4(ivec y[4], const ivec m[6])
 struct ending {
     struct steps steps;
     vfloat times[5]; /* [i]: for sums that are 4 << i too large */
+#ifdef DOT_IN_TWO
+    ivec raised; /* bias, for the product at (1, 1) */
+#endif
 };
 
-INLINE struct ending ending_of(const struct work *w, uint32_t channel)
+/* `pair` as in struct steps; channel `channel` is then the pair's first. */
+INLINE struct ending ending_of(const struct work *w, uint32_t channel, const int pair)
 {
     struct ending e = {.steps = steps_of(w->layer, channel, w->bands->out_fraction != 0)};
+#ifdef PAIRS
+    e.steps.pair = pair;
+    if (pair != 0) {
+        e.steps.to_codes = true;
+        e.steps.times = LOAD_LANES(&e.steps, w->layer->multiplier + channel);
+        e.steps.lean = e.steps.slope ? LOAD_LANES(&e.steps, w->layer->slope + channel)
+                                     : e.steps.shift;
+    }
+#endif
+    (void)pair;
     UNROLL for (uint32_t i = 0; i < 5; i++) {
         e.times[i] = multiply(e.steps.times, set_float(0.25f / (float)(1u << i)));
     }
+#ifdef DOT_IN_TWO
+    const int32_t *bias = (const int32_t *)w->layer->bias + channel;
+    e.raised = i_mul(i_of_float(LOAD_LANES(&e.steps, bias)), i_all(36));
+#endif
     return e;
 }
 
 /* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
- * (float)sum but for its exponent, so the multiplier does the rest of the division. */
+ * (float)sum but for its exponent, so the multiplier does the rest of the division. `held`: what
+ * the first vector of a pair leaves to the second one, of this row. */
 INLINE void finish(const struct work *w, const struct stretch *s, const struct ending *e,
-                   uint32_t row, const int twos, size_t at, const ivec m[6])
+                   uint32_t row, const int twos, size_t at, const ivec m[6], ivec held[STEP][2])
 {
     if (s->out[row] == NULL) {
         return;
@@ -161,7 +174,57 @@ INLINE void finish(const struct work *w, const struct stretch *s, const struct e
     UNROLL for (uint32_t x = 0; x < STEP; x++) {
         v[x] = i_float(i_mul(y[x], ninth));
     }
+#ifdef PAIRS
+    if (e->steps.pair != 0) {
+        take_steps(&e->steps, times, &to, at, v);
+        if (e->steps.pair == 1) {
+            hold_part(held[row], v);
+        } else {
+            store_pair(to.out + CODE_BYTES * at, to.out_fraction, CODE_BYTES * e->steps.pixel,
+                       held[row], v);
+        }
+        return;
+    }
+#endif
+    (void)held;
     end_four(&e->steps, times, &to, at, v);
+}
+
+/* The product at (1, c). Without DOT_IN_TWO the bias is in it. */
+INLINE ivec at_one(const int32_t *p, uint32_t c, const struct ending *e)
+{
+#ifdef DOT_IN_TWO
+    if (c == 1) {
+        return i_add(i_load(p + ROW1), e->raised);
+    }
+#endif
+    (void)c, (void)e;
+    return i_load(p + ROW1);
+}
+
+/* A tile of a vector of channels, whose first value is `at` of each row. */
+INLINE void backward_tile(const struct work *w, const struct stretch *s, const struct ending *e,
+                          const int32_t *m, size_t at, ivec held[STEP][2])
+{
+    ivec a[SIDE], b[SIDE];
+    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+        const int32_t *p = m + c * VECTOR;
+        const ivec even1 = i_add(at_one(p, c, e), i_load(p + ROW2));
+        const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
+        a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
+        b[c] = i_add(even1, even2);
+    }
+    finish(w, s, e, 0, 3, at, a, held);
+    finish(w, s, e, 2, 1, at, b, held);
+    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
+        const int32_t *p = m + c * VECTOR;
+        const ivec odd1 = i_sub(at_one(p, c, e), i_load(p + ROW2));
+        const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
+        a[c] = i_add(i_add(odd1, odd1), odd2);
+        b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
+    }
+    finish(w, s, e, 1, 2, at, a, held);
+    finish(w, s, e, 3, 1, at, b, held);
 }
 
 /* A vector of channels, from `channel` on. */
@@ -170,25 +233,7 @@ INLINE void backward_stretch(const struct work *w, const struct stretch *s,
 {
     size_t at = channel;
     for (uint32_t t = 0; t < s->tiles; t++) {
-        ivec a[SIDE], b[SIDE];
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            const int32_t *p = m + c * VECTOR;
-            const ivec even1 = i_add(i_load(p + ROW1), i_load(p + ROW2));
-            const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
-            a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
-            b[c] = i_add(even1, even2);
-        }
-        finish(w, s, e, 0, 3, at, a);
-        finish(w, s, e, 2, 1, at, b);
-        UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-            const int32_t *p = m + c * VECTOR;
-            const ivec odd1 = i_sub(i_load(p + ROW1), i_load(p + ROW2));
-            const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
-            a[c] = i_add(i_add(odd1, odd1), odd2);
-            b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
-        }
-        finish(w, s, e, 1, 2, at, a);
-        finish(w, s, e, 3, 1, at, b);
+        backward_tile(w, s, e, m, at, NULL);
         m += product_at(0, 1, 0);
         at += (size_t)STEP * w->layer->shape.out_channels;
     }
@@ -197,16 +242,43 @@ INLINE void backward_stretch(const struct work *w, const struct stretch *s,
 static __attribute__((noinline)) void backward(const struct work *w, const int32_t *m,
                                                uint32_t channel)
 {
-    const struct ending e = ending_of(w, channel);
+    const struct ending e = ending_of(w, channel, 0);
     for (uint32_t k = 0; k < w->group.stretch_count; k++) {
         backward_stretch(w, &w->group.stretches[k], &e, m, channel);
         m += product_at(0, w->group.stretches[k].tiles, 0);
     }
 }
 
+#ifdef PAIRS
+
+/* Two vectors of channels that become codes. */
+static __attribute__((noinline)) void backward_pair(const struct work *w, uint32_t channel)
+{
+    const struct ending first = ending_of(w, channel, 1), second = ending_of(w, channel, 2);
+    const int32_t *m = w->products;
+    ivec held[STEP][2] = {{i_all(0)}};
+    for (uint32_t k = 0; k < w->group.stretch_count; k++) {
+        const struct stretch *s = &w->group.stretches[k];
+        size_t at = channel;
+        for (uint32_t t = 0; t < s->tiles; t++) {
+            backward_tile(w, s, &first, m, at, held);
+            backward_tile(w, s, &second, m + product_at(1, 0, 0), at, held);
+            m += product_at(0, 1, 0);
+            at += (size_t)STEP * w->layer->shape.out_channels;
+        }
+    }
+}
+
+#endif
+
 static uint32_t units_of(const struct srpi_conv_shape *shape)
 {
-    return (shape->in_channels + 1) / 2;
+    const uint32_t units = (shape->in_channels + 1) / 2;
+#ifdef DOT_IN_TWO
+    return units < SUM_LEAST ? SUM_LEAST : units;
+#else
+    return units;
+#endif
 }
 
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
@@ -227,11 +299,18 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     w.products = w.terms + terms_size(w.units);
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
-        forward(&w);
+        forward_group(w.terms, &w.group, vectors(w.units), 2 * VECTOR * CODE_BYTES, sizes.in,
+                      (char *)(w.products + product_at(2, 0, 0)), bands->pixels);
         for (uint32_t o = count; o != 0;) {
             const uint32_t block = 2 - o % 2;
             o -= block;
             products(&w, o, block);
+#ifdef PAIRS
+            if (block == 2 && layer->shape.out == SRPI_Q8) {
+                backward_pair(&w, o * VECTOR);
+                continue;
+            }
+#endif
             /* The last vector of channels may reach into the next pixels: the others follow. */
             for (uint32_t i = block; i-- > 0;) {
                 backward(&w, w.products + product_at(i, 0, 0), (o + i) * VECTOR);
@@ -256,12 +335,18 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
-    srpi_winograd_pack_q8(shape, weights, packed, VECTOR);
+#ifdef PAIRS
+    const bool narrow = shape->out == SRPI_Q8;
+#else
+    const bool narrow = false;
+#endif
+    srpi_winograd_pack_q8(shape, weights, packed, units_of(shape), VECTOR, narrow);
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0));
+    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0)) +
+           SIDE * broken_row((size_t)shape->in_channels * CODE_BYTES);
 }
 
 const struct srpi_winograd_kernels KERNELS = {

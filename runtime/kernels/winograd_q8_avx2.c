@@ -2,6 +2,9 @@
 /* Compiled with -mavx2 -mfma (Makefile). */
 #if defined(__x86_64__)
 
+#include <stdbool.h>
+
+#include "kernels/unroll.h"
 #include "kernels/vector_avx2.h"
 #include "kernels/winograd_q8_256.h"
 
@@ -11,8 +14,7 @@
 #define SUITS(in, out) ((in) >= 8 && (out) >= 4)
 #define FEW_ROWS 1u /* two take 1.4 to 1.6 times as long */
 
-/* What a tile reads behind a row may be no code. */
-#define t_codes(p) _mm256_and_si256(i_load(p), _mm256_set1_epi16(255))
+#define t_codes(p) i_load(p)
 
 /* The empty statement keeps gcc from adding products to each other first, for which it has no
  * registers. */
@@ -21,6 +23,22 @@ INLINE ivec i_dot(ivec x, ivec w, ivec sum)
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
     __asm__("" : "+x"(sum));
     return sum;
+}
+
+/* Products and additions are instructions of their own: the first product needs no addition. */
+#define DOT_IN_TWO
+#define SUM_LEAST 4u /* units that a sum begins with */
+#define i_product(x, w) _mm256_madd_epi16(x, w)
+
+/* Two products, then two additions. */
+INLINE void i_dot_two(ivec x, ivec wa, ivec wb, ivec *a, ivec *b)
+{
+    ivec pa = i_product(x, wa), pb = i_product(x, wb);
+    __asm__("" : "+x"(pa), "+x"(pb));
+    ivec sa = _mm256_add_epi32(*a, pa), sb = _mm256_add_epi32(*b, pb);
+    __asm__("" : "+x"(sa), "+x"(sb));
+    *a = sa;
+    *b = sb;
 }
 
 #define store_codes(out, step, v) \
@@ -33,6 +51,46 @@ INLINE ivec i_dot(ivec x, ivec w, ivec sum)
         store_fine_1(out, rest, step, (v)[0], (v)[1]); \
         store_fine_1((out) + 2 * (step), (rest) + 2 * (step), step, (v)[2], (v)[3]); \
     } while (0)
+
+/* Channels 0..3 and 8..11 of 16 are the first vector of a pair, 4..7 and 12..15 the second: so
+ * narrowing leaves neighbours in their order, and a pixel's codes are stored at once. */
+#define PAIRS
+#define i_of_float(v) _mm256_castps_si256(v)
+
+INLINE vfloat load_part(const void *p, bool second)
+{
+    const float *from = (const float *)p + (second ? 4 : 0);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                                _mm_loadu_ps(from + 8), 1);
+}
+
+/* The first vectors of four pixels, in 16 bits. */
+INLINE void hold_part(__m256i held[2], const vfloat v[4])
+{
+    held[0] = narrow(v[0], v[1]);
+    held[1] = narrow(v[2], v[3]);
+}
+
+/* With the second ones. */
+INLINE void store_pair(uint8_t *out, size_t fraction, size_t step, const __m256i held[2],
+                       const vfloat v[4])
+{
+    UNROLL for (uint32_t i = 0; i < 2; i++) {
+        const __m256i second = narrow(v[2 * i], v[2 * i + 1]);
+        const __m256i pixel[2] = {_mm256_unpacklo_epi64(held[i], second),
+                                  _mm256_unpackhi_epi64(held[i], second)};
+        UNROLL for (uint32_t x = 0; x < 2; x++) {
+            const __m256i bytes = _mm256_set1_epi16(255);
+            if (fraction == 0) {
+                put_2(out, step, _mm256_min_epu16(pixel[x], bytes));
+            } else {
+                put_2(out, step, _mm256_srli_epi16(pixel[x], 8));
+                put_2(out + fraction, step, _mm256_and_si256(pixel[x], bytes));
+            }
+            out += step;
+        }
+    }
+}
 
 #include "kernels/winograd_q8.inc.h"
 

@@ -118,21 +118,23 @@ static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g)
 }
 
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
-                           int16_t *packed, uint32_t vector)
+                           int16_t *packed, uint32_t pairs, uint32_t vector, bool narrow)
 {
     const uint32_t in = shape->in_channels, out = shape->out_channels;
-    const size_t pairs = (in + 1) / 2, vectors = (out + vector - 1) / vector;
-    memset(packed, 0, 36 * pairs * vectors * vector * 2 * sizeof(packed[0]));
+    const size_t vectors = (out + vector - 1) / vector;
+    memset(packed, 0, (size_t)36 * pairs * vectors * vector * 2 * sizeof(packed[0]));
     for (uint32_t o = 0; o < out; o++) {
         const size_t first = o / (2 * vector) * 2 * vector; /* channel of the block */
         const size_t width = vectors * vector - first < 2 * vector ? vector : 2 * vector;
+        const size_t c = o - first;
+        const size_t lane = narrow && width != vector ? c / 4 % 2 * vector + c / 8 * 4 + c % 4 : c;
         for (uint32_t i = 0; i < in; i++) {
             int32_t points[SIDE][SIDE];
             whole_kernel(points, weights + ((size_t)o * in + i) * 9);
             for (uint32_t y = 0; y < SIDE; y++) {
                 for (uint32_t x = 0; x < SIDE; x++) {
-                    const size_t unit = (row_place[y] * SIDE + x) * pairs + i / 2;
-                    packed[(first * 36 * pairs + unit * width + o - first) * 2 + i % 2] =
+                    const size_t unit = (size_t)(row_place[y] * SIDE + x) * pairs + i / 2;
+                    packed[(first * 36 * pairs + unit * width + lane) * 2 + i % 2] =
                         (int16_t)points[y][x];
                 }
             }

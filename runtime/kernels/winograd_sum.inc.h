@@ -12,6 +12,12 @@ INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const v
         const s_vec wb = two ? s_load(weights + SUM_LANES) : wa;
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
             const s_vec term = s_all(terms[t * VECTOR + k]);
+#ifdef s_product
+            if (two) {
+                s_fma_two(term, wa, wb, &a[t], &b[t]);
+                continue;
+            }
+#endif
             a[t] = s_fma(term, wa, a[t]);
             if (two) {
                 b[t] = s_fma(term, wb, b[t]);
@@ -20,6 +26,23 @@ INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const v
         weights += two ? 2 * SUM_LANES : SUM_LANES;
     }
 }
+
+#ifdef s_product
+/* The products of the first unit: so the sums need no zeros to begin with. */
+INLINE void SUM(begin)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const value *weights,
+                       const uint32_t tiles, const bool two)
+{
+    const s_vec wa = s_load(weights);
+    const s_vec wb = two ? s_load(weights + SUM_LANES) : wa;
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        const s_vec term = s_all(terms[t * VECTOR]);
+        a[t] = s_product(term, wa);
+        if (two) {
+            b[t] = s_product(term, wb);
+        }
+    }
+}
+#endif
 
 /* tiles x in times in x (one or two vectors), on top of `start`. `tiles` and `two` are constants at
  * each call, so that sums stay in registers. The order of additions is the same in all of these.
@@ -30,6 +53,20 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
 {
     const size_t step = two ? 2 * SUM_LANES : SUM_LANES;
     s_vec a[GROUP], b[GROUP];
+#ifdef s_product
+    (void)start;
+    SUM(begin)(a, b, terms, weights, tiles, two);
+    SUM(add)(a, b, terms + 1, weights + step, SUM_LEAST - 1, tiles, two);
+    weights += SUM_LEAST * step;
+    uint32_t done = SUM_LEAST;
+    for (; units - done >= SUM_LEAST; done += SUM_LEAST) {
+        const value *from = terms + done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
+        SUM(add)(a, b, from, weights, SUM_LEAST, tiles, two);
+        weights += SUM_LEAST * step;
+    }
+    terms += done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
+    units -= done;
+#else
     UNROLL for (uint32_t t = 0; t < tiles; t++) {
         a[t] = s_load(start);
         if (two) {
@@ -44,6 +81,7 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
         terms += POINTS * GROUP * VECTOR;
         units -= VECTOR;
     }
+#endif
     for (; units != 0; units--) {
         SUM(add)(a, b, terms, weights, 1, tiles, two);
         weights += step;
@@ -87,3 +125,5 @@ INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights,
 #undef s_store
 #undef s_all
 #undef s_fma
+#undef s_product
+#undef s_fma_two

@@ -86,6 +86,28 @@ static void group_next(struct group *group, const struct srpi_winograd_rows *ban
     }
 }
 
+/* Bytes of a row of a broken tile; what a vector reads too many is in there. */
+static size_t broken_row(size_t pixel)
+{
+    return (SIDE * pixel + 64 + 63) / 64 * 64;
+}
+
+/* A copy of a stretch's last tile, which has `pixels` pixels, with zeros behind what these need:
+ * what comes behind there may be anything. In f32 each pixel's value depends a little on all of the
+ * tile; in int8 terms of what is no code would not cancel if they left 16 bits. */
+static void copy_broken(const char *rows[SIDE], char *to, const struct stretch *s, size_t pixel,
+                        uint32_t pixels)
+{
+    const size_t first = (size_t)(s->tiles - 1) * STEP * pixel;
+    const size_t bytes = (pixels + 2) * pixel, row = broken_row(pixel);
+    for (uint32_t r = 0; r < SIDE; r++) {
+        memcpy(to, s->rows[r] + first, bytes);
+        memset(to + bytes, 0, row - bytes);
+        rows[r] = to;
+        to += row;
+    }
+}
+
 /* Places in the memory between the stages, in values. */
 INLINE size_t term_at(uint32_t t, uint32_t p)
 {
