@@ -56,10 +56,10 @@ def _straight(x):
     return x + (x.round() - x).detach()
 
 
-def _weights(weight, scale, greatest):
+def _weights(weight, scale):
     """Weights as codes times scales."""
     scale = quant.spread(scale, weight)
-    limited = (weight / scale).clamp(-greatest, greatest)
+    limited = (weight / scale).clamp(-quant.GREATEST, quant.GREATEST)
     return _straight(limited) * scale
 
 
@@ -81,15 +81,15 @@ def _balanced(weight, scale):
 
 class Module(graphs.GraphModule):
     """As graph.load_module()'s. `ranges`: {tensor: (low, high)}; `wide`: tensors of 16 bits;
-    `groups`: {convolution: quant.groups_of()}; `greatest`: the greatest code of its weights.
-    Weights are those of `module`."""
+    `scales`: {convolution: quant.scales()}, None: one for each output channel. Weights are those
+    of `module`."""
 
-    def __init__(self, module, ranges, wide=(), groups=None, greatest=quant.GREATEST):
+    def __init__(self, module, ranges, wide=(), scales=None):
         super().__init__(module.graph)
         with torch.no_grad():
             for mine, theirs in zip(self.parameters(), module.parameters(), strict=True):
                 mine.copy_(theirs)
-        self.wide, self.greatest = frozenset(wide), greatest
+        self.wide = frozenset(wide)
         self.programs = [Program(models.path(self.graph, p)) for p in range(self.paths)]
         names = [self.graph["input"], *(n["output"] for n in self.order)]
         self.range_names = [name for name in names if name in ranges]
@@ -102,10 +102,8 @@ class Module(graphs.GraphModule):
         self.scale_steps = torch.nn.ParameterList()
         self.latent = {}  # weights before settle() made codes of them
         for i, (name, conv) in enumerate(self.convolutions.items()):
-            count = 1 if groups is None else groups[name]
-            base = quant.scales(conv.weight.detach(), max(1, count), tensor=count == 0,
-                                greatest=greatest)
-            self.register_buffer(f"scale_base{i}", base)
+            base = quant.scales(conv.weight.detach()) if scales is None else scales[name]
+            self.register_buffer(f"scale_base{i}", base.clone())
             self.scale_steps.append(torch.nn.Parameter(torch.zeros(base.numel())))
         self._shared = self._shared_steps()
 
@@ -135,7 +133,7 @@ class Module(graphs.GraphModule):
         return [self.range_steps, *self.scale_steps]
 
     def description(self):
-        return [sorted(self.wide), self.range_names, self.greatest]
+        return [sorted(self.wide), self.range_names]
 
     def stated_ranges(self):
         """{tensor: (low, high)} as the file states them."""
@@ -205,7 +203,7 @@ class Module(graphs.GraphModule):
             base.copy_(quant.f16_or_bf16(scale.cpu()).float())
             self.scale_steps[i].zero_()
             spread = quant.spread(base, conv.weight)
-            conv.weight.copy_(quant.codes(conv.weight, base, self.greatest) * spread)
+            conv.weight.copy_(quant.codes(conv.weight, base) * spread)
         self.range_base.copy_(self._low_high())
         self.range_steps.zero_()
 
@@ -244,7 +242,7 @@ class Module(graphs.GraphModule):
     def _convolve(self, step, program, x, grids):
         conv = self.convolutions[step.node["name"]]
         scale = self.weight_scale(step.node["name"])
-        weight = _weights(conv.weight, scale, self.greatest)
+        weight = _weights(conv.weight, scale)
         bias = conv.bias + self._bias_error(step, program, weight, scale, grids)
         frozen = step.node["inputs"][0] in program.frozen
         (py, px) = conv.padding

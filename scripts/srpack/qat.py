@@ -19,19 +19,20 @@ WORK = 6e9       # multiply-accumulates of one look at all of them; dear network
 # fractions of a layer's input are a second sum, as dear as the first).
 LEAST_GAIN = 0.005
 GAIN_FOR_COST = 0.3
-# Greatest codes to choose from, half a bit of each weight apart. Those above FINE are only for
-# networks that lose too much without: they take more than 40 % of f16's bytes.
-LIMITS = (127, 90, 60, 44, 31)
-FINE = 60
 # A parameter byte is worth what a video byte is: one per cent more of these would take so many per
 # cent from the squared error of what viewers see (measured: docs/training.md).
 WORTH = 0.5
 # Of the error that coarser codes add, what training with them leaves.
 LEFT = 0.5
-# dB that codes may lose however dear bytes are, or MORE_LOSS more than the finest ones lose.
+# What parameters weigh of their size in f16, unless they lose too much: 40 %, less what training in
+# int8 may add.
+SMALL = 0.397
+# dB that codes may lose, or MORE_LOSS more than the finest ones lose.
 MOST_LOSS = 0.015
 MORE_LOSS = 0.003
-FINE_LOSS = 0.02  # dB that FINE may lose before finer ones are taken
+PROBES = 2         # random directions for each sample in which the weights' power is looked at
+SILENT = 1e-4      # of the mean power: what weights have that change nothing in these samples
+RATE = 0.05        # of the training in int8, for f32's 1
 
 
 @dataclasses.dataclass
@@ -42,11 +43,15 @@ class Plan:
     groups: dict   # {convolution: quant.groups_of()}
     wide: list     # tensors of 16 bits
     tried: dict    # {tensor: dB that 16 bits win there}
-    greatest: int = quant.GREATEST  # code of weights
-    weighed: list = dataclasses.field(default_factory=list)  # choose_greatest()
+    power: dict | None = None  # {convolution: power()}, None: all codes to 127
+    grain: float = 0.0         # quant.scales()
+    weighed: list = dataclasses.field(default_factory=list)  # choose_grain()
 
     def module(self, module):
-        made = fake.Module(module, self.ranges, self.wide, self.groups, self.greatest)
+        made = fake.Module(module, self.ranges, self.wide, {
+            name: quant.scales(conv.weight.detach(), self.groups[name],
+                               self.power and self.power[name], self.grain)
+            for name, conv in module.convolutions.items()})
         made.balance()
         return made
 
@@ -108,6 +113,13 @@ def _mean_square(first, second):
     ]
 
 
+def _exact(module, pairs, paths):
+    """What f32 gives, and the squared error that it leaves, of each path."""
+    exact = _outputs(module, pairs, paths)
+    return exact, _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
+                                       for (_, t), outputs in zip(pairs, exact)])
+
+
 def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
     """(tensors that get 16 bits, dB that each candidate wins): with all of them, and with all but
     one; none where 8 bits lose less than they would have to win. The error against f32 adds to
@@ -118,13 +130,10 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
     if not names or not paths:
         return [], {}
-    exact = _outputs(module, pairs, paths)
-    left = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
-                                for (_, t), outputs in zip(pairs, exact)])
+    exact, left = _exact(module, pairs, paths)
 
     def error(wide):
-        made = fake.Module(module, found, wide, groups)
-        made.balance()
+        made = Plan(found, groups, wide, {}).module(module)
         made.settle()
         return _mean_square(exact, _outputs(made, pairs, paths))
 
@@ -147,33 +156,84 @@ def parameter_bytes(made) -> int:
     return len(compact.pack(safetensors.torch.save(quant.file_tensors(made))))
 
 
-def choose_greatest(module, made, pairs, video_bytes, left) -> tuple[int, list]:
-    """(greatest code, what each of LIMITS gives: bytes, and what it loses against f32). Of those
-    that lose little, up to FINE where there are such, least is the sum of two shares: of the
-    squared error, what codes add to what f32 leaves, mean of the paths; of the video's bytes, those
-    of the parameters times WORTH. made(greatest): the settled module; left: share of the added error that stays."""
+def f16_bytes(module) -> int:
+    """The size of its parameters as a safetensors file of f16."""
+    return len(safetensors.torch.save({name: value.detach().cpu().half().contiguous()
+                                       for name, value in module.named_tensors().items()}))
+
+
+def power(module, pairs) -> dict:
+    """{convolution: like its weight}: what noise of variance 1 on each weight adds to the squared
+    error, as a share of what f32 leaves, mean of the paths. The sum of squared derivatives of all
+    samples of the output: the square of the derivative of their sum under random signs, on
+    average."""
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
-    exact = _outputs(module, pairs, paths)
-    rest = _mean_square(exact, [[t[..., :y.shape[2], :y.shape[3]] for y in outputs]
-                                for (_, t), outputs in zip(pairs, exact)])
-    weighed, costs = [], []
-    for greatest in LIMITS:
-        coded = made(greatest)
+    left = _exact(module, pairs, paths)[1]
+    weights = [conv.weight for conv in module.convolutions.values()]
+    found = [torch.zeros_like(weight) for weight in weights]
+    rng = torch.Generator().manual_seed(0)
+    for x, _ in pairs:
+        for path, rest in zip(paths, left):
+            y, = module.forward_paths(x, [path])
+            for _ in range(PROBES):
+                signs = torch.randint(0, 2, y.shape, generator=rng) * 2.0 - 1
+                slopes = torch.autograd.grad(y, weights, signs, retain_graph=True,
+                                             allow_unused=True)
+                scale = PROBES * len(pairs) * len(paths) * max(rest, 1e-12) * y.numel()
+                for total, slope in zip(found, slopes):
+                    if slope is not None:
+                        total.add_(slope.square() / scale)
+    mean = sum(float(f.sum()) for f in found) / sum(f.numel() for f in found)
+    return {name: total.clamp_min(max(SILENT * mean, 1e-30))
+            for name, total in zip(module.convolutions, found)}
+
+
+def finest_small(module, settled) -> float:
+    """The finest grain with which the parameters are SMALL; 0 where they never are."""
+    most = SMALL * f16_bytes(module)
+
+    def small(grain):
+        return parameter_bytes(settled(grain)) <= most
+    fine, coarse = 1e-6, 1.0
+    if not small(coarse):
+        return 0.0
+    while coarse > 1.002 * fine:
+        middle = math.sqrt(fine * coarse)
+        fine, coarse = (fine, middle) if small(middle) else (middle, coarse)
+    return coarse
+
+
+def choose_grain(module, settled, pairs, video_bytes, left) -> tuple[float, list]:
+    """(grain, what those that were tried give: bytes, and dB lost against f32). The search begins
+    where finer codes would take as large a share from the squared error as they would add to the
+    video's bytes, times WORTH, or where the parameters become SMALL, and goes on by half a bit of
+    each weight while too much is lost. settled(grain): the module; left: share of the added error
+    that stays."""
+    paths = [p for p in range(module.paths) if module.macs_of_path[p]]
+    exact, rest = _exact(module, pairs, paths)
+    weighed = []
+
+    def loss(grain):
+        coded = settled(grain)
         added = _mean_square(exact, _outputs(coded, pairs, paths))
         share = sum(left * a / max(r, 1e-12) for a, r in zip(added, rest)) / len(paths)
-        size = parameter_bytes(coded)
-        costs.append(share + WORTH * size / video_bytes)
-        weighed.append({"greatest": greatest, "bytes": size,
+        weighed.append({"grain": grain, "bytes": parameter_bytes(coded),
                         "loss_db": round(10 * math.log10(1 + share), 5)})
-    most = max(MOST_LOSS, weighed[0]["loss_db"] + MORE_LOSS)
-    fit = [(cost, line["greatest"]) for cost, line in zip(costs, weighed)
-           if line["loss_db"] <= (max(most, FINE_LOSS) if line["greatest"] == FINE else most)]
-    return min([one for one in fit if one[1] <= FINE] or fit)[1], weighed
+        return weighed[-1]["loss_db"]
+    most = max(MOST_LOSS, loss(0.0) + MORE_LOSS)
+    # Each weight adds left * grain^2 / 12 to the error and -log2(grain) / 8 to the bytes.
+    worth = math.sqrt(0.75 / math.log(2) * WORTH / (left * video_bytes))
+    small = finest_small(module, settled)
+    grain = max(worth, small)
+    while loss(grain) > most:
+        finer = grain / math.sqrt(2)
+        grain = small if finer < small < grain else finer
+    return grain, weighed
 
 
 def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
     """`found`: ranges.collect(); source: frames to choose the tensors of 16 bits by, None: none;
-    video_bytes, left: as choose_greatest(), None: codes to 127."""
+    video_bytes, left: as choose_grain(), None: codes to 127."""
     groups = {
         name: quant.groups_of(conv.weight.detach(), rules)
         for name, conv in module.convolutions.items()
@@ -184,18 +244,20 @@ def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
     pairs = samples(module, source)
     made.wide, made.tried = choose_wide(module, found, groups, pairs)
     if video_bytes is not None:
-        def settled(greatest):
-            coded = dataclasses.replace(made, greatest=greatest).module(module)
+        made.power = power(module, pairs)
+
+        def settled(grain):
+            coded = dataclasses.replace(made, grain=grain).module(module)
             coded.settle()
             return coded
-        made.greatest, made.weighed = choose_greatest(module, settled, pairs, video_bytes, left)
+        made.grain, made.weighed = choose_grain(module, settled, pairs, video_bytes, left)
     return made
 
 
 def default_options(module):
     """The learning of weights that are nearly there, and of scales and ranges."""
     options = train.default_options(module)
-    options.rate *= 0.1
+    options.rate *= RATE
     options.warmup = 0.05
     options.average = 0.99
     options.bf16 = False  # codes are exact in f32 alone

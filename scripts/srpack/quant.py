@@ -16,7 +16,8 @@ import torch
 
 GRANULARITIES = ("tensor", "channel", "group", "mixed")
 MAX_GROUPS = 64          # SRP_MAX_GROUPS
-GREATEST = 127           # of all codes; a network may do with less
+GREATEST = 127           # of all codes
+LEAST = 8                # code of the greatest weight of a scale, however little it matters
 LARGEST_BIAS = 2.0**29   # |bias| in units of input scale * weight scale
 TIE = 1 + 2.0**-20       # what keeps a coarsened channel below it after rounding
 
@@ -38,15 +39,22 @@ def widths(channels: int, most: int) -> list[int]:
             if channels % g == 0 and channels // g <= MAX_GROUPS]
 
 
-def scales(weight, groups=1, tensor=False, greatest=GREATEST):
-    """[out][groups] (tensor: [1][1]): the greatest weight is code `greatest`; 1 where all are
-    zero."""
-    out, channels = weight.shape[:2]
-    if tensor:
-        most = weight.abs().amax().reshape(1, 1)
-    else:
-        most = weight.reshape(out, groups, channels // groups, -1).abs().amax((2, 3))
-    return torch.where(most > 0, most / greatest, torch.ones_like(most))
+def _blocks(values, groups):
+    """[out][groups][values under one scale]; groups 0: [1][1][all]."""
+    return values.reshape(len(values) if groups else 1, groups or 1, -1)
+
+
+def scales(weight, groups=1, power=None, grain=0.0):
+    """[out][groups] ([1][1] with groups 0): the greatest weight is code GREATEST; 1 where all are
+    zero. With `power`, like the weight, what noise of variance 1 on each weight adds to the squared
+    error, scales are coarser where that is little: rounding adds grain^2 / 12 for each weight, the
+    mean of those under a scale, as far as GREATEST and LEAST allow."""
+    most = _blocks(weight.abs(), groups).amax(2)
+    scale = most / GREATEST
+    if power is not None:
+        wanted = grain / _blocks(power, groups).mean(2).sqrt()
+        scale = wanted.clamp(scale, most / LEAST)
+    return torch.where(most > 0, scale, torch.ones_like(most))
 
 
 def spread(scale, weight):
@@ -55,12 +63,8 @@ def spread(scale, weight):
     return scale.repeat_interleave(weight.shape[1] // groups, 1)[:, :, None, None]
 
 
-def codes(weight, scale, greatest=GREATEST):
-    return torch.round(weight / spread(scale, weight)).clamp(-greatest, greatest)
-
-
-def _noise(weight, scale, greatest):
-    return (codes(weight, scale, greatest) * spread(scale, weight) - weight).double()
+def codes(weight, scale):
+    return torch.round(weight / spread(scale, weight)).clamp(-GREATEST, GREATEST)
 
 
 @dataclasses.dataclass
@@ -72,12 +76,13 @@ class Layer:
     columns: float  # dB: the same, each input channel's weights brought to equal power first
 
 
-def measure(weight, scale, greatest=GREATEST) -> Layer:
+def measure(weight, scale) -> Layer:
     """`columns` is what an input channel keeps if each of them matters alike, which is what one
     that others dwarf does to it: plain SQNR does not see that."""
-    noise, weight64 = _noise(weight, scale, greatest).square(), weight.double().square()
-    there = weight != 0
-    lost = int(((codes(weight, scale, greatest) == 0) & there).sum())
+    code, there = codes(weight, scale), weight != 0
+    noise = (code * spread(scale, weight) - weight).double().square()
+    weight64 = weight.double().square()
+    lost = int(((code == 0) & there).sum())
     power, error = weight64.sum((0, 2, 3)), noise.sum((0, 2, 3))
     live = power > 0
     share = float((error[live] / power[live]).mean()) if live.any() else 0.0
@@ -200,7 +205,7 @@ def report(module) -> list[dict]:
     lines = []
     for name, conv in module.convolutions.items():
         weight, scale = module.latent[name].cpu(), module.weight_scale(name).detach().cpu()
-        before, now = measure(weight, scales(weight)), measure(weight, scale, module.greatest)
+        before, now = measure(weight, scales(weight)), measure(weight, scale)
         stored = conv.weight.shape[0] * scale.shape[1]
         lines.append({
             "layer": name,

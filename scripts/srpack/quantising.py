@@ -3,6 +3,7 @@
 int8's arithmetic; the better of both is what int8 has to offer. And --quant-report, every
 granularity side by side by the engine."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -107,6 +108,7 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
     finally:
         torch.set_num_threads(before)
     graph.write_atomically(coded, safetensors.torch.save(quant.file_tensors(best)))
+    size, f16 = qat.parameter_bytes(best), qat.f16_bytes(it.module)
     if it.balanced:
         out.detail(f"int8: channels brought back to the size of others: {', '.join(it.balanced)}")
     flagged = [name for name in plan.groups if best.granularity(name) == "group"]
@@ -114,10 +116,11 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
                + (f", after {found['qat']['steps']} steps {found['qat']['psnr']:.3f} dB"
                   if found["qat"] else "")
                + f"; groups: {', '.join(flagged) or 'none'}; "
-               f"16 bits: {', '.join(plan.wide) or 'none'}; codes to {plan.greatest}")
+               f"16 bits: {', '.join(plan.wide) or 'none'}; {size:,} bytes, "
+               f"{100 * size / f16:.1f} % of f16")
     return {**found, "granularity": job.options.granularity, "tensors16": plan.wide,
-            "gain16_db": plan.tried, "greatest_code": plan.greatest,
-            "greatest_tried": plan.weighed, "layers": quant.report(best)}
+            "gain16_db": plan.tried, "bytes": size, "bytes_f16": f16, "grain": plan.grain,
+            "grains_tried": plan.weighed, "layers": quant.report(best)}
 
 
 def _mean(values):
@@ -177,7 +180,7 @@ def rows(it, after=True) -> list[dict]:
     for kind, tensors in kinds:
         groups = {name: quant.groups_of(conv.weight.detach(), rules(it.options, kind))
                   for name, conv in it.module.convolutions.items()}
-        plan = qat.Plan(it.found, groups, tensors, {}, chosen.greatest)
+        plan = dataclasses.replace(chosen, groups=groups, wide=tensors)
         line = {"granularity": kind, "tensors16": len(tensors),
                 "flagged": sum(count > 1 for count in groups.values()),
                 "layers": len(groups)}

@@ -117,7 +117,8 @@ def _layer_table(found) -> list[str]:
         lines.append(f"{line['layer']:<{wide}}{kind:>10}{100 * line['zero_fraction']:>7.1f} %"
                      f"{line['sqnr_db']:>8.1f} dB{line['bytes']:>10,}")
     return [*lines, f"16 bits: {', '.join(found['tensors16']) or 'none'}",
-            f"codes: to {found['greatest_code']}", *_updates(found["updates"])]
+            f"parameters: {found['bytes']:,} bytes, "
+            f"{100 * found['bytes'] / found['bytes_f16']:.1f} % of f16", *_updates(found["updates"])]
 
 
 def _updates(found) -> list[str]:

@@ -15,13 +15,13 @@ from . import clip, compact, fake, graph, qat, quant, sampler, train
 from .colour import Frames
 from .errors import Interrupted, PackError, one_line
 
-RATE = 4.0             # for 1 of the training in int8: fewer steps, and further to go
+RATE = 0.4             # for f32's 1, more than the training in int8 has: there is further to go
 MOVES = (0, 1.0, 1.5)  # codes that moved by less than so many steps stay: what is tried
 ENTRY = 340            # bytes that the manifest and the playlist need to name an update
 
 
-def module_of(text: bytes, file: pathlib.Path, greatest: int) -> fake.Module:
-    """The fake-quantised module that a file of codes, at most `greatest`, and ranges holds."""
+def module_of(text: bytes, file: pathlib.Path) -> fake.Module:
+    """The fake-quantised module that a file of codes and ranges holds."""
     tensors = safetensors.torch.load_file(file)
     plain = graph.load_module(json.loads(text))
     graph.load_parameters(plain, file)
@@ -29,12 +29,8 @@ def module_of(text: bytes, file: pathlib.Path, greatest: int) -> fake.Module:
              if quant.is_extra(name)}
     wide = [name.removesuffix(".range16") for name in tensors if name.endswith(".range16")]
     scales = {name: tensors[f"{name}.scale"].float() for name in plain.convolutions}
-    scales = {name: scale.reshape(len(scale), -1) for name, scale in scales.items()}
-    made = fake.Module(plain, found, wide, {name: s.shape[1] for name, s in scales.items()},
-                       greatest)
-    with torch.no_grad():
-        for i, name in enumerate(made.convolutions):
-            getattr(made, f"scale_base{i}").copy_(scales[name])
+    made = fake.Module(plain, found, wide, {name: scale.reshape(len(scale), -1)
+                                            for name, scale in scales.items()})
     made.settle()
     return made
 
@@ -65,8 +61,7 @@ class Part:
 class Updater:
     def __init__(self, job, work, coded, frames, stop):
         self.job, self.work, self.stop = job, work, stop
-        self.greatest = work.done("quant")["greatest_code"]
-        self.base = module_of(job.graph, coded, self.greatest)
+        self.base = module_of(job.graph, coded)
         self.plain = coded.read_bytes()
         self.video_bytes = work.path("video.mp4").stat().st_size
         whole = clip.frames(work.folder, job.geo, job.source.colour, job.options.protocol)
@@ -103,7 +98,7 @@ class Updater:
         for factor in made.learnt_factors():  # scales and ranges stay: only codes and biases move
             factor.requires_grad_(False)
         options = qat.default_options(made)
-        options.rate *= RATE
+        options.rate *= RATE / qat.RATE
         o = self.job.options
         result = train.train(made.graph, [self.parts[number].source], module=made, options=options,
                              steps=o.updates, seed=o.seed, threads=o.threads, progress=progress,
@@ -137,7 +132,7 @@ class Updater:
         if before is not None:
             reused = self.work.path("update.safetensors")
             reused.write_bytes(before)
-            weigh(module_of(self.job.graph, reused, self.greatest), before, 0)
+            weigh(module_of(self.job.graph, reused), before, 0)
         trained = self.train(number, progress).module
         for least in MOVES:
             made = self.still(trained, least)

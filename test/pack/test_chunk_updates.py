@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import packed
-from srpack import (colour, compact, fake, models, options, qat, quant, ranges, sampler, train,
+from srpack import (colour, compact, fake, models, options, quant, ranges, sampler, train,
                     updates, work)
 from srpack.errors import Interrupted, UsageError
 
@@ -40,13 +40,12 @@ def trained(tmp_path_factory):
         source = sampler.Source(colour.Frames(lr), colour.Frames(hr))
         text = models.edge(8, 2, 2)
         module = train.train(text, [source], steps=steps, threads=1).module
-        coded = fake.Module(module, ranges.collect(module, source.lr), greatest=63)
+        coded = fake.Module(module, ranges.collect(module, source.lr))
         coded.settle()
         file = folder / "int8.safetensors"
         file.write_bytes(safetensors.torch.save(quant.file_tensors(coded)))
         box = work.Work(folder)
         box._state = {"job": "x", "done": {}}
-        box.finish("quant", {"greatest_code": 63})
         job = types.SimpleNamespace(
             graph=json.dumps(text).encode(), model="edge8", group=GROUP, every=1,
             geo=types.SimpleNamespace(lr_width=SIZE[0], lr_height=SIZE[1], hr_width=2 * SIZE[0],
@@ -98,7 +97,7 @@ def test_which_frames_are_a_chunks():
 
 def test_a_file_becomes_its_module_again(trained):
     job, _, file, _, coded = trained([0], steps=5)
-    again = updates.module_of(job.graph, file, 63)
+    again = updates.module_of(job.graph, file)
     assert safetensors.torch.save(quant.file_tensors(again)) == file.read_bytes()
     x = torch.rand(1, 1, 24, 32)
     with torch.no_grad():
@@ -118,7 +117,7 @@ def test_scenes_get_updates_of_their_own(trained):
         whole = sampler.Source(*(colour.Frames(planes) for planes in scene(kind)))
         pairs, _ = train.evaluation_frames(coded, [whole])
         before, after = (train.evaluate(net, pairs, [whole])[0] for net in (
-            coded, updates.module_of(job.graph, path, 63)))
+            coded, updates.module_of(job.graph, path)))
         assert after - before == pytest.approx(found[number]["gain_db"], abs=2e-3)
         assert found[number]["gain_db"] > 0.1
         # Scales and ranges are the base's: what the update costs is codes and biases.
@@ -190,4 +189,3 @@ def test_the_package_has_them(clips, tmp_path, build):
             change = (tmp_path / "p" / chunk["update"]["uri"]).read_bytes()
             assert parameters.unpack(base, graph, change).keys() == parameters.unpack(base, graph).keys()
             assert f'X-SRPLAY-UPDATE="{chunk["update"]["sha256"]}"' in playlist
-    assert result["arithmetic"]["greatest_code"] in qat.LIMITS

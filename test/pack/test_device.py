@@ -135,10 +135,9 @@ def test_training_in_int8():
     graph.initialise(module, 1)
     found = ranges.collect(module, clip.lr, clip.colour)
     names = qat.candidates(module)[:1]
-    groups = {name: 1 for name in module.convolutions}
 
     def run():
-        made = fake.Module(module, found, names, groups, 60)
+        made = fake.Module(module, found, names)
         made.balance()
         return qat.tune(made, clip, steps=4, threads=1)
     here, there = both(run)
