@@ -288,13 +288,14 @@ static void end_winograd(const struct conv *c, uint32_t y, void *made, uint32_t 
     close_row(c->block, c->out, y, row, pixels);
 }
 
-/* One call. */
-static void run_bands(const struct conv *c, struct srpi_winograd_rows *bands, uint32_t count,
-                      uint32_t first, uint32_t end)
+/* One call, whose rows are y and those that follow; the first and the last band may have fewer than
+ * four. */
+static void run_bands(const struct conv *c, const struct srpi_winograd_rows *bands, uint32_t count,
+                      uint32_t y)
 {
     c->layer->winograd->fn(&c->layer->layer, bands, count);
-    for (uint32_t y = first, b = 0; b < count; b++) {
-        for (uint32_t i = 0; y < end && i < SRPI_WINOGRAD_ROWS && bands[b].out[i] != NULL; i++) {
+    for (uint32_t b = 0; b < count; b++) {
+        for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS && bands[b].out[i] != NULL; i++) {
             end_winograd(c, y++, bands[b].out[i], bands[b].pixels);
         }
     }
@@ -323,7 +324,7 @@ static void run_winograd(const struct conv *c)
         count = count < rows.end - y ? count : rows.end - y;
         const bool few = c->layer->direct != NULL && count <= c->layer->winograd->few;
         if (held == most || (few && held != 0)) {
-            run_bands(c, bands, held, first, y);
+            run_bands(c, bands, held, first);
             held = 0;
         }
         if (few) {
@@ -343,7 +344,7 @@ static void run_winograd(const struct conv *c)
         }
     }
     if (held != 0) {
-        run_bands(c, bands, held, first, rows.end);
+        run_bands(c, bands, held, first);
     }
 }
 

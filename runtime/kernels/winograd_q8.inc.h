@@ -21,7 +21,7 @@ struct work {
     const struct srpi_conv_layer *layer;
     const struct srpi_winograd_rows *bands;
     struct group group;
-    uint32_t in, units;
+    uint32_t units;
     int32_t *terms, *products;
 };
 
@@ -228,24 +228,18 @@ INLINE void backward_tile(const struct work *w, const struct stretch *s, const s
 }
 
 /* A vector of channels, from `channel` on. */
-INLINE void backward_stretch(const struct work *w, const struct stretch *s,
-                             const struct ending *e, const int32_t *m, uint32_t channel)
-{
-    size_t at = channel;
-    for (uint32_t t = 0; t < s->tiles; t++) {
-        backward_tile(w, s, e, m, at, NULL);
-        m += product_at(0, 1, 0);
-        at += (size_t)STEP * w->layer->shape.out_channels;
-    }
-}
-
 static __attribute__((noinline)) void backward(const struct work *w, const int32_t *m,
                                                uint32_t channel)
 {
     const struct ending e = ending_of(w, channel, 0);
     for (uint32_t k = 0; k < w->group.stretch_count; k++) {
-        backward_stretch(w, &w->group.stretches[k], &e, m, channel);
-        m += product_at(0, w->group.stretches[k].tiles, 0);
+        const struct stretch *s = &w->group.stretches[k];
+        size_t at = channel;
+        for (uint32_t t = 0; t < s->tiles; t++) {
+            backward_tile(w, s, &e, m, at, NULL);
+            m += product_at(0, 1, 0);
+            at += (size_t)STEP * w->layer->shape.out_channels;
+        }
     }
 }
 
@@ -293,7 +287,6 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
         .residual = out * (layer->residual == SRPI_F32 ? 4 : CODE_BYTES)};
     struct work w = {.layer = layer,
                      .bands = bands,
-                     .in = layer->shape.in_channels,
                      .units = units_of(&layer->shape),
                      .terms = bands->scratch};
     w.products = w.terms + terms_size(w.units);
