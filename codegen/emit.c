@@ -454,7 +454,7 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
     }
     fprintf(to, "\nSRPI_ENTRY\n"
             "static void %s(const struct srpi_conv_layer *layer,\n"
-            "    const struct srpi_conv_row *row)\n{\n"
+            "    const struct srpi_conv_row *rows, uint32_t count)\n{\n"
             "    static const struct tile_widths widths[] = {\n", name);
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
         if (!has_vectors(isa, shape, t.vectors)) {
@@ -473,7 +473,7 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
         }
         fputs("}},\n", to);
     }
-    fprintf(to, "    };\n    run_row(layer, row, widths, %" PRIu32 ", %" PRIu32 ");\n}\n",
+    fprintf(to, "    };\n    run_rows(layer, rows, count, widths, %" PRIu32 ", %" PRIu32 ");\n}\n",
             size_of(isa, family->in), size_of(isa, family->out));
 }
 

@@ -441,10 +441,15 @@ struct tensors {
     const float *in;
     float *out;
     size_t in_row, out_row; /* values */
+    uint32_t height;        /* rows of `in` */
     uint32_t channels, factor;
     float mean;
     struct srpi_codec codec;
 };
+
+/* Rows of a region are too short, and too far from each other, for the processor to foresee. */
+#define ROWS_AHEAD 4u
+#define LINE (64 / sizeof(float))
 
 static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
                         void *row)
@@ -457,12 +462,13 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     codec.zero = srpi_codec_origin(&codec, t->mean); /* values have the mean */
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
+    for (size_t i = 0; t->height - y > ROWS_AHEAD && i < left; i += LINE) {
+        __builtin_prefetch(in + ROWS_AHEAD * t->in_row + i);
+    }
     while (left > 0) {
         float values[256];
         const size_t count = left < 256 ? left : 256;
-        for (size_t i = 0; i < count; i++) {
-            values[i] = in[i] - mean;
-        }
+        srpi_row_shift(in, -mean, values, count);
         srpi_row_store(&codec, values, to, count);
         in += count;
         to += count * codec.element;
@@ -483,9 +489,10 @@ static void store_tensor(void *context, uint32_t worker, const struct srpi_regio
         const float *from = (const float *)srpi_rows_at(wanted, y) +
                             (first - (size_t)wanted->column * t->channels);
         float *to = t->out + y * t->out_row + first;
-        for (size_t i = 0; i < count; i++) {
-            to[i] = from[i] + t->mean;
+        for (size_t i = 0; rows.end - y > ROWS_AHEAD && i < count; i += LINE) {
+            __builtin_prefetch(to + ROWS_AHEAD * t->out_row + i, 1);
         }
+        srpi_row_shift(from, t->mean, to, count);
     }
 }
 
@@ -601,6 +608,7 @@ enum srp_err srp_executor_run_regions(struct srp_executor *ex, const float *in, 
                               .out = out,
                               .in_row = (size_t)width * graph->channels,
                               .out_row = (size_t)width * graph->scale * graph->channels,
+                              .height = height,
                               .channels = graph->channels,
                               .factor = graph->scale,
                               .mean = graph->mean,

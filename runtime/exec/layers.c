@@ -328,7 +328,6 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
         size = 0;
     }
     layer->direct = kernels->find(&l->shape, &layer->kernel);
-    layer->direct_rows = kernels->find_rows != NULL ? kernels->find_rows(&l->shape) : NULL;
     struct layout layout;
     if (!lay_out(&layout, l->shape.out_channels, size)) {
         return no_weights(layers, s, err);

@@ -26,7 +26,6 @@ struct srpi_layer {
     struct srpi_conv_layer layer, few;
     bool widen_residual; /* the other summand's row is turned into f32 first */
     srpi_conv_fn direct;
-    srpi_conv_rows_fn direct_rows; /* NULL: there is none */
     const struct srpi_winograd_kernels *winograd;
     struct srpi_sum *parts; /* NULL, or part_count of them */
     uint32_t part_count;

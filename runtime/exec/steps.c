@@ -57,7 +57,7 @@ void srpi_block_take(struct srpi_block *block, uint32_t index)
 }
 
 /* First pixel of row y, which the strip below has if it is behind the end of this one. */
-static char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
+static inline char *row_at(const struct srpi_block *block, uint32_t t, uint32_t y)
 {
     const struct srpi_place *at = &block->at[t];
     if (y >= at->strip.end) {
@@ -90,7 +90,10 @@ static void close_row(const struct srpi_block *block, uint32_t t, uint32_t y, ch
     const bool kept = !block->strip.first && from_begin < tensor->kept;
     char *seam = block->seam + tensor->seam + from_begin * tensor->pitch;
     for (size_t half = 0; half <= tensor->fraction; half += tensor->fraction) {
-        memcpy(row + half + bytes, block->stream->arena + tensor->padding + half, behind);
+        const char *zeros = block->stream->arena + tensor->padding + half;
+        for (size_t done = 0; done < behind; done += ALIGN) { /* the rest meets the row's slack */
+            memcpy(row + half + bytes + done, zeros + done, ALIGN);
+        }
         if (kept) {
             memcpy(seam + half, row + half - padding, padding + bytes + behind);
         }
@@ -136,7 +139,6 @@ struct conv {
     struct srpi_span columns;
     ptrdiff_t in_shift;    /* bytes from an input row's first pixel to the leftmost tap */
     size_t residual_shift;
-    struct srpi_codec codec; /* of the output */
 };
 
 static struct conv conv_of(const struct srpi_block *block, const struct srpi_step *step,
@@ -157,7 +159,6 @@ static struct conv conv_of(const struct srpi_block *block, const struct srpi_ste
         c.residual_shift = (c.columns.begin - block->at[step->residual].columns.begin) *
                            pixel_bytes(tensor_of(block, step->residual));
     }
-    c.codec = srpi_layers_codec(block->stream->layers, c.out);
     return c;
 }
 
@@ -199,10 +200,11 @@ static const void *residual_row(const struct conv *c, uint32_t y)
 static void finish_row(const struct conv *c, float *values, char *row, uint32_t pixels)
 {
     const size_t count = (size_t)pixels * tensor_of(c->block, c->out)->channels;
+    const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, c->out);
     for (size_t done = 0; done < count; done += FINISH_VALUES) {
         const size_t piece = count - done < FINISH_VALUES ? count - done : FINISH_VALUES;
         srpi_row_activate(values + done, piece, c->layer->post, 0.0f, 0.0f, 0.0f);
-        srpi_row_store_fine(&c->codec, values + done, row + done * c->codec.element,
+        srpi_row_store_fine(&codec, values + done, row + done * codec.element,
                             tensor_of(c->block, c->out)->fraction, piece);
     }
 }
@@ -238,7 +240,7 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
     const bool post = c->layer->post != SRPI_ACT_NONE;
     void *work = work_of(c->block);
     /* What needs work memory has it for one row. */
-    const bool alone = post || c->layer->widen_residual || c->layer->direct_rows == NULL;
+    const bool alone = post || c->layer->widen_residual;
     struct srpi_conv_row calls[ROWS_AT_ONCE];
     const void *taps[SRP_MAX_KERNEL + ROWS_AT_ONCE - 1];
     for (uint32_t y = from, count = 0; y < end; y += count) {
@@ -260,11 +262,7 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
                     : 0;
             call->pixels = pixels;
         }
-        if (alone) {
-            c->layer->direct(layer, calls);
-        } else {
-            c->layer->direct_rows(layer, calls, count);
-        }
+        c->layer->direct(layer, calls, count);
         for (uint32_t r = 0; r < count; r++) {
             char *row = row_at(c->block, c->out, y + r);
             if (post) {
@@ -309,13 +307,8 @@ static void run_winograd(const struct conv *c)
      * room for one band. */
     const bool in_place = out->dtype == c->layer->layer.shape.out;
     const uint32_t most = in_place ? SRPI_WINOGRAD_BANDS : 1;
-    struct srpi_winograd_rows bands[SRPI_WINOGRAD_BANDS] = {
-        {.pixels = c->columns.end - c->columns.begin,
-         .out_fraction = in_place ? out->fraction : 0,
-         .scratch = c->block->area}};
-    if (c->step->residual != SRPI_NO_TENSOR) {
-        bands[0].residual_fraction = tensor_of(c->block, c->step->residual)->fraction;
-    }
+    const uint32_t residual = c->step->residual;
+    struct srpi_winograd_rows bands[SRPI_WINOGRAD_BANDS]; /* not cleared: that takes long */
     uint32_t held = 0, first = rows.begin, count = 0;
     for (uint32_t y = rows.begin; y < rows.end; y += count) {
         /* Tiles begin at the same rows in all blocks (plan/stream.h), so that no pixel depends on
@@ -333,7 +326,11 @@ static void run_winograd(const struct conv *c)
         }
         first = held == 0 ? y : first;
         struct srpi_winograd_rows *band = &bands[held++];
-        *band = bands[0];
+        band->pixels = c->columns.end - c->columns.begin;
+        band->out_fraction = in_place ? out->fraction : 0;
+        band->residual_fraction =
+            residual != SRPI_NO_TENSOR ? tensor_of(c->block, residual)->fraction : 0;
+        band->scratch = c->block->area;
         winograd_rows(c, y, y + count, band);
         for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS; i++) {
             const bool wanted = i < count;
@@ -424,7 +421,7 @@ static void add_row(const struct conv *c, const struct srpi_sum *part, const str
         const void *row = tap_row(c, (int64_t)piece->y + i - height / 2);
         call.rows[i] = part_row(c, part, row, piece, gathered, i * part->channels);
     }
-    part->run(&part->layer, &call);
+    part->run(&part->layer, &call, 1);
 }
 
 /* The same of some rows. */

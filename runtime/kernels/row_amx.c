@@ -719,11 +719,6 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
     end_rows(&w, most);
 }
 
-static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
-{
-    run_rows(layer, row, 1);
-}
-
 static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
 {
     if (!suits(shape)) {
@@ -735,12 +730,7 @@ static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
                 : shape->out == SRPI_Q8 ? "amx tiles q8->q8"
                                         : "amx tiles q8->f32";
     }
-    return run;
-}
-
-static srpi_conv_rows_fn find_rows(const struct srpi_conv_shape *shape)
-{
-    return suits(shape) ? run_rows : NULL;
+    return run_rows;
 }
 
 const struct srpi_row_set srpi_rows_amx = {
@@ -751,7 +741,6 @@ const struct srpi_row_set srpi_rows_amx = {
                 .packed_size = packed_size,
                 .pack = pack,
                 .find = find,
-                .find_rows = find_rows,
                 .rest = rest},
 };
 

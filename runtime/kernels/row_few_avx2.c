@@ -90,7 +90,7 @@ AVX2 static void finish(const struct srpi_conv_layer *layer, const float *residu
     }
 }
 
-AVX2 static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+AVX2 static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const size_t stride = shape->in_channels;
@@ -124,6 +124,14 @@ AVX2 static void run(const struct srpi_conv_layer *layer, const struct srpi_conv
                    add_up(t0, t1, t2, t3), out + (pixel + 1) * channels);
         }
         residual = residual != NULL ? residual + (size_t)PIXELS * channels : NULL;
+    }
+}
+
+static void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                uint32_t count)
+{
+    for (uint32_t r = 0; r < count; r++) {
+        run_row(layer, &rows[r]);
     }
 }
 

@@ -169,8 +169,8 @@ INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pix
     }
 }
 
-INLINE void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
-                uint32_t channels)
+INLINE void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
+                    uint32_t channels)
 {
     const size_t together = BYTES / channels; /* pixels in a register */
     const struct ending ending = {
@@ -192,19 +192,30 @@ INLINE void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row 
     }
 }
 
-static void run_8(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+INLINE void run(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                uint32_t count, uint32_t channels)
 {
-    run(layer, row, 8);
+    for (uint32_t r = 0; r < count; r++) {
+        run_row(layer, &rows[r], channels);
+    }
 }
 
-static void run_16(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+static void run_8(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                  uint32_t count)
 {
-    run(layer, row, 16);
+    run(layer, rows, count, 8);
 }
 
-static void run_32(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row)
+static void run_16(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                   uint32_t count)
 {
-    run(layer, row, 32);
+    run(layer, rows, count, 16);
+}
+
+static void run_32(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                   uint32_t count)
+{
+    run(layer, rows, count, 32);
 }
 
 static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)

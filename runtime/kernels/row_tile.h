@@ -91,62 +91,83 @@ static inline void order_lanes(struct tile *t, struct lane_order *order, uint32_
     t->slope = layer->slope != NULL ? order->slope : NULL;
 }
 
-/* A whole row. Sizes are of one element. widths[v - 1]: blocks of v vectors. */
+/* Goes to a block of `vectors` vectors from `vector` on. */
+static inline void start_block(struct tile *t, struct lane_order *order, uint32_t vector,
+                               uint32_t vectors)
+{
+    const struct srpi_conv_layer *layer = t->layer;
+    const struct srpi_conv_shape *shape = &layer->shape;
+    const uint32_t first = vector * LANES;
+    t->weights = (const uint8_t *)layer->weights +
+                 (size_t)vector * LANES * 4 * t->kernel_height * t->units;
+    if (shape->in == SRPI_Q8 && shape->out == SRPI_Q8) {
+        order_lanes(t, order, first, vectors);
+    } else {
+        t->bias = (const uint8_t *)layer->bias + (size_t)4 * first;
+        t->multiplier = shape->in == SRPI_Q8 ? layer->multiplier + first : NULL;
+        t->shift = shape->in == SRPI_Q8 ? layer->shift + first : NULL;
+        t->slope = layer->slope != NULL ? layer->slope + first : NULL;
+    }
+}
+
+/* A block of a row. */
+static inline void run_tiles(const struct tile *t, const struct tile_widths *w, uint32_t pixels)
+{
+    /* The shortest tile has a row's own group of pixels. */
+    const uint32_t shortest = SRPI_ROW_GROUP / w->step;
+    const uint32_t wanted = (pixels + w->step - 1) / w->step;
+    const uint32_t steps = wanted > shortest ? wanted : shortest;
+    /* Groups as equal as possible: they differ by one step. */
+    const uint32_t groups = (steps + w->most - 1) / w->most;
+    const uint32_t least = steps / groups, longer = steps % groups;
+    size_t pixel = 0;
+    for (uint32_t g = 0; g < groups; g++) {
+        const uint32_t size = least + (g < longer ? 1 : 0);
+        w->fn[size](t, pixel);
+        pixel += (size_t)size * w->step;
+    }
+}
+
+/* Whole rows. Sizes are of one element. widths[v - 1]: blocks of v vectors. */
 SRPI_ENTRY
-static void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
-                    const struct tile_widths *widths, uint32_t in_size, uint32_t out_size)
+static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                     uint32_t count, const struct tile_widths *widths, uint32_t in_size,
+                     uint32_t out_size)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const struct srpi_row_blocks blocks =
         srpi_row_blocks(shape->out_channels, LANES, TILE_VECTORS);
-    const bool narrow = shape->in == SRPI_Q8 && shape->out == SRPI_Q8;
     const uint32_t other_size =
         layer->has_residual && layer->residual == SRPI_F32 ? (uint32_t)sizeof(float) : out_size;
     struct lane_order order;
     struct tile t = {
         .layer = layer,
-        .rows = row->rows,
         .in_step = (size_t)in_size * shape->in_channels,
         .out_step = (size_t)shape->out_channels * out_size,
         .residual_step = (size_t)shape->out_channels * other_size,
-        .out_fraction = row->out_fraction,
-        .residual_fraction = row->residual_fraction,
+        .out_fraction = rows->out_fraction,
+        .residual_fraction = rows->residual_fraction,
         .kernel_height = shape->kernel_height,
         .units = (shape->kernel_width * shape->in_channels * in_size + 3) / 4,
     };
-    /* Blocks go from the last to the first, and pixels from the first to the last: then what the
-     * last block's vectors write beyond the channels lies where the right values are still to
-     * come. */
-    for (uint32_t b = blocks.blocks; b-- > 0;) {
-        const uint32_t vector = srpi_row_first(&blocks, b), first = vector * LANES;
-        const uint32_t vectors = srpi_row_first(&blocks, b + 1) - vector;
-        t.weights = (const uint8_t *)layer->weights +
-                    (size_t)vector * LANES * 4 * t.kernel_height * t.units;
-        t.out = (uint8_t *)row->out + (size_t)first * out_size;
-        t.residual = layer->has_residual
-                         ? (const uint8_t *)row->residual + (size_t)first * other_size
-                         : NULL;
-        if (narrow) {
-            order_lanes(&t, &order, first, vectors);
-        } else {
-            t.bias = (const uint8_t *)layer->bias + (size_t)4 * first;
-            t.multiplier = shape->in == SRPI_Q8 ? layer->multiplier + first : NULL;
-            t.shift = shape->in == SRPI_Q8 ? layer->shift + first : NULL;
-            t.slope = layer->slope != NULL ? layer->slope + first : NULL;
-        }
-        const struct tile_widths *w = &widths[vectors - 1];
-        /* The shortest tile has a row's own group of pixels. */
-        const uint32_t shortest = SRPI_ROW_GROUP / w->step;
-        const uint32_t wanted = (row->pixels + w->step - 1) / w->step;
-        const uint32_t steps = wanted > shortest ? wanted : shortest;
-        /* Groups as equal as possible: they differ by one step. */
-        const uint32_t groups = (steps + w->most - 1) / w->most;
-        const uint32_t least = steps / groups, longer = steps % groups;
-        size_t pixel = 0;
-        for (uint32_t g = 0; g < groups; g++) {
-            const uint32_t size = least + (g < longer ? 1 : 0);
-            w->fn[size](&t, pixel);
-            pixel += (size_t)size * w->step;
+    /* All blocks of a row find it in the nearest cache. They go from the last to the first, and
+     * pixels from the first to the last: then what the last block's vectors write beyond the
+     * channels lies where the right values are still to come. */
+    const uint32_t together = blocks.blocks == 1 ? count : 1;
+    for (const struct srpi_conv_row *end = rows + count; rows != end; rows += together) {
+        for (uint32_t b = blocks.blocks; b-- > 0;) {
+            const uint32_t vector = srpi_row_first(&blocks, b), first = vector * LANES;
+            const uint32_t vectors = srpi_row_first(&blocks, b + 1) - vector;
+            start_block(&t, &order, vector, vectors);
+            for (uint32_t r = 0; r < together; r++) {
+                const struct srpi_conv_row *row = &rows[r];
+                t.rows = row->rows;
+                t.out = (uint8_t *)row->out + (size_t)first * out_size;
+                t.residual = layer->has_residual
+                                 ? (const uint8_t *)row->residual + (size_t)first * other_size
+                                 : NULL;
+                run_tiles(&t, &widths[vectors - 1], row->pixels);
+            }
         }
     }
 }

@@ -274,6 +274,13 @@ void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pi
     finish_values(finish, v, pixels, channels);
 }
 
+void srpi_row_shift(const float *restrict from, float value, float *restrict to, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        to[i] = from[i] + value;
+    }
+}
+
 void srpi_row_add(float *a, const float *b, size_t count)
 {
     srpi_ref_add(a, b, a, count);

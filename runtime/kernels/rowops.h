@@ -57,6 +57,9 @@ struct srpi_row_finish {
 void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
                      uint32_t channels);
 
+/* to[i] = from[i] + value. */
+void srpi_row_shift(const float *from, float value, float *to, size_t count);
+
 /* In place: a[i] += b[i], a[i] *= b[i], activation (no PRELU). */
 void srpi_row_add(float *a, const float *b, size_t count);
 void srpi_row_mul(float *a, const float *b, size_t count);

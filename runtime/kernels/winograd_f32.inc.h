@@ -3,6 +3,7 @@
  * see winograd_f32_avx2.c. Units are channels. */
 #define INLINE static inline __attribute__((always_inline))
 
+#define COPY_BROKEN true
 #include "kernels/winograd_tiles.inc.h"
 
 #define Q 1.5f

@@ -13,6 +13,7 @@
  * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd,
  * vpmaddwd). */
 #include "kernels/q8_steps.inc.h"
+#define COPY_BROKEN (CODE_BYTES != 1)
 #include "kernels/winograd_tiles.inc.h"
 
 #define INVERSE_OF_9 0x38e38e39

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_tiles.inc.h - what winograd_f32.inc.h and winograd_q8.inc.h share, over vectors of
- * VECTOR values of 32 bits: how the memory between the stages is laid out.
+ * VECTOR values of 32 bits: how the memory between the stages is laid out. The includer defines
+ * COPY_BROKEN, see there.
  *
  * GROUP tiles, a number of the includer's, go through three stages together, and what lies between
  * the stages stays in the L1 or L2 cache:
@@ -29,7 +30,7 @@ struct stretch {
     char *out[STEP];
     const char *residual[STEP];
     uint32_t tiles;
-    bool broken; /* the last one has less than 4 pixels */
+    bool broken; /* the last one has less than 4 pixels, and is read from a copy */
 };
 
 /* A group of tiles: those of the bands follow each other. */
@@ -73,7 +74,7 @@ static void group_next(struct group *group, const struct srpi_winograd_rows *ban
         const uint32_t tile = first % all;
         const size_t x = (size_t)tile * STEP;
         s->tiles = all - tile < end - first ? all - tile : end - first;
-        s->broken = tile + s->tiles == all && band->pixels % STEP != 0;
+        s->broken = COPY_BROKEN && tile + s->tiles == all && band->pixels % STEP != 0;
         for (uint32_t r = 0; r < SIDE; r++) {
             s->rows[r] = (const char *)band->rows[r] + x * sizes->in;
         }
@@ -94,7 +95,8 @@ static size_t broken_row(size_t pixel)
 
 /* A copy of a stretch's last tile, which has `pixels` pixels, with zeros behind what these need:
  * what comes behind there may be anything. In f32 each pixel's value depends a little on all of the
- * tile; in int8 terms of what is no code would not cancel if they left 16 bits. */
+ * tile; in int8 terms of what is no code would not cancel if they left 16 bits. Where codes are
+ * bytes anything is a code, and COPY_BROKEN false. */
 static void copy_broken(const char *rows[SIDE], char *to, const struct stretch *s, size_t pixel,
                         uint32_t pixels)
 {

@@ -10,7 +10,7 @@
 
 /* Rows of the rings that one worker touches in a block should stay in a core's second cache. */
 #define BLOCK_BYTES ((size_t)640 << 10)
-#define MOST_ROWS 16u
+#define MOST_ROWS 64u
 /* A region is cut into 2, 4, 6... pieces until one worker's rings take at most RING_BYTES and the
  * arena of two PAIR_BYTES, whatever the number of workers: in f32 pixels may depend on the pieces.
  * These begin at multiples of PIECE_STEP columns, and are so wide that what lies around them, and

@@ -173,7 +173,7 @@ static void bench_shape(const struct srpi_kernels *k, const struct srpi_conv_sha
     double best = 1e30;
     for (int i = 0; i < RUNS; i++) {
         const double start = now();
-        fn(&t.layer, &t.row);
+        fn(&t.layer, &t.row, 1);
         const double took = now() - start;
         best = took < best ? took : best;
     }
@@ -271,7 +271,7 @@ static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winog
         for (uint32_t r = 0; r < 4; r++) {
             memcpy(row.rows, rows.rows + r, 3 * sizeof(row.rows[0]));
             row.out = rows.out[r];
-            direct(&layer, &row);
+            direct(&layer, &row, 1);
         }
         best[0] = now() - start < best[0] ? now() - start : best[0];
         layer.weights = packed[1];

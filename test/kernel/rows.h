@@ -292,7 +292,7 @@ static inline const char *check_wish(const struct srpi_kernels *k, const struct 
     row.out = t.expected;
     srpi_row_reference(&t.layer, &row, k->storage,
                        wish->shape.in == SRPI_Q8 ? (const void *)t.weights : t.real_weights);
-    fn(&t.layer, &t.row);
+    fn(&t.layer, &t.row, 1);
     if (k->rest != NULL && noise(seed) % 4 == 0) {
         k->rest();
     }
@@ -432,27 +432,30 @@ static inline const char *check_together(const struct srpi_kernels *k, const str
                                          uint32_t count, uint32_t *seed)
 {
     enum { MOST = 8 };
-    const srpi_conv_rows_fn fn = k->find_rows != NULL ? k->find_rows(&wish->shape) : NULL;
+    const struct srpi_conv_shape *s = &wish->shape;
+    const size_t weights =
+        (size_t)s->kernel_height * s->kernel_width * s->in_channels * s->out_channels;
     struct trial trials[MOST];
     struct srpi_conv_row rows[MOST];
     const char *why = NULL, *name = NULL;
-    k->find(&wish->shape, &name);
-    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+    const srpi_conv_fn fn = k->find(&wish->shape, &name);
+    for (uint32_t i = 0; i < count; i++) {
         struct trial *t = &trials[i];
         trial_create(t, k, wish, seed);
         t->layer = trials[0].layer;
+        memcpy(t->weights, trials[0].weights, weights);
+        memcpy(t->real_weights, trials[0].real_weights, weights * sizeof(float));
         rows[i] = t->row;
         struct srpi_conv_row row = t->row;
         row.out = t->expected;
-        srpi_row_reference(&t->layer, &row, k->storage, trials[0].weights);
+        srpi_row_reference(&t->layer, &row, k->storage,
+                           s->in == SRPI_Q8 ? (const void *)t->weights : t->real_weights);
     }
-    if (fn != NULL) {
-        fn(&trials[0].layer, rows, count);
-    }
-    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+    fn(&trials[0].layer, rows, count);
+    for (uint32_t i = 0; i < count; i++) {
         why = why == NULL ? compare(&trials[i], name) : why;
     }
-    for (uint32_t i = 0; fn != NULL && i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         trial_destroy(&trials[i]);
     }
     return why;
@@ -461,12 +464,13 @@ static inline const char *check_together(const struct srpi_kernels *k, const str
 static inline const char *check_rows_together(const struct srpi_kernels *k)
 {
     static const uint32_t shapes[][3] = {{3, 32, 64}, {3, 64, 32}, {3, 64, 20}, {3, 16, 16},
-                                         {5, 3, 48},  {3, 22, 33}, {1, 64, 96}, {3, 12, 80}};
+                                         {5, 3, 48},  {3, 22, 33}, {1, 64, 96}, {3, 12, 80},
+                                         {3, 16, 4},  {1, 20, 150}};
     uint32_t seed = 19;
-    for (uint32_t i = 0; i < 8 * 40; i++) {
-        const uint32_t *s = shapes[i / 40];
+    for (uint32_t i = 0; i < 10 * 60; i++) {
+        const uint32_t *s = shapes[i / 60], pair = noise(&seed) % DTYPE_PAIRS;
         const struct wish wish = {
-            .shape = {s[0], s[0], s[1], s[2], SRPI_Q8, noise(&seed) % 3 ? SRPI_Q8 : SRPI_F32},
+            .shape = {s[0], s[0], s[1], s[2], dtype_pairs[pair].in, dtype_pairs[pair].out},
             .pixels = 1 + noise(&seed) % 70,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 4 == 0,
@@ -475,7 +479,9 @@ static inline const char *check_rows_together(const struct srpi_kernels *k)
             .f32_residual = noise(&seed) % 4 == 0,
             .fractions = noise(&seed) % 4 == 0,
         };
-        const char *why = check_together(k, &wish, 1 + noise(&seed) % 8, &seed);
+        const char *why = !k->has[wish.shape.in]
+                              ? NULL
+                              : check_together(k, &wish, 1 + noise(&seed) % 8, &seed);
         if (why != NULL) {
             return why;
         }
@@ -622,7 +628,7 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
         if (other != NULL) {
             r.residual = golden_at(other, y + 1, size) + (size_t)other->channels * size;
         }
-        k->find(&shape, NULL)(&layer, &r);
+        k->find(&shape, NULL)(&layer, &r, 1);
         for (size_t i = 0; i < (size_t)GOLDEN_WIDTH * out_channels; i++) {
             uint32_t value = 0;
             if (out == NULL) {
