@@ -16,12 +16,17 @@ static const struct family {
     const char *sum;     /* type of the sums */
     const char *result;  /* suffix of store_, other_ */
     bool quantised;      /* sums are integers */
+    bool split;          /* of integers too, but each kernel row's is added to floats, `sum` */
 } families[PAIR_COUNT] = {
-    [PAIR_F32] = {"f32_f32", "f32-f32", "F32", "F32", "f32", "vfloat", "float", false},
-    [PAIR_Q8] = {"q8_q8", "q8-q8", "Q8", "Q8", "q8", "vint", "q8", true},
-    [PAIR_Q8_F32] = {"q8_f32", "q8-f32", "Q8", "F32", "q8", "vint", "float", true},
-    [PAIR_BF16] = {"bf16_bf16", "bf16-bf16", "BF16", "BF16", "bf16", "vfloat", "bf16", false},
-    [PAIR_BF16_F32] = {"bf16_f32", "bf16-f32", "BF16", "F32", "bf16", "vfloat", "float", false},
+    [PAIR_F32] = {"f32_f32", "f32-f32", "F32", "F32", "f32", "vfloat", "float", false, false},
+    [PAIR_Q8] = {"q8_q8", "q8-q8", "Q8", "Q8", "q8", "vint", "q8", true, false},
+    [PAIR_Q8_F32] = {"q8_f32", "q8-f32", "Q8", "F32", "q8", "vint", "float", true, false},
+    [PAIR_Q8_SPLIT] = {"q8_split", "q8-f32 split", "Q8", "F32", "q8", "vfloat", "float", false,
+                       true},
+    [PAIR_BF16] = {"bf16_bf16", "bf16-bf16", "BF16", "BF16", "bf16", "vfloat", "bf16", false,
+                   false},
+    [PAIR_BF16_F32] = {"bf16_f32", "bf16-f32", "BF16", "F32", "bf16", "vfloat", "float", false,
+                       false},
 };
 
 /* A tile: vectors of output channels x pixels. */
@@ -32,6 +37,12 @@ struct tile {
     const struct shape *shape; /* NULL: of the general family */
     uint32_t vectors, pixels;
 };
+
+/* 32, or 16. */
+static bool many_registers(const struct isa *isa)
+{
+    return isa->tiles[0].most > 12;
+}
 
 static uint32_t size_of(const struct isa *isa, const char *dtype)
 {
@@ -68,14 +79,15 @@ static void each_sum(const struct tile *t, const char *template)
     }
 }
 
-/* The sums with something in front of each, `prefix`s0_0, `prefix`s0_1..., in a line or several. */
-static void list_sums(const struct tile *t, const char *prefix)
+/* The sums with something in front of each, `prefix`s0_0, `prefix`s0_1..., in a line or several;
+ * `letter`: what they are called. */
+static void list_sums(const struct tile *t, const char *prefix, char letter)
 {
     const uint32_t in_line = *prefix == '\0' ? 14 : 6;
     for (uint32_t i = 0; i < t->pixels * t->vectors; i++) {
-        fprintf(t->to, "%s%ss%" PRIu32 "_%" PRIu32,
-                i == 0 ? "" : i % in_line == 0 ? ",\n    " : ", ", prefix, i / t->vectors,
-                i % t->vectors);
+        fprintf(t->to, "%s%s%c%" PRIu32 "_%" PRIu32,
+                i == 0 ? "" : i % in_line == 0 ? ",\n    " : ", ", prefix, letter,
+                i / t->vectors, i % t->vectors);
     }
 }
 
@@ -199,7 +211,7 @@ static void emit_finish(const struct tile *t)
     fprintf(t->to, "\nINLINE void finish_%s_%" PRIu32 "x%" PRIu32
             "(const struct tile *t, size_t pixel, size_t step,\n    ", f->name, t->vectors,
             t->pixels);
-    list_sums(t, strcmp(f->sum, "vint") == 0 ? "vint " : "vfloat ");
+    list_sums(t, strcmp(f->sum, "vint") == 0 ? "vint " : "vfloat ", 's');
     fputs(")\n{\n", t->to);
     finish_scale(t);
     finish_residual(t);
@@ -258,6 +270,47 @@ static void emit_unit(const struct tile *t, const char *indent, uint32_t unit)
     }
 }
 
+/* Whether the floats of a split tile have registers beside its sums, weights and one product. */
+static bool floats_fit(const struct tile *t)
+{
+    return many_registers(t->isa) && 2 * t->pixels * t->vectors + t->vectors + 2 <= 32;
+}
+
+/* The floats of a split tile, to which the first value can be added like the others. They are
+ * named where there are registers for them, else in memory: gcc would keep some of them, and the
+ * sums in memory. */
+static void begin_floats(const struct tile *t)
+{
+    if (floats_fit(t)) {
+        each_sum(t, "    vfloat v@p_@v = set_float(-0.0f);");
+    } else {
+        fprintf(t->to, "    enum { VECTORS = %" PRIu32 " };\n    float all[%" PRIu32
+                " * VECTORS * LANES];\n", t->vectors, t->pixels);
+        each_sum(t, "    store_float(all + (@p * VECTORS + @v) * LANES, set_float(-0.0f));");
+    }
+}
+
+/* Adds the values of a kernel row's sums. */
+static void add_floats(const struct tile *t)
+{
+    each_vector(t, "        const vfloat m@v = load_float(t->multiplier + own + @v * LANES);");
+    each_vector(t, "        const vfloat h@v = load_float(t->shift + own + @v * LANES);");
+    if (floats_fit(t)) {
+        each_sum(t, "        v@p_@v = plus(v@p_@v, muladd(to_float(s@p_@v), m@v, h@v));");
+    } else {
+        each_sum(t, "        float *const at@p_@v = all + (@p * VECTORS + @v) * LANES;");
+        each_sum(t, "        store_float(at@p_@v, plus(load_float(at@p_@v), "
+                    "muladd(to_float(s@p_@v), m@v, h@v)));");
+    }
+}
+
+static void end_floats(const struct tile *t)
+{
+    if (!floats_fit(t)) {
+        each_sum(t, "    const vfloat v@p_@v = load_float(all + (@p * VECTORS + @v) * LANES);");
+    }
+}
+
 /* Loops over kernel rows and units of any number. */
 static void emit_general_loops(const struct tile *t)
 {
@@ -270,13 +323,21 @@ static void emit_general_loops(const struct tile *t)
     if (bases > 2) {
         fputs("        const uint8_t *z = y + 8 * c;\n", t->to);
     }
+    if (t->family->split) {
+        fputs("        const size_t own = ky * t->padded;\n", t->to);
+        each_vector(t, "        const vint b@v = load_int(t->bias + 4 * (own + @v * LANES));");
+        each_sum(t, "        vint s@p_@v = b@v;");
+    }
     fputs("        for (uint32_t unit = t->units; unit > 0; unit--) {\n", t->to);
     emit_unit(t, "            ", 0);
     fputs(bases > 2   ? "            x += 4, y += 4, z += 4;\n"
           : bases > 1 ? "            x += 4, y += 4;\n"
                       : "            x += 4;\n", t->to);
-    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n    }\n",
-            t->vectors * t->isa->lanes * 4);
+    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", t->vectors * t->isa->lanes * 4);
+    if (t->family->split) {
+        add_floats(t);
+    }
+    fputs("    }\n", t->to);
 }
 
 /* Whether a unit of one pixel is also a unit of another. The compiler would then load it once and
@@ -297,7 +358,7 @@ static bool units_meet(const struct tile *t, uint32_t units)
  * changes the order of summation, which only integers bear: other tiles of a layer keep theirs. */
 static bool slides(const struct tile *t)
 {
-    const uint32_t registers = t->isa->tiles[0].most > 12 ? 32 : 16; /* one is left to gcc */
+    const uint32_t registers = many_registers(t->isa) ? 32 : 16; /* one is left to gcc */
     return t->family->quantised && t->isa->q8_values == 4 && t->vectors == 1 &&
            t->shape->kernel_width > 1 && t->shape->in_channels % t->isa->q8_values == 0 &&
            t->isa->tiles[0].most + t->shape->kernel_width + 1 < registers;
@@ -379,15 +440,22 @@ static void emit_tile(const struct tile *t)
     }
     fputs("    const uint8_t *w = t->weights;\n", t->to);
     char one[100];
-    snprintf(one, sizeof(one), "    const %s b@v = %s(t->bias + @v * LANES * 4);", f->sum,
-             f->quantised ? "load_int" : "load_float");
-    each_vector(t, one);
-    snprintf(one, sizeof(one), "    %s s@p_@v = b@v;", f->sum);
-    each_sum(t, one);
+    if (f->split) {
+        begin_floats(t);
+    } else {
+        snprintf(one, sizeof(one), "    const %s b@v = %s(t->bias + @v * LANES * 4);", f->sum,
+                 f->quantised ? "load_int" : "load_float");
+        each_vector(t, one);
+        snprintf(one, sizeof(one), "    %s s@p_@v = b@v;", f->sum);
+        each_sum(t, one);
+    }
     if (t->shape == NULL) {
         emit_general_loops(t);
     } else {
         emit_shape_loops(t);
+    }
+    if (f->split) {
+        end_floats(t);
     }
     fprintf(t->to, "    finish_%s_%" PRIu32 "x%" PRIu32 "(t, pixel, ", f->name, t->vectors,
             t->pixels);
@@ -397,11 +465,20 @@ static void emit_tile(const struct tile *t)
         fprintf(t->to, "%" PRIu32, t->shape->out_channels * size_of(t->isa, f->out));
     }
     fputs(",\n    ", t->to);
-    list_sums(t, "");
+    list_sums(t, "", f->split ? 'v' : 's');
     fputs(");\n}\n", t->to);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------*/
+
+/* Pixels of the widest tile. A split one has floats beside the sums: where there are registers for
+ * both it is half as wide. (Of steps that are shared out there must be more than 4 pixels are.) */
+static uint32_t widest(const struct isa *isa, const struct family *family, uint32_t vectors)
+{
+    const uint32_t most = isa->tiles[vectors - 1].most, step = isa->tiles[vectors - 1].step;
+    const uint32_t half = most / 2 / step * step;
+    return family->split && many_registers(isa) && (half > 4 || step == 4) ? half : most;
+}
 
 /* Narrower tiles than half of the widest serve only rows of a few pixels: no shape has its own. */
 static bool has_own(const struct tile *t)
@@ -440,7 +517,7 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
     }
     for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
         const uint32_t step = isa->tiles[t.vectors - 1].step;
-        const uint32_t most = isa->tiles[t.vectors - 1].most;
+        const uint32_t most = widest(isa, family, t.vectors);
         /* No tile of two pixels: the shortest row counts as four, and longer ones are shared out
          * evenly. */
         for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
@@ -461,7 +538,7 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             continue;
         }
         const uint32_t step = isa->tiles[t.vectors - 1].step;
-        const uint32_t most = isa->tiles[t.vectors - 1].most;
+        const uint32_t most = widest(isa, family, t.vectors);
         fprintf(to, "        [%" PRIu32 "] = {%" PRIu32 ", %" PRIu32 ", {[%" PRIu32 "] = ",
                 t.vectors - 1, step, most / step, 4 / step);
         for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
@@ -487,7 +564,7 @@ static bool has_kernel(const struct isa *isa, int pair, const struct shape *shap
         .out_channels = shape->out_channels,
         .in = SRPI_Q8,
         .out = SRPI_F32};
-    return isa->pairs[pair] &&
+    return isa->pairs[pair] && !families[pair].split &&
            !(isa->few != NULL && pair == PAIR_Q8_F32 && isa->few_has(&as_row));
 }
 
@@ -549,8 +626,8 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
                     continue;
                 }
                 fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
-                        ", SRPI_%s, SRPI_%s}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32
-                        ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
+                        ", SRPI_%s, SRPI_%s, false}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32
+                        "_%" PRIu32 ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
                         s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                         f->in, f->out, f->name, s->kernel_height, s->kernel_width, s->in_channels,
                         s->out_channels, isa->name, f->title, s->kernel_height, s->kernel_width,
@@ -563,8 +640,9 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
     for (int pair = 0; pair < PAIR_COUNT; pair++) {
         if (isa->pairs[pair]) {
             const struct family *f = &families[pair];
-            fprintf(to, "    {{.in = SRPI_%s, .out = SRPI_%s}, %s_general, \"%s %s general\"},\n",
-                    f->in, f->out, f->name, isa->name, f->title);
+            fprintf(to, "    {{.in = SRPI_%s, .out = SRPI_%s%s}, %s_general, \"%s %s general\"},\n",
+                    f->in, f->out, f->split ? ", .split = true" : "", f->name, isa->name,
+                    f->title);
         }
     }
     fputs("};\n", to);

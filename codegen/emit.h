@@ -11,8 +11,8 @@
 
 enum { EMIT_MAX_VECTORS = 4 };
 
-/* From one dtype to another: a family of kernels. */
-enum pair { PAIR_F32, PAIR_Q8, PAIR_Q8_F32, PAIR_BF16, PAIR_BF16_F32, PAIR_COUNT };
+/* From one dtype to another, in one sum or in one for each kernel row: a family of kernels. */
+enum pair { PAIR_F32, PAIR_Q8, PAIR_Q8_F32, PAIR_Q8_SPLIT, PAIR_BF16, PAIR_BF16_F32, PAIR_COUNT };
 
 /* What the generator knows of an instruction set; the rest is in the vector header. */
 struct isa {

@@ -6,6 +6,8 @@
 /* Sums of a tile (vectors x pixels) fill the registers that weights, one value and one product
  * leave. With two and four vectors the step is 2 pixels, else the row's own group of 4. */
 #define FEW(set, suits) .few = set, .few_suits = #suits, .few_has = suits
+#define F32_PAIR [PAIR_F32] = true
+#define Q8_PAIRS [PAIR_Q8] = true, [PAIR_Q8_F32] = true, [PAIR_Q8_SPLIT] = true
 #define TILES_32(q1, q2) {{24, 4, q1}, {12, 2, q2}, {8, 4, 1}, {6, 2, 1}}
 #define TILES_16(q1, q2) {{12, 4, q1}, {6, 2, q2}}
 
@@ -14,7 +16,7 @@ static const struct isa isas[] = {
         .name = "scalar",
         .constant = "SRPI_ISA_SCALAR",
         .storage = "SRPI_Q8_U8",
-        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {F32_PAIR, Q8_PAIRS},
         .lanes = 1,
         .max_vectors = 4,
         .q8_values = 4,
@@ -25,7 +27,7 @@ static const struct isa isas[] = {
         .constant = "SRPI_ISA_AVX2",
         .storage = "SRPI_Q8_U16",
         FEW("avx2few", srpi_row_few_suits_avx2),
-        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {F32_PAIR, Q8_PAIRS},
         .shapes = true,
         .lanes = 8,
         .max_vectors = 2,
@@ -38,7 +40,7 @@ static const struct isa isas[] = {
         .storage = "SRPI_Q8_U8",
         .base = "avx2",
         FEW("avxvnnifew", srpi_row_few_suits_vnni),
-        .pairs = {[PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {Q8_PAIRS},
         .shapes = true,
         .lanes = 8,
         .max_vectors = 2,
@@ -51,7 +53,7 @@ static const struct isa isas[] = {
         .storage = "SRPI_Q8_U8",
         .narrow = "avx512vl",
         .narrow_channels = 8,
-        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {F32_PAIR, Q8_PAIRS},
         .shapes = true,
         .lanes = 16,
         .max_vectors = 4,
@@ -63,7 +65,7 @@ static const struct isa isas[] = {
         .constant = "SRPI_ISA_AVX512",
         .storage = "SRPI_Q8_U8",
         FEW("avx512few", srpi_row_few_suits_vnni),
-        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {F32_PAIR, Q8_PAIRS},
         .shapes = true,
         .lanes = 8,
         .max_vectors = 1,
@@ -87,7 +89,7 @@ static const struct isa isas[] = {
         .name = "neon",
         .constant = "SRPI_ISA_NEON",
         .storage = "SRPI_Q8_U16",
-        .pairs = {[PAIR_F32] = true, [PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {F32_PAIR, Q8_PAIRS},
         .shapes = true,
         .lanes = 4,
         .max_vectors = 4,
@@ -100,7 +102,7 @@ static const struct isa isas[] = {
         .constant = "SRPI_ISA_DOTPROD",
         .storage = "SRPI_Q8_S8",
         .base = "neon",
-        .pairs = {[PAIR_Q8] = true, [PAIR_Q8_F32] = true},
+        .pairs = {Q8_PAIRS},
         .shapes = true,
         .lanes = 4,
         .max_vectors = 4,

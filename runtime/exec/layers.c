@@ -8,8 +8,6 @@
 #include "model/checked.h"
 #include "model/error.h"
 
-/* Vectors of a layer are padded to whole blocks of so many channels. */
-#define LANES 64u
 #define ALIGN ((size_t)64)
 
 struct srpi_codec srpi_layers_codec(const struct srpi_layers *layers, uint32_t t)
@@ -59,10 +57,15 @@ struct layout {
     char *memory;
 };
 
+static size_t padded(uint32_t channels)
+{
+    return (channels + SRPI_ROW_PADDED - 1) / SRPI_ROW_PADDED * SRPI_ROW_PADDED;
+}
+
 static bool lay_out(struct layout *layout, uint32_t channels, size_t weights)
 {
     size_t vectors = 0, size = 0;
-    layout->lanes = (channels + LANES - 1) / LANES * LANES;
+    layout->lanes = padded(channels);
     layout->weights = weights;
     if (weights == 0 || !srpi_mul(layout->lanes, 4 * sizeof(float), &vectors) ||
         !srpi_add(vectors, weights, &size) || !srpi_add(size, 2 * ALIGN, &size)) {
@@ -175,21 +178,13 @@ static enum srp_err no_weights(const struct srpi_layers *layers, uint32_t s, str
                      layers->program->steps[s].node->name);
 }
 
-/* The shape by which kernels know one of a convolution's sums. Winograd's are given rows of its
- * channels. The others get some of the operand's channels as columns: in each pixel what its
- * kernel_height rows hold of these channels, row after row (exec/steps.c). They multiply 2, 4 or
- * 64 neighbours at a time, and in a column few of these are missing, however narrow the group. */
+/* The shape by which kernels know one of a convolution's sums. */
 static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
-                                         const struct srpi_quant_part *part,
-                                         const struct srpi_winograd_kernels *winograd)
+                                         const struct srpi_quant_part *part)
 {
     struct srpi_conv_shape shape = *whole;
     shape.out = SRPI_F32;
     shape.in_channels = part->channels;
-    if (winograd == NULL && part->channels != whole->in_channels) {
-        shape.in_channels *= shape.kernel_height;
-        shape.kernel_height = 1;
-    }
     return shape;
 }
 
@@ -204,7 +199,7 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
     for (uint32_t p = 0; all && p < quant->part_count; p++) {
         const struct srpi_quant_part *part = &quant->parts[p];
         const struct srpi_conv_layer sum = {
-            .shape = part_shape(&quant->layer.shape, part, winograd),
+            .shape = part_shape(&quant->layer.shape, part),
             .bias = part->bias,
             .multiplier = part->multiplier};
         all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
@@ -212,38 +207,19 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
     return all ? winograd : NULL;
 }
 
-/* Weights [out][in][ky][kx] in the order of columns, [out][ky][in][kx]. */
-static void turn_weights(const struct srpi_conv_shape *whole, const struct srpi_quant_part *part,
-                         int8_t *turned)
-{
-    const uint32_t width = whole->kernel_width, height = whole->kernel_height;
-    const int8_t *from = part->weights;
-    for (uint32_t o = 0; o < whole->out_channels; o++) {
-        for (uint32_t i = 0; i < part->channels; i++) {
-            for (uint32_t ky = 0; ky < height; ky++) {
-                memcpy(turned + (((size_t)o * height + ky) * part->channels + i) * width, from,
-                       width);
-                from += width;
-            }
-        }
-    }
-}
-
 /* One sum: its shape and kernel, and its weights packed. `memory` begins with room for the bias
- * (`lanes` values); `turned` has room for weights. */
+ * (`lanes` values). */
 static void make_part(struct srpi_layers *layers, struct srpi_layer *layer,
                       const struct srpi_quant_part *from, size_t lanes, char *memory,
-                      int8_t *turned, struct srpi_sum *part)
+                      struct srpi_sum *part)
 {
     const struct srpi_kernels *kernels = layers->kernels;
-    const struct srpi_conv_shape *whole = &layer->layer.shape;
     void *packed = memory + lanes * sizeof(int32_t);
-    const int8_t *weights = from->weights;
     part->fractions = from->fractions;
     part->first = from->first;
     part->channels = from->channels;
     part->layer = (struct srpi_conv_layer){
-        .shape = part_shape(whole, from, part->winograd),
+        .shape = part_shape(&layer->layer.shape, from),
         .weights = packed,
         .bias = from->bias,
         .multiplier = from->multiplier,
@@ -254,46 +230,38 @@ static void make_part(struct srpi_layers *layers, struct srpi_layer *layer,
     };
     if (part->winograd != NULL) {
         layer->kernel = part->winograd->name;
-        part->winograd->pack(&part->layer.shape, weights, packed);
+        part->winograd->pack(&part->layer.shape, from->weights, packed);
         return;
-    }
-    if (from->channels != whole->in_channels) {
-        turn_weights(whole, from, turned);
-        weights = turned;
     }
     part->run = kernels->find(&part->layer.shape, &layer->kernel);
     if (kernels->storage == SRPI_Q8_S8) {
         int32_t *bias = (int32_t *)(void *)memory;
-        lift_bias(&part->layer.shape, weights, from->bias, bias);
+        lift_bias(&part->layer.shape, from->weights, from->bias, bias);
         part->layer.bias = bias;
     }
-    kernels->pack(&part->layer.shape, weights, packed);
+    kernels->pack(&part->layer.shape, from->weights, packed);
 }
 
 /* A convolution with several sums. Each one's weights are packed, those of fractions are those of
  * the codes. */
-static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s,
+                               const struct srpi_winograd_kernels *winograd, struct srp_error *err)
 {
     const struct srpi_quant_conv *quant = &layers->quant.convs[s];
     struct srpi_layer *layer = &layers->steps[s];
-    const struct srpi_winograd_kernels *winograd = winograd_of_parts(layers, s);
-    const size_t lanes = (layer->layer.shape.out_channels + LANES - 1) / LANES * LANES;
+    const size_t lanes = padded(layer->layer.shape.out_channels);
     size_t each = 0, size = 0;
     for (uint32_t p = 0; p < quant->part_count; p++) {
-        const struct srpi_conv_shape shape =
-            part_shape(&layer->layer.shape, &quant->parts[p], winograd);
+        const struct srpi_conv_shape shape = part_shape(&layer->layer.shape, &quant->parts[p]);
         const size_t weights = winograd != NULL ? winograd->packed_size(&shape)
                                                 : layers->kernels->packed_size(&shape);
         each = weights > each ? weights : each;
     }
-    int8_t *turned = malloc((size_t)srpi_node_weight_count(layers->program->graph,
-                                                           layers->program->steps[s].node));
     layer->parts = calloc(quant->part_count, sizeof(layer->parts[0]));
-    if (turned == NULL || layer->parts == NULL || each == 0 ||
+    if (layer->parts == NULL || each == 0 ||
         !srpi_add(each, lanes * sizeof(int32_t) + ALIGN - 1, &each) ||
         !srpi_mul(each & ~(ALIGN - 1), quant->part_count, &size) ||
         !srpi_add(size, ALIGN, &size) || (layer->memory = aligned_alloc(ALIGN, size)) == NULL) {
-        free(turned);
         return no_weights(layers, s, err);
     }
     memset(layer->memory, 0, size);
@@ -301,9 +269,91 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s, struct sr
     for (uint32_t p = 0; p < quant->part_count; p++) {
         layer->parts[p].winograd = winograd;
         make_part(layers, layer, &quant->parts[p], lanes,
-                  (char *)layer->memory + p * (each & ~(ALIGN - 1)), turned, &layer->parts[p]);
+                  (char *)layer->memory + p * (each & ~(ALIGN - 1)), &layer->parts[p]);
     }
+    return SRP_OK;
+}
+
+/* Weights of all sums, each [out][channels][ky][kx], as those of the split layer whose kernel rows
+ * are columns: [out][ky][channels][sum][kx]. */
+static void turn_weights(const struct srpi_quant_conv *quant, int8_t *turned)
+{
+    const uint32_t channels = quant->parts[0].channels, count = quant->part_count;
+    const uint32_t width = quant->layer.shape.kernel_width;
+    const uint32_t height = quant->layer.shape.kernel_height;
+    for (uint32_t p = 0; p < count; p++) {
+        const int8_t *from = quant->parts[p].weights;
+        for (uint32_t o = 0; o < quant->layer.shape.out_channels; o++) {
+            for (uint32_t i = 0; i < channels; i++) {
+                for (uint32_t ky = 0; ky < height; ky++) {
+                    const size_t column = ((size_t)o * height + ky) * channels + i;
+                    memcpy(turned + (column * count + p) * width, from, width);
+                    from += width;
+                }
+            }
+        }
+    }
+}
+
+/* Vectors of the sums, one behind the other. */
+static void join_vectors(const struct srpi_quant_conv *quant, enum srpi_q8_storage storage,
+                         int32_t *bias, float *multiplier, float *shift)
+{
+    const size_t channels = quant->layer.shape.out_channels;
+    for (uint32_t p = 0; p < quant->part_count; p++) {
+        const struct srpi_quant_part *part = &quant->parts[p];
+        const struct srpi_conv_shape shape = part_shape(&quant->layer.shape, part);
+        const size_t at = p * padded((uint32_t)channels);
+        memcpy(bias + at, part->bias, channels * sizeof(bias[0]));
+        memcpy(multiplier + at, part->multiplier, channels * sizeof(multiplier[0]));
+        memcpy(shift + at, part->shift, channels * sizeof(shift[0]));
+        if (storage == SRPI_Q8_S8) {
+            lift_bias(&shape, part->weights, part->bias, bias + at);
+        }
+    }
+}
+
+/* A convolution whose sums read some of the channels each: see struct srpi_layer. */
+static enum srp_err make_split(struct srpi_layers *layers, uint32_t s, struct srp_error *err)
+{
+    const struct srpi_kernels *kernels = layers->kernels;
+    const struct srpi_quant_conv *quant = &layers->quant.convs[s];
+    const uint32_t count = quant->part_count, residual = layers->program->steps[s].residual;
+    struct srpi_layer *layer = &layers->steps[s];
+    struct srpi_conv_layer *l = &layer->layer;
+    l->shape.in_channels = quant->parts[0].channels * l->shape.kernel_height;
+    l->shape.kernel_height = count;
+    l->shape.split = true;
+    l->has_residual = residual != SRPI_NO_TENSOR;
+    l->residual = SRPI_F32;
+    l->residual_multiplier = 1.0f;
+    layer->widen_residual = l->has_residual && layers->tensor_dtype[residual] != SRPI_F32;
+    layer->groups = quant->parts;
+    layer->direct = kernels->find(&l->shape, &layer->kernel);
+    /* At most SRP_MAX_CHANNELS of sums and of vectors' entries: no overflow. */
+    const size_t lanes = count * padded(l->shape.out_channels);
+    const size_t packed = kernels->packed_size(&l->shape);
+    size_t turned_size = (size_t)l->shape.out_channels * l->shape.kernel_width, size = 0;
+    int8_t *turned = NULL;
+    if (packed == 0 || !srpi_mul(turned_size, count, &turned_size) ||
+        !srpi_mul(turned_size, l->shape.in_channels, &turned_size) ||
+        !srpi_add(packed, 3 * lanes * sizeof(float) + 2 * ALIGN, &size) ||
+        (turned = malloc(turned_size)) == NULL ||
+        (layer->memory = aligned_alloc(ALIGN, size / ALIGN * ALIGN)) == NULL) {
+        free(turned);
+        return no_weights(layers, s, err);
+    }
+    memset(layer->memory, 0, size / ALIGN * ALIGN);
+    int32_t *bias = layer->memory;
+    float *multiplier = (float *)(void *)(bias + lanes), *shift = multiplier + lanes;
+    join_vectors(quant, kernels->storage, bias, multiplier, shift);
+    turn_weights(quant, turned);
+    kernels->pack(&l->shape, turned, shift + lanes);
     free(turned);
+    l->weights = shift + lanes;
+    l->bias = bias;
+    l->multiplier = multiplier;
+    l->shift = shift;
     return SRP_OK;
 }
 
@@ -317,7 +367,10 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     layer->post = quant->activation;
     layer->widen_residual = quant->widen_residual;
     if (quant->part_count != 0) {
-        return make_parts(layers, s, err);
+        const struct srpi_winograd_kernels *winograd = winograd_of_parts(layers, s);
+        return winograd == NULL && quant->parts[0].channels != l->shape.in_channels
+                   ? make_split(layers, s, err)
+                   : make_parts(layers, s, winograd, err);
     }
     const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, SRPI_Q8);
     const bool whole = winograd != NULL && winograd->suits(&l->shape) && !layer->widen_residual &&

@@ -10,7 +10,7 @@
 #include "quant/quant.h"
 
 /* One of several sums of a convolution, to f32. The second is added to the first and so on. Either
- * all of a convolution's sums have `winograd` or all have `run`. */
+ * all of a convolution's sums have `winograd` or all have `run`, and then read all channels. */
 struct srpi_sum {
     struct srpi_conv_layer layer;
     srpi_conv_fn run;
@@ -21,7 +21,10 @@ struct srpi_sum {
 
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then
  * `layer` is what follows them (quant/quant.h). In int8 both may be: `direct`, with the weights of
- * `few`, for what is left of rows that are no multiple of SRPI_WINOGRAD_ROWS. */
+ * `few`, for what is left of rows that are no multiple of SRPI_WINOGRAD_ROWS. With `groups` a split
+ * `layer` and `direct`: kernel row p are columns of the channels that sum p reads, in each pixel
+ * what the convolution's rows hold of these channels, row after row. Kernels multiply 2, 4 or 64
+ * neighbours at a time, and in a column few of these are missing, however narrow the group. */
 struct srpi_layer {
     struct srpi_conv_layer layer, few;
     bool widen_residual; /* the other summand's row is turned into f32 first */
@@ -29,6 +32,7 @@ struct srpi_layer {
     const struct srpi_winograd_kernels *winograd;
     struct srpi_sum *parts; /* NULL, or part_count of them */
     uint32_t part_count;
+    const struct srpi_quant_part *groups; /* NULL, or layer.shape.kernel_height of them */
     /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */
     enum srpi_activation post;
     const char *kernel; /* name, static storage */

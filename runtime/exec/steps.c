@@ -250,9 +250,7 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
         }
         for (uint32_t r = 0; r < count; r++) {
             struct srpi_conv_row *call = &calls[r];
-            for (uint32_t i = 0; i < node->kernel_height; i++) {
-                call->rows[i] = taps[r + i];
-            }
+            call->rows = taps + r;
             call->out = post ? work : row_at(c->block, c->out, y + r);
             call->residual = residual_row(c, y + r);
             call->out_fraction = post ? 0 : fraction;
@@ -354,7 +352,7 @@ static void run_winograd(const struct conv *c)
 #define SUM_PIXELS 48u
 
 /* Work memory: twice the rows of a piece as f32, as sums are added from one to the other; a row of
- * the other summand; and the channels that one sum reads. */
+ * the other summand; and the channels that one of Winograd's sums reads. */
 struct sums {
     uint32_t rows, pixels; /* of a piece */
     size_t floats;         /* from row to row */
@@ -369,7 +367,7 @@ static struct sums sums_of(const struct srpi_layer *layer, uint32_t element)
     const bool winograd = layer->parts[0].winograd != NULL;
     const uint32_t out = part->out_channels, in = part->in_channels;
     struct sums s = {.rows = winograd ? SRPI_WINOGRAD_ROWS : 1,
-                     .inputs = winograd ? SRPI_WINOGRAD_ROWS + 2 : 1};
+                     .inputs = winograd ? SRPI_WINOGRAD_ROWS + 2 : 0};
     s.pixels = SUM_VALUES / (s.rows * (out > in ? out : in)) / SUM_PIXELS * SUM_PIXELS;
     s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
     s.floats = (size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float);
@@ -387,9 +385,9 @@ struct piece {
 };
 
 /* What a sum reads of an input row, as tap_row has it, from the piece on. Where that is some of the
- * channels they are copied to work memory, from value `first` of the sum's pixels on. */
+ * channels they are copied to work memory. */
 static const void *part_row(const struct conv *c, const struct srpi_sum *part, const void *row,
-                            const struct piece *piece, char *to, uint32_t first)
+                            const struct piece *piece, char *to)
 {
     const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
     const char *from = (const char *)row + (part->fractions ? in->fraction : 0) +
@@ -402,8 +400,7 @@ static const void *part_row(const struct conv *c, const struct srpi_sum *part, c
         .from_stride = in->channels,
         .from_first = part->first,
         .to = to,
-        .to_stride = part->layer.shape.in_channels,
-        .to_first = first,
+        .to_stride = part->channels,
         .count = part->channels,
         .pixels = piece->pixels + part->layer.shape.kernel_width - 1,
     };
@@ -413,14 +410,16 @@ static const void *part_row(const struct conv *c, const struct srpi_sum *part, c
 
 /* Adds a sum to `before` (if it is not the first one), which gives `after`. */
 static void add_row(const struct conv *c, const struct srpi_sum *part, const struct piece *piece,
-                    char *gathered, const float *before, float *after)
+                    const float *before, float *after)
 {
     const uint32_t height = c->step->node->kernel_height;
-    struct srpi_conv_row call = {.pixels = piece->pixels, .residual = before, .out = after};
+    const void *rows[SRP_MAX_KERNEL];
     for (uint32_t i = 0; i < height; i++) {
         const void *row = tap_row(c, (int64_t)piece->y + i - height / 2);
-        call.rows[i] = part_row(c, part, row, piece, gathered, i * part->channels);
+        rows[i] = part_row(c, part, row, piece, NULL);
     }
+    const struct srpi_conv_row call = {
+        .rows = rows, .out = after, .residual = before, .pixels = piece->pixels};
     part->run(&part->layer, &call, 1);
 }
 
@@ -432,7 +431,7 @@ static void add_winograd(const struct conv *c, const struct srpi_sum *part,
     struct srpi_winograd_rows call = {.pixels = piece->pixels, .scratch = c->block->area};
     winograd_rows(c, piece->y, piece->end, &call);
     for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
-        call.rows[i] = part_row(c, part, call.rows[i], piece, gathered + i * s->bytes, 0);
+        call.rows[i] = part_row(c, part, call.rows[i], piece, gathered + i * s->bytes);
     }
     for (uint32_t i = 0; i < piece->count; i++) {
         call.residual[i] = before[i];
@@ -460,10 +459,28 @@ static void add_sums(const struct conv *c, const struct sums *s, const struct pi
         if (part->winograd != NULL) {
             add_winograd(c, part, piece, s, gathered, before, values);
         } else {
-            add_row(c, part, piece, gathered, before[0], values[0]);
+            add_row(c, part, piece, before[0], values[0]);
         }
         memcpy(before, values, sizeof(before));
     }
+}
+
+/* Row y of the other summand from the piece on, as f32: in `wide` if it is something else. */
+static const float *real_residual(const struct conv *c, const struct piece *piece, uint32_t y,
+                                  float *wide)
+{
+    const uint32_t t = c->step->residual;
+    if (t == SRPI_NO_TENSOR) {
+        return NULL;
+    }
+    const struct srpi_stream_tensor *other = tensor_of(c->block, t);
+    const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, t);
+    const char *row = row_at(c->block, t, y) + c->residual_shift + piece->x * pixel_bytes(other);
+    if (codec.dtype == SRPI_F32) {
+        return (const float *)(const void *)row;
+    }
+    srpi_row_load_fine(&codec, row, other->fraction, wide, (size_t)piece->pixels * other->channels);
+    return wide;
 }
 
 /* What follows the sums of row y of a piece. */
@@ -472,24 +489,12 @@ static void finish_sums(const struct conv *c, const struct sums *s, const struct
 {
     const struct srpi_conv_layer *layer = &c->layer->layer;
     const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
-    const uint32_t t = c->step->residual;
-    struct srpi_row_finish finish = {.slope = layer->slope,
-                                     .clamp = layer->clamp,
-                                     .low = layer->low,
-                                     .high = layer->high};
-    if (t != SRPI_NO_TENSOR) {
-        const struct srpi_stream_tensor *other = tensor_of(c->block, t);
-        const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, t);
-        const char *row =
-            row_at(c->block, t, y) + c->residual_shift + piece->x * pixel_bytes(other);
-        finish.other = (const float *)(const void *)row;
-        if (codec.dtype != SRPI_F32) {
-            float *wide = work_of(c->block) + 2 * s->rows * s->floats;
-            srpi_row_load_fine(&codec, row, other->fraction, wide,
-                               (size_t)piece->pixels * out->channels);
-            finish.other = wide;
-        }
-    }
+    const struct srpi_row_finish finish = {
+        .slope = layer->slope,
+        .other = real_residual(c, piece, y, work_of(c->block) + 2 * s->rows * s->floats),
+        .clamp = layer->clamp,
+        .low = layer->low,
+        .high = layer->high};
     srpi_row_finish(&finish, values, piece->pixels, out->channels);
     char *row = row_at(c->block, c->out, y) + piece->x * pixel_bytes(out);
     if ((char *)values != row) {
@@ -518,6 +523,91 @@ static void run_parts(const struct conv *c)
         for (uint32_t i = 0; i < piece.count; i++) {
             close_row(c->block, c->out, piece.y + i, row_at(c->block, c->out, piece.y + i), pixels);
         }
+    }
+}
+
+/* ---- convolutions with groups ---------------------------------------------------------------- */
+
+/* A row goes piece by piece, whose columns stay in the nearest cache: about so many bytes. */
+#define COLUMN_BYTES 16384u
+#define MOST_GROUPS (2 * SRP_MAX_CHANNELS) /* of codes, of fractions */
+
+/* Work memory: a piece as f32, one of the other summand, and the columns of each group. */
+struct split {
+    uint32_t pixels; /* of a piece */
+    size_t floats;   /* of a piece as f32 */
+    size_t bytes;    /* of a group's columns */
+    size_t size;     /* of all, in floats */
+};
+
+static struct split split_of(const struct srpi_conv_shape *shape, uint32_t element)
+{
+    const size_t column = (size_t)shape->in_channels * element;
+    struct split s = {.pixels = (uint32_t)(COLUMN_BYTES / (column * shape->kernel_height)) /
+                                SUM_PIXELS * SUM_PIXELS};
+    s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
+    s.floats = (size_t)s.pixels * shape->out_channels + SRPI_ROW_SLACK / sizeof(float);
+    s.floats = (s.floats + ALIGN - 1) / ALIGN * ALIGN;
+    s.bytes = (s.pixels + shape->kernel_width) * column + SRPI_ROW_SLACK;
+    s.bytes = (s.bytes + ALIGN - 1) / ALIGN * ALIGN;
+    s.size = 2 * s.floats + shape->kernel_height * s.bytes / sizeof(float);
+    return s;
+}
+
+/* The columns that the sums of a piece read, to `columns`. */
+static void gather(const struct conv *c, const struct split *s, const struct piece *piece,
+                   char *columns, const void *rows[])
+{
+    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
+    const struct srpi_node *node = c->step->node;
+    for (uint32_t g = 0; g < c->layer->layer.shape.kernel_height; g++) {
+        const struct srpi_quant_part *group = &c->layer->groups[g];
+        const void *taps[SRP_MAX_KERNEL];
+        for (uint32_t i = 0; i < node->kernel_height; i++) {
+            const char *row = tap_row(c, (int64_t)piece->y + i - node->kernel_height / 2);
+            taps[i] = row + (group->fractions ? in->fraction : 0) + piece->x * pixel_bytes(in);
+        }
+        const struct srpi_columns all = {.rows = taps,
+                                         .height = node->kernel_height,
+                                         .stride = in->channels,
+                                         .first = group->first,
+                                         .count = group->channels,
+                                         .pixels = piece->pixels + node->kernel_width - 1,
+                                         .to = columns + g * s->bytes};
+        srpi_row_columns(&all, in->element);
+        rows[g] = all.to;
+    }
+}
+
+static void run_split(const struct conv *c)
+{
+    const struct srpi_conv_layer *layer = &c->layer->layer;
+    const struct srpi_stream_tensor *in = tensor_of(c->block, c->in);
+    const struct srpi_stream_tensor *out = tensor_of(c->block, c->out);
+    const struct split s = split_of(&layer->shape, in->element);
+    const struct srpi_span rows = rows_of(c->block, c->out);
+    const uint32_t pixels = c->columns.end - c->columns.begin;
+    const bool in_place = out->dtype == SRPI_F32 && c->layer->post == SRPI_ACT_NONE;
+    float *work = work_of(c->block), *wide = work + s.floats;
+    char *columns = (char *)(wide + s.floats);
+    const void *gathered[MOST_GROUPS];
+    for (uint32_t y = rows.begin; y < rows.end; y++) {
+        struct piece piece = {.y = y, .pixels = s.pixels};
+        char *row = row_at(c->block, c->out, y);
+        for (; piece.x < pixels; piece.x += piece.pixels) {
+            piece.pixels = pixels - piece.x < s.pixels ? pixels - piece.x : s.pixels;
+            gather(c, &s, &piece, columns, gathered);
+            char *to = row + piece.x * pixel_bytes(out);
+            const struct srpi_conv_row call = {.rows = gathered,
+                                               .out = in_place ? to : (char *)work,
+                                               .residual = real_residual(c, &piece, y, wide),
+                                               .pixels = piece.pixels};
+            c->layer->direct(layer, &call, 1);
+            if (!in_place) {
+                finish_row(c, work, to, piece.pixels);
+            }
+        }
+        close_row(c->block, c->out, y, row, pixels);
     }
 }
 
@@ -560,10 +650,11 @@ size_t srpi_steps_scratch(const struct srpi_layers *layers, uint32_t picture_wid
         const bool needs =
             node->op != SRPI_OP_CONV2D || post || layer->widen_residual;
         const size_t rows = post && layer->winograd != NULL ? SRPI_WINOGRAD_ROWS : needs ? 3 : 0;
-        const size_t size =
-            layer->part_count != 0
-                ? sums_of(layer, srpi_element_size(layers->kernels, SRPI_Q8)).size
-                : rows * floats;
+        const uint32_t element = srpi_element_size(layers->kernels, SRPI_Q8);
+        const size_t size = layer->part_count != 0 ? sums_of(layer, element).size
+                            : layer->groups != NULL
+                                ? split_of(&layer->layer.shape, element).size
+                                : rows * floats;
         most = size > most ? size : most;
     }
     return most * sizeof(float);
@@ -730,6 +821,8 @@ void srpi_block_step(const struct srpi_block *block, uint32_t step)
         run_winograd(&conv);
     } else if (conv.layer->part_count != 0) {
         run_parts(&conv);
+    } else if (conv.layer->groups != NULL) {
+        run_split(&conv);
     } else {
         const struct srpi_span rows = rows_of(block, conv.out);
         run_rows(&conv, &conv.layer->layer, rows.begin, rows.end);

@@ -32,6 +32,7 @@
 
 #define SRPI_ROW_GROUP 4u   /* pixels */
 #define SRPI_ROW_SLACK 256u /* bytes */
+#define SRPI_ROW_PADDED 64u /* channels */
 
 enum srpi_dtype {
     SRPI_F32 = 0,
@@ -51,16 +52,19 @@ struct srpi_conv_shape {
     uint32_t kernel_height, kernel_width; /* odd, 1..SRP_MAX_KERNEL */
     uint32_t in_channels, out_channels;
     enum srpi_dtype in, out; /* out is `in`, or F32 */
+    bool split; /* Q8 to F32: each kernel row makes a sum of its own, and there is any number */
 };
 
 /* A layer ready to run. All vectors have out_channels entries, padded with zeros to a multiple of
- * 64, and are owned by whoever made the layer. A value passes these steps in this order:
+ * SRPI_ROW_PADDED, and are owned by whoever made the layer; of a split layer bias, multiplier and
+ * shift have as many for each kernel row. A value passes these steps in this order:
  *   F32, BF16:  v = bias[c] + sum of products (f32, fused multiply-adds)
  *   Q8:         s = bias[c] + sum of q * w (exact 32-bit; bias includes - zero * sum of w, and the
  *               correction for S8 storage)
  *     to Q8:    v = fma((float)s, multiplier[c], offset) without slope;
  *               t = (float)s * multiplier[c], t < 0 ? t * slope[c] : t, v = t + offset with slope
- *     to F32:   v = fma((float)s, multiplier[c], shift[c]); with slope v < 0 ? v * slope[c] : v
+ *     to F32:   v = fma((float)s, multiplier[c], shift[c]); split: for each kernel row, added from
+ *               the first to the last; with slope v < 0 ? v * slope[c] : v
  *   slope (F32, BF16): v < 0 ? v * slope[c] : v
  *   residual:   v = fma(r, residual_multiplier, v); r is the other summand's value as float: of a
  *               Q8 tensor the integer q itself (offset holds the rest), with fractions
@@ -86,8 +90,8 @@ struct srpi_conv_layer {
 
 /* One row. */
 struct srpi_conv_row {
-    /* rows[i]: input row of tap row i, at the leftmost tap of output pixel 0 */
-    const void *rows[SRP_MAX_KERNEL];
+    /* rows[i]: input row of tap row i, at the leftmost tap of output pixel 0; kernel_height */
+    const void *const *rows;
     void *out;            /* pixel 0, channel 0 */
     const void *residual; /* the same place in the other summand, or NULL */
     /* Bytes from a Q8 tensor's codes to its fractions, which lie alike; 0: it has none. */

@@ -77,7 +77,7 @@ static uint32_t block_of(const struct srpi_conv_shape *shape)
 static bool suits(const struct srpi_conv_shape *shape)
 {
     const uint32_t run = shape->kernel_width * shape->in_channels;
-    if (shape->in == SRPI_F32 || run < (shape->in == SRPI_BF16 ? 5 : 12) ||
+    if (shape->in == SRPI_F32 || shape->split || run < (shape->in == SRPI_BF16 ? 5 : 12) ||
         shape->in_channels > SRP_MAX_CHANNELS || shape->out_channels > SRP_MAX_CHANNELS) {
         return false;
     }

@@ -20,7 +20,7 @@ static inline uint32_t srpi_row_few_vectors(const struct srpi_conv_shape *shape)
 static inline bool srpi_row_few_suits_avx2(const struct srpi_conv_shape *shape)
 {
     const uint64_t run = (uint64_t)shape->kernel_width * shape->in_channels;
-    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
+    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 && !shape->split &&
            shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && run >= SRPI_ROW_FEW_VALUES &&
            4 * (uint64_t)srpi_row_few_vectors(shape) * SRPI_ROW_FEW_VALUES <= 5 * run;
 }
@@ -29,7 +29,7 @@ static inline bool srpi_row_few_suits_avx2(const struct srpi_conv_shape *shape)
 static inline bool srpi_row_few_suits_vnni(const struct srpi_conv_shape *shape)
 {
     const uint32_t in = shape->in_channels;
-    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 &&
+    return shape->in == SRPI_Q8 && shape->out == SRPI_F32 && !shape->split &&
            shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && (in == 8 || in == 16 || in == 32);
 }
 

@@ -98,12 +98,13 @@ srpi_conv_fn srpi_row_find(const struct srpi_row_kernel *made, size_t made_count
         const struct srpi_conv_shape *s = &made[i].shape;
         if (s->kernel_height == shape->kernel_height && s->kernel_width == shape->kernel_width &&
             s->in_channels == shape->in_channels && s->out_channels == shape->out_channels &&
-            s->in == shape->in && s->out == shape->out) {
+            s->in == shape->in && s->out == shape->out && s->split == shape->split) {
             found = &made[i];
         }
     }
     for (size_t i = 0; i < general_count && found == NULL; i++) {
-        if (general[i].shape.in == shape->in && general[i].shape.out == shape->out) {
+        const struct srpi_conv_shape *s = &general[i].shape;
+        if (s->in == shape->in && s->out == shape->out && s->split == shape->split) {
             found = &general[i];
         }
     }

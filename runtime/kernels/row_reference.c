@@ -57,6 +57,31 @@ static void store_at(uint8_t *values, size_t index, enum srpi_dtype dtype,
     }
 }
 
+/* A value of a split layer, up to slope. */
+static float convolved_split(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
+                             enum srpi_q8_storage storage, const int8_t *weights, uint32_t pixel,
+                             uint32_t c)
+{
+    const struct srpi_conv_shape *shape = &layer->shape;
+    const uint32_t in = shape->in_channels, width = shape->kernel_width;
+    const uint32_t padded = (shape->out_channels + SRPI_ROW_PADDED - 1) / SRPI_ROW_PADDED *
+                            SRPI_ROW_PADDED;
+    float v = 0.0f;
+    for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
+        const size_t at = (size_t)ky * padded + c;
+        int32_t sum = ((const int32_t *)layer->bias)[at];
+        for (uint32_t run = 0; run < width * in; run++) {
+            const int32_t q = q8_at(row->rows[ky], (size_t)pixel * in + run, storage) -
+                              (storage == SRPI_Q8_S8 ? 128 : 0);
+            sum += q * weights[(((size_t)c * in + run % in) * shape->kernel_height + ky) * width +
+                               run / in];
+        }
+        const float share = fmaf((float)sum, layer->multiplier[at], layer->shift[at]);
+        v = ky == 0 ? share : v + share;
+    }
+    return layer->slope != NULL && v < 0.0f ? v * layer->slope[c] : v;
+}
+
 /* What a sum becomes, up to slope. */
 static float scaled(const struct srpi_conv_layer *layer, uint32_t c, int32_t sum)
 {
@@ -78,6 +103,9 @@ static float convolved(const struct srpi_conv_layer *layer, const struct srpi_co
 {
     const struct srpi_conv_shape *shape = &layer->shape;
     const uint32_t in = shape->in_channels, taps = shape->kernel_height * shape->kernel_width;
+    if (shape->split) {
+        return convolved_split(layer, row, storage, weights, pixel, c);
+    }
     int32_t whole = shape->in == SRPI_Q8 ? ((const int32_t *)layer->bias)[c] : 0;
     float real = shape->in == SRPI_Q8 ? 0.0f : ((const float *)layer->bias)[c];
     double fine = (double)real;

@@ -34,6 +34,7 @@ struct tile {
     size_t residual_step;
     size_t out_fraction, residual_fraction; /* as in struct srpi_conv_row */
     uint32_t kernel_height, units;
+    size_t padded; /* split: entries of a vector for each kernel row */
 };
 
 /* Computes a group of pixels from `pixel` on. */
@@ -149,6 +150,7 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
         .residual_fraction = rows->residual_fraction,
         .kernel_height = shape->kernel_height,
         .units = (shape->kernel_width * shape->in_channels * in_size + 3) / 4,
+        .padded = (shape->out_channels + SRPI_ROW_PADDED - 1) / SRPI_ROW_PADDED * SRPI_ROW_PADDED,
     };
     /* All blocks of a row find it in the nearest cache. They go from the last to the first, and
      * pixels from the first to the last: then what the last block's vectors write beyond the

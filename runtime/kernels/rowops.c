@@ -9,6 +9,7 @@
 #include "kernels/reference.h"
 #include "kernels/resample.h"
 #include "kernels/select.h"
+#include "kernels/unroll.h"
 
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
@@ -345,6 +346,80 @@ void srpi_row_copy(const struct srpi_channels *channels, uint32_t element)
 #undef COPY
     default:
         copy_pixels(from, from_step, to, to_step, bytes, channels->pixels);
+    }
+}
+
+INLINE uint64_t value_at(const uint8_t *from, const uint32_t element)
+{
+    uint16_t value = *from;
+    if (element == 2) {
+        memcpy(&value, from, sizeof(value));
+    }
+    return value;
+}
+
+/* One value of `element` bytes from each row. The first 8 bytes go in one word: where it is more
+ * than a column, the next pixel writes over the rest. All machines of the engine are
+ * little-endian. */
+INLINE void column_values(const struct srpi_columns *c, const uint32_t element,
+                          const uint32_t height)
+{
+    const uint8_t *from[SRP_MAX_KERNEL] = {NULL};
+    const uint32_t together = 8 / element;
+    const size_t step = (size_t)c->stride * element;
+    uint8_t *to = c->to;
+    UNROLL for (uint32_t k = 0; k < height; k++) {
+        from[k] = (const uint8_t *)c->rows[k] + (size_t)c->first * element;
+    }
+    for (size_t x = 0; x < c->pixels * step; x += step) {
+        uint64_t word = 0;
+        UNROLL for (uint32_t k = 0; k < height && k < together; k++) {
+            word |= value_at(from[k] + x, element) << 8 * element * k;
+        }
+        memcpy(to, &word, sizeof(word));
+        UNROLL for (uint32_t k = together; k < height; k++) {
+            memcpy(to + (size_t)k * element, from[k] + x, element);
+        }
+        to += (size_t)height * element;
+    }
+}
+
+/* Constants: what is in `from` stays in registers. */
+static void columns_of_values(const struct srpi_columns *c, uint32_t element)
+{
+    switch (16 * element + c->height) {
+#define COLUMN(element, height) \
+    case 16 * (element) + (height): \
+        column_values(c, element, height); \
+        break;
+        COLUMN(1, 3)
+        COLUMN(1, 5)
+        COLUMN(1, 7)
+        COLUMN(2, 3)
+        COLUMN(2, 5)
+        COLUMN(2, 7)
+#undef COLUMN
+    default:
+        column_values(c, element, c->height);
+    }
+}
+
+void srpi_row_columns(const struct srpi_columns *columns, uint32_t element)
+{
+    if (columns->count == 1 && element <= 2) {
+        columns_of_values(columns, element);
+        return;
+    }
+    for (uint32_t k = 0; k < columns->height; k++) {
+        const struct srpi_channels channels = {.from = columns->rows[k],
+                                               .from_stride = columns->stride,
+                                               .from_first = columns->first,
+                                               .to = columns->to,
+                                               .to_stride = columns->count * columns->height,
+                                               .to_first = columns->count * k,
+                                               .count = columns->count,
+                                               .pixels = columns->pixels};
+        srpi_row_copy(&channels, element);
     }
 }
 

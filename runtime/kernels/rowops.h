@@ -76,6 +76,15 @@ struct srpi_channels {
     uint32_t count, pixels;
 };
 void srpi_row_copy(const struct srpi_channels *channels, uint32_t element);
+/* Some channels of the same pixels of several rows: in each pixel those of row 0, then of row 1 and
+ * so on. Strides and first count values. Writes up to 8 bytes behind the last pixel. */
+struct srpi_columns {
+    const void *const *rows; /* `height` of them */
+    uint32_t height, stride, first;
+    uint32_t count, pixels;
+    void *to;
+};
+void srpi_row_columns(const struct srpi_columns *columns, uint32_t element);
 /* `work` has room for pixels * count values. */
 void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_codec *from,
                       const struct srpi_codec *to, float *work);

@@ -201,7 +201,7 @@ static void bench(const struct srpi_kernels *k)
         for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
             const struct srpi_conv_shape shape = {shapes[i][0], shapes[i][0], shapes[i][1],
                                                   shapes[i][2], dtype_pairs[pair].in,
-                                                  dtype_pairs[pair].out};
+                                                  dtype_pairs[pair].out, false};
             bench_shape(k, &shape, "made", false);
             if (i < 5) {
                 bench_shape(k, &shape, "general", false);
@@ -269,7 +269,7 @@ static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winog
         layer.weights = packed[0];
         double start = now();
         for (uint32_t r = 0; r < 4; r++) {
-            memcpy(row.rows, rows.rows + r, 3 * sizeof(row.rows[0]));
+            row.rows = rows.rows + r;
             row.out = rows.out[r];
             direct(&layer, &row, 1);
         }
@@ -313,6 +313,7 @@ static int check(const struct srpi_kernels *k)
     why = why != NULL ? why : check_widths(k);
     why = why != NULL ? why : check_runs(k);
     why = why != NULL ? why : check_rows_together(k);
+    why = why != NULL ? why : check_split(k);
     why = why != NULL ? why : check_few(k);
     why = why != NULL ? why : check_made(k);
     why = why != NULL ? why : check_golden(k);

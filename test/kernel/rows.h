@@ -43,7 +43,7 @@ static inline void zone_destroy(struct zone *z)
     *z = (struct zone){0};
 }
 
-enum { CANARY = 64 };
+enum { CANARY = 64, MOST_TAP_ROWS = 16 };
 
 /* A layer and one row of it, everything in zones. */
 struct trial {
@@ -53,7 +53,8 @@ struct trial {
     uint32_t group_pixels; /* row.pixels rounded up to whole groups */
     float *real_weights;   /* one of the two, by dtype */
     int8_t *weights;
-    struct zone rows[SRP_MAX_KERNEL], packed, bias, multiplier, shift, slope, out, residual;
+    const void *taps[MOST_TAP_ROWS]; /* row.rows */
+    struct zone rows[MOST_TAP_ROWS], packed, bias, multiplier, shift, slope, out, residual;
     uint8_t *expected;
 };
 
@@ -109,7 +110,10 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
 {
     const struct srpi_conv_shape *s = &wish->shape;
     const size_t products = (size_t)s->kernel_height * s->kernel_width * s->in_channels;
-    const size_t count = products * s->out_channels, padded = (s->out_channels + 63) / 64 * 64;
+    const size_t count = products * s->out_channels;
+    const size_t padded =
+        (s->out_channels + SRPI_ROW_PADDED - 1) / SRPI_ROW_PADDED * SRPI_ROW_PADDED;
+    const size_t vectors = s->split ? s->kernel_height : 1;
     const float typical = 128.0f * 64.0f * sqrtf((float)products);
     const float unit = wish->fractions && s->out == SRPI_Q8 ? 256.0f : 1.0f; /* a code */
     t->real_weights = malloc(count * sizeof(float));
@@ -118,21 +122,23 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
         t->real_weights[i] = noise_f(seed);
         t->weights[i] = wish->worst ? -128 : (int8_t)(noise(seed) % 256 - 128);
     }
-    t->bias = zone_create(padded * 4, true);
-    t->multiplier = zone_create(padded * 4, true);
-    t->shift = zone_create(padded * 4, true);
+    t->bias = zone_create(vectors * padded * 4, true);
+    t->multiplier = zone_create(vectors * padded * 4, true);
+    t->shift = zone_create(vectors * padded * 4, true);
     t->slope = zone_create(padded * 4, true);
-    for (uint32_t c = 0; c < s->out_channels; c++) {
+    for (size_t c = 0; c < vectors * padded; c++) {
         const float bias = noise_f(seed);
         const int32_t whole = (int32_t)(noise(seed) % 200001) - 100000;
         if (s->in == SRPI_Q8) {
-            memcpy(t->bias.data + (size_t)4 * c, &whole, 4);
+            memcpy(t->bias.data + 4 * c, &whole, 4);
         } else {
-            memcpy(t->bias.data + (size_t)4 * c, &bias, 4);
+            memcpy(t->bias.data + 4 * c, &bias, 4);
         }
         ((float *)(void *)t->multiplier.data)[c] =
             unit * (0.2f + fabsf(noise_f(seed))) * 200.0f / typical;
         ((float *)(void *)t->shift.data)[c] = 10.0f * noise_f(seed);
+    }
+    for (uint32_t c = 0; c < s->out_channels; c++) {
         ((float *)(void *)t->slope.data)[c] = noise_f(seed);
     }
     t->layer = (struct srpi_conv_layer){
@@ -169,8 +175,9 @@ static inline void trial_create(struct trial *t, const struct srpi_kernels *k,
         (size_t)(t->group_pixels - 1 + s->kernel_width) * s->in_channels * in_size;
     for (uint32_t ky = 0; ky < s->kernel_height; ky++) {
         t->rows[ky] = values_create(need + SRPI_ROW_SLACK, s->in, in_size, k, wish->worst, seed);
-        t->row.rows[ky] = t->rows[ky].data;
+        t->taps[ky] = t->rows[ky].data;
     }
+    t->row.rows = t->taps;
     const size_t values = (size_t)t->group_pixels * s->out_channels;
     if (wish->has_residual) {
         const uint32_t size = srpi_element_size(k, t->layer.residual);
@@ -265,9 +272,9 @@ static inline const char *compare(const struct trial *t, const char *name)
         }
         if (!(fabs(a - b) <= bound)) {
             snprintf(why, sizeof(why),
-                     "%s, %ux%u %u->%u, %u pixels%s%s%s%s: pixel %zu channel %zu%s is %g, not %g",
+                     "%s, %ux%u %u->%u%s, %u pixels%s%s%s%s: pixel %zu channel %zu%s is %g, not %g",
                      name, s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
-                     t->row.pixels, t->layer.slope != NULL ? ", slope" : "",
+                     s->split ? " split" : "", t->row.pixels, t->layer.slope != NULL ? ", slope" : "",
                      t->layer.has_residual ? ", residual" : "",
                      t->layer.has_residual && t->layer.residual == SRPI_F32 ? " f32" : "",
                      t->layer.clamp ? ", clamp" : "", i / s->out_channels, i % s->out_channels,
@@ -427,6 +434,33 @@ static inline const char *check_runs(const struct srpi_kernels *k)
     return check_wish(k, &most, &seed);
 }
 
+/* A sum for each kernel row. */
+static inline const char *check_split(const struct srpi_kernels *k)
+{
+    uint32_t seed = 23;
+    for (uint32_t i = 0; i < 1500; i++) {
+        const struct wish wish = {
+            .shape = {.kernel_height = 1 + noise(&seed) % MOST_TAP_ROWS,
+                      .kernel_width = 1 + 2 * (noise(&seed) % 3),
+                      .in_channels = 1 + noise(&seed) % 40,
+                      .out_channels = 1 + noise(&seed) % 100,
+                      .in = SRPI_Q8,
+                      .out = SRPI_F32,
+                      .split = true},
+            .pixels = 1 + noise(&seed) % 67,
+            .worst = noise(&seed) % 8 == 0,
+            .slope = noise(&seed) % 4 == 0,
+            .has_residual = noise(&seed) % 2 == 0,
+            .clamp = noise(&seed) % 4 == 0,
+        };
+        const char *why = check_wish(k, &wish, &seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
+}
+
 /* Several rows of one layer in one call, what follows the sums by chance. */
 static inline const char *check_together(const struct srpi_kernels *k, const struct wish *wish,
                                          uint32_t count, uint32_t *seed)
@@ -470,7 +504,9 @@ static inline const char *check_rows_together(const struct srpi_kernels *k)
     for (uint32_t i = 0; i < 10 * 60; i++) {
         const uint32_t *s = shapes[i / 60], pair = noise(&seed) % DTYPE_PAIRS;
         const struct wish wish = {
-            .shape = {s[0], s[0], s[1], s[2], dtype_pairs[pair].in, dtype_pairs[pair].out},
+            .shape = {s[0], s[0], s[1], s[2], dtype_pairs[pair].in, dtype_pairs[pair].out,
+                      .split = dtype_pairs[pair].in == SRPI_Q8 &&
+                               dtype_pairs[pair].out == SRPI_F32 && noise(&seed) % 2},
             .pixels = 1 + noise(&seed) % 70,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 4 == 0,
@@ -580,7 +616,7 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
                                     const struct golden_picture *other, bool slope, uint64_t hash)
 {
     const struct srpi_conv_shape shape = {
-        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32};
+        3, 3, in->channels, out_channels, SRPI_Q8, out != NULL ? SRPI_Q8 : SRPI_F32, false};
     const uint32_t size = srpi_element_size(k, SRPI_Q8), count = in->channels * 9;
     static int32_t bias[64];
     static float multiplier[64], shift[64], slopes[64];
@@ -621,10 +657,11 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
     const size_t row_values = (size_t)(GOLDEN_WIDTH + SRPI_ROW_GROUP) * out_channels;
     uint8_t *row = malloc(row_values * 4 + SRPI_ROW_SLACK);
     for (uint32_t y = 0; y < GOLDEN_HEIGHT; y++) {
-        struct srpi_conv_row r = {.out = row, .pixels = GOLDEN_WIDTH};
+        const void *taps[3];
         for (uint32_t ky = 0; ky < 3; ky++) {
-            r.rows[ky] = golden_at(in, y + ky, size);
+            taps[ky] = golden_at(in, y + ky, size);
         }
+        struct srpi_conv_row r = {.rows = taps, .out = row, .pixels = GOLDEN_WIDTH};
         if (other != NULL) {
             r.residual = golden_at(other, y + 1, size) + (size_t)other->channels * size;
         }

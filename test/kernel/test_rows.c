@@ -51,6 +51,12 @@ static void rows_together(void **state)
     check_all(check_rows_together);
 }
 
+static void rows_with_sums_of_their_own(void **state)
+{
+    (void)state;
+    check_all(check_split);
+}
+
 static void few_outputs(void **state)
 {
     (void)state;
@@ -86,7 +92,7 @@ static void every_model_has_its_own(void **state)
                         node->kernel_height, node->kernel_width,
                         graph.tensors[node->inputs[0]].channels,
                         graph.tensors[node->output].channels, dtype_pairs[pair].in,
-                        dtype_pairs[pair].out};
+                        dtype_pairs[pair].out, false};
                     const char *name = NULL;
                     const srpi_conv_fn fn = k->find(&shape, &name);
                     assert_int_equal(fn != NULL, k->has[shape.in]);
@@ -128,7 +134,7 @@ static void registry(void **state)
     }
     assert_null(srpi_kernels_of(SRPI_ISA_COUNT));
     const struct srpi_conv_shape huge = {SRP_MAX_KERNEL, SRP_MAX_KERNEL, UINT32_MAX / 16,
-                                         UINT32_MAX / 16, SRPI_F32, SRPI_F32};
+                                         UINT32_MAX / 16, SRPI_F32, SRPI_F32, false};
     assert_int_equal(srpi_kernels_of(SRPI_ISA_SCALAR)->packed_size(&huge), 0);
 }
 
@@ -138,7 +144,8 @@ int main(void)
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(row_widths),
         cmocka_unit_test(runs_of_taps),
-        cmocka_unit_test(rows_together), cmocka_unit_test(few_outputs),
+        cmocka_unit_test(rows_together),
+        cmocka_unit_test(rows_with_sums_of_their_own), cmocka_unit_test(few_outputs),
         cmocka_unit_test(made_for_models),
         cmocka_unit_test(every_model_has_its_own),
         cmocka_unit_test(golden_hash_on_every_set),

@@ -163,8 +163,9 @@ static struct picture picture_create(const struct layer *l, uint32_t pixels, uin
 static void picture_expect(struct picture *p, const struct layer *l)
 {
     for (unsigned r = 0; r < 4; r++) {
+        const void *const taps[3] = {p->in[r], p->in[r + 1], p->in[r + 2]};
         const struct srpi_conv_row row = {
-            .rows = {p->in[r], p->in[r + 1], p->in[r + 2]},
+            .rows = taps,
             .out = p->expected[r],
             .residual = p->residual[r],
             .out_fraction = l->out_fine ? p->values : 0,
