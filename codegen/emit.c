@@ -627,7 +627,8 @@ static void emit_table(FILE *to, const struct isa *isa, const struct shape *shap
                 }
                 fprintf(to, "    {{%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32
                         ", SRPI_%s, SRPI_%s, false}, %s_%" PRIu32 "x%" PRIu32 "_%" PRIu32
-                        "_%" PRIu32 ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32 "->%" PRIu32 "\"},\n",
+                        "_%" PRIu32 ",\n     \"%s %s %" PRIu32 "x%" PRIu32 " %" PRIu32
+                        "->%" PRIu32 "\"},\n",
                         s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                         f->in, f->out, f->name, s->kernel_height, s->kernel_width, s->in_channels,
                         s->out_channels, isa->name, f->title, s->kernel_height, s->kernel_width,
