@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What regions, and groups of scales, cost: the tables of docs/engine.md.
+
+    PYTHONPATH=scripts build/venv/bin/python -m bench.costs build [--rounds 14]
+
+Runs of what is compared take turns, on one thread; the least of each counts. Parameters are random."""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+GROUPS = {  # graph: layer and number of groups
+    "wdsr2-x2": [("skip", 3), ("tail", 2), ("tail", 4), ("block0.expand", 2), ("block0.reduce", 4)],
+    "wdsr2-x4": [("skip", 3)],
+    "edge16-x2": [("body1", 2), ("tail", 2)],
+}
+MASKS = ("best", "avx2")  # SRP_CPU; what is no set masks nothing
+
+
+def parameters(graph, grouped, path):
+    """A file of random codes for `graph`, {layer: groups} of them with a scale for each group."""
+    torch.manual_seed(1)
+    channels, tensors = {graph["input"]: {"rgb": 3, "y": 1}[graph["colour"]]}, {}
+    for node in graph["nodes"]:
+        read = channels[node["inputs"][0]]
+        if node["op"] == "depth_to_space":
+            read //= node["block"] ** 2
+        channels[node["output"]] = node["channels"] if node["op"] == "conv2d" else read
+        if node["op"] == "conv2d":
+            shape, groups = (node["channels"], read, *node["kernel"]), grouped.get(node["name"], 1)
+            deviation = math.sqrt(2 / math.prod(shape[1:])) / 73.3  # that of the codes
+            scales = (shape[0], groups) if groups > 1 else shape[:1]
+            tensors[f"{node['name']}.weight"] = torch.randint(-127, 128, shape, dtype=torch.int8)
+            tensors[f"{node['name']}.bias"] = (0.1 * torch.randn(shape[0])).half()
+            tensors[f"{node['name']}.scale"] = torch.full(scales, deviation).half()
+    safetensors.torch.save_file(tensors, path)
+
+
+def least(build, isa, rounds, variants):
+    """Each variant's least milliseconds, and its last report."""
+    times, reports = [math.inf] * len(variants), [None] * len(variants)
+    for _ in range(rounds):
+        for i, options in enumerate(variants):
+            done = subprocess.run(
+                [build / "srbench", "engine", "--threads", "1", "--seconds", "0.2", "--json", *options],
+                env={**os.environ, "SRP_CPU": isa}, check=True, capture_output=True, text=True)
+            reports[i] = json.loads(done.stdout)
+            times[i] = min(times[i], reports[i]["ms_min"])
+    return times, reports
+
+
+def regions(build, isa, rounds):
+    for dtype in ("int8", "f32"):
+        same = ["--graph", "models/wdsr2-x2.json", "--size", "960x540", "--dtype", dtype, "--tensor"]
+        (whole, cut), (a, b) = least(build, isa, rounds, [[*same, "--regions", "960x540"],
+                                                          [*same, "--regions", "48x54"]])
+        per = [100 * (cut / whole * a[key] / b[key] - 1) for key in ("region_macs", "region_macs_made")]
+        print(f"{isa} {dtype}: {whole:.1f} ms, as 200 regions {cut:.1f}: {per[0]:+.1f} % for each "
+              f"multiply-accumulate, {per[1]:+.1f} % with what hangs over", flush=True)
+
+
+def groups(build, isa, rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, layers in GROUPS.items():
+            path = f"models/{name}.json"
+            graph = json.loads(Path(path).read_text())
+            files = [f"{folder}/{i}.safetensors" for i in range(len(layers) + 1)]
+            for file, grouped in zip(files, [{}, *({layer: n} for layer, n in layers)]):
+                parameters(graph, grouped, file)
+            plain, *times = least(build, isa, rounds, [
+                ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
+                for file in files])[0]
+            for (layer, n), time in zip(layers, times):
+                print(f"{isa} {name} {layer}, {n} groups: {100 * (time / plain - 1):+.1f} % of "
+                      f"{plain:.2f} ms", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--rounds", type=int, default=14)
+    options = parser.parse_args()
+    for isa in MASKS:
+        regions(options.build, isa, options.rounds)
+        groups(options.build, isa, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
