@@ -8,7 +8,8 @@
 
 #define Q 1.5f
 
-/* Output channels are summed in blocks of two vectors, then one, then half of one. */
+/* Output channels are padded to halves of a vector, where there are such; the last half is a block
+ * of its own. */
 static uint32_t padded_out(uint32_t out)
 {
     return (out + LEAST - 1) / LEAST * LEAST;
@@ -16,11 +17,8 @@ static uint32_t padded_out(uint32_t out)
 
 static uint32_t block_at(uint32_t o, uint32_t padded)
 {
-    uint32_t block = 2 * VECTOR;
-    while (block > padded - o) {
-        block /= 2;
-    }
-    return block;
+    const uint32_t whole = (padded - o) / VECTOR;
+    return whole == 0 ? LEAST : block_of(whole) * VECTOR;
 }
 
 struct work {
@@ -78,6 +76,10 @@ typedef float value;
 #define s_store v_store
 #define s_all v_all
 #define s_fma v_fma
+#ifdef v_four
+#define s_four v_four
+#define s_spread v_spread
+#endif
 #include "kernels/winograd_sum.inc.h"
 
 #if LEAST != VECTOR
@@ -95,7 +97,7 @@ typedef float value;
 
 static void products(const struct work *w)
 {
-    static const float zeros[2 * VECTOR];
+    static const float zeros[WIDE * VECTOR];
     const uint32_t padded = padded_out(w->layer->shape.out_channels);
     const float *weights = w->layer->weights, *bias = w->layer->bias;
     for (uint32_t p = 0; p < POINTS; p++) {
@@ -105,12 +107,10 @@ static void products(const struct work *w)
             /* What is added to the product at (1, 1) is added to all 16 pixels. */
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
-            if (block == 2 * VECTOR) {
-                sum_tiles(to, terms, weights, start, w->in, w->group.tiles, TILES2, true);
-            } else if (block == VECTOR) {
-                sum_tiles(to, terms, weights, start, w->in, w->group.tiles, TILES1, false);
+            if (block >= VECTOR) {
+                sum_block(to, terms, weights, start, w->in, w->group.tiles, block / VECTOR);
             } else {
-                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, TILES1, false);
+                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, 1);
             }
             weights += (size_t)w->in * block;
             o += block;
@@ -178,7 +178,7 @@ INLINE void backward(const struct work *w, const struct stretch *stretch, uint32
             const size_t at = (size_t)t * STEP * layer->shape.out_channels + i * VECTOR;
             vec a[SIDE], b[SIDE];
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-                const float *p = m + c * VECTOR;
+                const float *p = m + c * POINT;
                 const vec e1 = v_add(v_load(p + ROW1), v_load(p + ROW2));
                 const vec e2 = v_add(v_load(p + ROW3), v_load(p + ROW4));
                 a[c] = v_add(v_add(v_load(p + ROW0), e1), e2);
@@ -187,7 +187,7 @@ INLINE void backward(const struct work *w, const struct stretch *stretch, uint32
             finish(layer, stretch, &s, 0, at, i * VECTOR, a);
             finish(layer, stretch, &s, 2, at, i * VECTOR, b);
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-                const float *p = m + c * VECTOR;
+                const float *p = m + c * POINT;
                 const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
                 const vec o2 = v_sub(v_load(p + ROW3), v_load(p + ROW4));
                 a[c] = v_fma(q, o2, o1);

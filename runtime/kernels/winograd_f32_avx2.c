@@ -12,9 +12,10 @@ typedef __m256 vec;
 /* From 1.25 times as fast as a direct convolution could be (docs/engine.md) */
 #define SUITS(in, out) ((in) >= 6 || ((in) >= 4 && (out) > 8))
 #define GROUP 12u /* tiles */
-/* Tiles whose sums stay in 16 registers: with two vectors of output channels, with one */
-#define TILES2 6u
-#define TILES1 12u
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 16 registers; sums */
+#define WIDE 2u
+#define TILES(wide) ((wide) == 1 ? 12u : 6u)
+#define SUMS 12u
 
 #define v_load(p) _mm256_loadu_ps(p)
 #define v_store(p, v) _mm256_storeu_ps(p, v)

@@ -11,10 +11,11 @@ typedef __m512 vec;
 #define NAME "winograd avx512"
 /* From 1.25 times as fast as a direct convolution could be (docs/engine.md) */
 #define SUITS(in, out) ((in) >= 9 || ((in) >= 4 && (out) > 8))
-#define GROUP 6u /* tiles */
-/* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
-#define TILES2 6u
-#define TILES1 6u
+#define GROUP 12u /* tiles */
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 32 registers; sums */
+#define WIDE 4u
+#define TILES(wide) ((wide) < 3 ? 12u : 6u)
+#define SUMS 24u
 
 #define v_load(p) _mm512_loadu_ps(p)
 #define v_store(p, v) _mm512_storeu_ps(p, v)
@@ -23,6 +24,8 @@ typedef __m512 vec;
 #define v_sub(a, b) _mm512_sub_ps(a, b)
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define v_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
+#define v_four(p) _mm512_broadcast_f32x4(_mm_loadu_ps(p))
+#define v_spread(v, k) _mm512_permute_ps(v, 0x55 * (int)(k))
 #define v_max(a, b) _mm512_max_ps(a, b)
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_slope(v, s) \

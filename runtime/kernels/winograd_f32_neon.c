@@ -11,9 +11,10 @@ typedef float32x4_t vec;
 /* Not measured: as with AVX2, where fewer pay */
 #define SUITS(in, out) ((in) >= 8 && (out) >= 8)
 #define GROUP 12u /* tiles */
-/* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
-#define TILES2 12u
-#define TILES1 12u
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 32 registers; sums */
+#define WIDE 2u
+#define TILES(wide) 12u
+#define SUMS 24u
 
 #define v_load(p) vld1q_f32(p)
 #define v_store(p, v) vst1q_f32(p, v)

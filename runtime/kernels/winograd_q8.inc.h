@@ -76,13 +76,17 @@ typedef int32_t value;
 #define s_product i_product
 #define s_fma_two i_dot_two
 #endif
+#ifdef i_four
+#define s_four i_four
+#define s_spread i_spread
+#endif
 #include "kernels/winograd_sum.inc.h"
 
-/* Of `count` (1 or 2) vectors of output channels from vector o on. In a function of its own, as the
- * backward stage is: with both in `run` gcc 12 has no registers left for either. */
+/* Of a block of `count` vectors of output channels, from vector o on. In a function of its own, as
+ * the backward stage is: with both in `run` gcc 12 has no registers left for either. */
 static __attribute__((noinline)) void products(const struct work *w, uint32_t o, uint32_t count)
 {
-    static const int32_t zeros[2 * VECTOR];
+    static const int32_t zeros[WIDE * VECTOR];
 #ifndef DOT_IN_TWO
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
 #endif
@@ -90,7 +94,7 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
         (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
 #ifndef DOT_IN_TWO
     /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
-    int32_t raised[2 * VECTOR];
+    int32_t raised[WIDE * VECTOR];
     for (uint32_t i = 0; i < count; i++) {
         i_store(raised + i * VECTOR, i_mul(i_load(bias + i * VECTOR), i_all(36)));
     }
@@ -100,11 +104,7 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
     for (uint32_t p = 0; p < POINTS; p++) {
         const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
-        if (count == 2) {
-            sum_tiles(to, terms, weights, start, w->units, w->group.tiles, TILES2, true);
-        } else {
-            sum_tiles(to, terms, weights, start, w->units, w->group.tiles, TILES1, false);
-        }
+        sum_block(to, terms, weights, start, w->units, w->group.tiles, count);
         weights += (size_t)w->units * count * VECTOR;
     }
 }
@@ -209,7 +209,7 @@ INLINE void backward_tile(const struct work *w, const struct stretch *s, const s
 {
     ivec a[SIDE], b[SIDE];
     UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-        const int32_t *p = m + c * VECTOR;
+        const int32_t *p = m + c * POINT;
         const ivec even1 = i_add(at_one(p, c, e), i_load(p + ROW2));
         const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
         a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
@@ -218,7 +218,7 @@ INLINE void backward_tile(const struct work *w, const struct stretch *s, const s
     finish(w, s, e, 0, 3, at, a, held);
     finish(w, s, e, 2, 1, at, b, held);
     UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-        const int32_t *p = m + c * VECTOR;
+        const int32_t *p = m + c * POINT;
         const ivec odd1 = i_sub(at_one(p, c, e), i_load(p + ROW2));
         const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
         a[c] = i_add(i_add(odd1, odd1), odd2);
@@ -294,9 +294,9 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
         forward_group(w.terms, &w.group, vectors(w.units), 2 * VECTOR * CODE_BYTES, sizes.in,
-                      (char *)(w.products + product_at(2, 0, 0)), bands->pixels);
+                      (char *)(w.products + product_at(WIDE, 0, 0)), bands->pixels);
         for (uint32_t o = count; o != 0;) {
-            const uint32_t block = 2 - o % 2;
+            const uint32_t block = block_of(o);
             o -= block;
             products(&w, o, block);
 #ifdef PAIRS
@@ -334,12 +334,19 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 #else
     const bool narrow = false;
 #endif
-    srpi_winograd_pack_q8(shape, weights, packed, units_of(shape), VECTOR, narrow);
+    const uint32_t units = units_of(shape);
+    int16_t *const to = packed;
+    for (uint32_t o = vectors(shape->out_channels), block; o != 0; o -= block) {
+        block = block_of(o);
+        const uint32_t first = (o - block) * VECTOR;
+        srpi_winograd_pack_q8(shape, weights, to + (size_t)2 * first * POINTS * units, units, first,
+                              block * VECTOR, narrow && block == 2);
+    }
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(2, 0, 0)) +
+    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(WIDE, 0, 0)) +
            SIDE * broken_row((size_t)shape->in_channels * CODE_BYTES);
 }
 

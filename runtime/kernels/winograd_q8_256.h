@@ -7,9 +7,10 @@ typedef __m256i tvec; /* terms, 16 bits */
 typedef __m256i ivec; /* sums, 32 bits */
 #define VECTOR 8u
 #define GROUP 12u /* tiles */
-/* Tiles whose sums stay in 16 registers: with two vectors of output channels, with one */
-#define TILES2 6u
-#define TILES1 12u
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 16 registers; sums */
+#define WIDE 2u
+#define TILES(wide) ((wide) == 1 ? 12u : 6u)
+#define SUMS 12u
 
 #define t_store(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
 #define t_add(a, b) _mm256_add_epi16(a, b)

@@ -12,10 +12,11 @@ typedef __m512i ivec; /* sums, 32 bits */
 #define NAME "winograd int8 avx512"
 #define SUITS(in, out) ((in) >= 24 && (out) > 8)
 #define FEW_ROWS 2u /* three take as long as four */
-#define GROUP 6u /* tiles */
-/* Tiles whose sums stay in 32 registers: with two vectors of output channels, with one */
-#define TILES2 6u
-#define TILES1 6u
+#define GROUP 12u /* tiles */
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 32 registers; sums */
+#define WIDE 4u
+#define TILES(wide) ((wide) < 3 ? 12u : 6u)
+#define SUMS 24u
 
 #define t_codes(p) \
     _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
@@ -33,6 +34,8 @@ typedef __m512i ivec; /* sums, 32 bits */
 #define i_shl(v, n) _mm512_slli_epi32(v, n)
 #define i_sra(v, n) _mm512_srai_epi32(v, (unsigned)(n))
 #define i_dot(x, w, sum) _mm512_dpwssd_epi32(sum, x, w)
+#define i_four(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define i_spread(v, k) _mm512_shuffle_epi32(v, 0x55 * (int)(k))
 #define i_float(v) _mm512_cvtepi32_ps(v)
 
 #define store_codes(out, step, v) store_q8_1(out, step, (v)[0], (v)[1], (v)[2], (v)[3])

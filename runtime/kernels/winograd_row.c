@@ -118,24 +118,20 @@ static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g)
 }
 
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
-                           int16_t *packed, uint32_t pairs, uint32_t vector, bool narrow)
+                           int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
+                           bool narrow)
 {
     const uint32_t in = shape->in_channels, out = shape->out_channels;
-    const size_t vectors = (out + vector - 1) / vector;
-    memset(packed, 0, (size_t)36 * pairs * vectors * vector * 2 * sizeof(packed[0]));
-    for (uint32_t o = 0; o < out; o++) {
-        const size_t first = o / (2 * vector) * 2 * vector; /* channel of the block */
-        const size_t width = vectors * vector - first < 2 * vector ? vector : 2 * vector;
-        const size_t c = o - first;
-        const size_t lane = narrow && width != vector ? c / 4 % 2 * vector + c / 8 * 4 + c % 4 : c;
+    memset(packed, 0, (size_t)36 * pairs * block * 2 * sizeof(packed[0]));
+    for (uint32_t b = 0; b < block && first + b < out; b++) {
+        const uint32_t lane = narrow ? b / 4 % 2 * (block / 2) + b / 8 * 4 + b % 4 : b;
         for (uint32_t i = 0; i < in; i++) {
             int32_t points[SIDE][SIDE];
-            whole_kernel(points, weights + ((size_t)o * in + i) * 9);
+            whole_kernel(points, weights + ((size_t)(first + b) * in + i) * 9);
             for (uint32_t y = 0; y < SIDE; y++) {
                 for (uint32_t x = 0; x < SIDE; x++) {
                     const size_t unit = (size_t)(row_place[y] * SIDE + x) * pairs + i / 2;
-                    packed[(first * 36 * pairs + unit * width + lane) * 2 + i % 2] =
-                        (int16_t)points[y][x];
+                    packed[(unit * block + lane) * 2 + i % 2] = (int16_t)points[y][x];
                 }
             }
         }

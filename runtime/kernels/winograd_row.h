@@ -80,12 +80,11 @@ bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weig
  * [36 points][blocks][in][of a block]. `packed` is the place of the block at point 0. */
 void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
                             float *packed, uint32_t padded, uint32_t first, uint32_t block);
-/* int8, all of them, in 16 bits: [blocks][36 points][pairs of in][of a block][2]. A block is two
- * vectors of `vector` channels, the last one what is left. `pairs`: all input channels, or
- * more. `narrow`: every second four channels of a block are the first vector, the others the
- * second. */
+/* int8: the same channels, in 16 bits: [36 points][pairs of in][of a block][2], zeros for channels
+ * that there are not. `pairs`: all input channels, or more. `narrow`: every second four channels
+ * are the block's first vector, the others its second. */
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
-                           int16_t *packed, uint32_t pairs, uint32_t vector,
+                           int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            bool narrow);
 extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
     srpi_winograd_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,

@@ -1,81 +1,93 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_sum.inc.h - the products of matrices of winograd_tiles.inc.h with one kind of vectors of
  * output channels: `value` and s_vec, SUM_LANES, s_load, s_store, s_all, s_fma; SUM(name) makes
- * names. All of these but `value` are undefined again at the end. */
+ * names. All of these but `value` are undefined again at the end.
+ *
+ * Of a block of `wide` vectors and `tiles` tiles, which are constants at each call, all sums stay
+ * in registers: s[t * wide + v]. The order of additions is the same in all of these. */
 
-/* Adds `steps` units of the input to sums a and, if `two`, b. */
-INLINE void SUM(add)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const value *weights,
-                     const uint32_t steps, const uint32_t tiles, const bool two)
+/* Adds `steps` units of the input. */
+INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, const uint32_t steps,
+                     const uint32_t tiles, const uint32_t wide)
 {
+#ifdef s_four
+    /* A load for four terms, and four instructions to spread them: where all loads would take
+     * longer than the products. */
+    const uint32_t spread = wide == 1 && steps == 4 ? tiles * 5 / 12 : 0;
+    s_vec four[GROUP];
+    UNROLL for (uint32_t t = 0; t < spread; t++) {
+        four[t] = s_four(terms + t * VECTOR);
+    }
+#endif
     UNROLL for (uint32_t k = 0; k < steps; k++) {
-        const s_vec wa = s_load(weights);
-        const s_vec wb = two ? s_load(weights + SUM_LANES) : wa;
+        s_vec w[WIDE];
+        UNROLL for (uint32_t v = 0; v < wide; v++) {
+            w[v] = s_load(weights + v * SUM_LANES);
+        }
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
+#ifdef s_four
+            const s_vec term = t < spread ? s_spread(four[t], k) : s_all(terms[t * VECTOR + k]);
+#else
             const s_vec term = s_all(terms[t * VECTOR + k]);
-#ifdef s_product
-            if (two) {
-                s_fma_two(term, wa, wb, &a[t], &b[t]);
+#endif
+#ifdef s_fma_two
+            if (wide == 2) {
+                s_fma_two(term, w[0], w[1], &s[2 * t], &s[2 * t + 1]);
                 continue;
             }
 #endif
-            a[t] = s_fma(term, wa, a[t]);
-            if (two) {
-                b[t] = s_fma(term, wb, b[t]);
+            UNROLL for (uint32_t v = 0; v < wide; v++) {
+                s[t * wide + v] = s_fma(term, w[v], s[t * wide + v]);
             }
         }
-        weights += two ? 2 * SUM_LANES : SUM_LANES;
+        weights += wide * SUM_LANES;
     }
 }
 
-#ifdef s_product
-/* The products of the first unit: so the sums need no zeros to begin with. */
-INLINE void SUM(begin)(s_vec a[GROUP], s_vec b[GROUP], const value *terms, const value *weights,
-                       const uint32_t tiles, const bool two)
+/* What the sums begin with: `start`, a block's; or the products of the first unit. */
+INLINE void SUM(begin)(s_vec s[SUMS], const value *terms, const value *weights, const value *start,
+                       const uint32_t tiles, const uint32_t wide)
 {
-    const s_vec wa = s_load(weights);
-    const s_vec wb = two ? s_load(weights + SUM_LANES) : wa;
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        const s_vec term = s_all(terms[t * VECTOR]);
-        a[t] = s_product(term, wa);
-        if (two) {
-            b[t] = s_product(term, wb);
+    UNROLL for (uint32_t v = 0; v < wide; v++) {
+#ifdef s_product
+        const s_vec w = s_load(weights + v * SUM_LANES);
+#else
+        const s_vec all = s_load(start + v * SUM_LANES);
+#endif
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+#ifdef s_product
+            s[t * wide + v] = s_product(s_all(terms[t * VECTOR]), w);
+#else
+            s[t * wide + v] = all;
+#endif
         }
     }
+    (void)terms, (void)weights, (void)start;
 }
-#endif
 
-/* tiles x in times in x (one or two vectors), on top of `start`. `tiles` and `two` are constants at
- * each call, so that sums stay in registers. The order of additions is the same in all of these.
- * The loops are fragile: one for whole and broken vectors of units, or sums in an array of
- * two dimensions, and gcc 12 or clang 14 keeps the sums in memory, at half the speed. */
+/* tiles x in times in x out. One loop for whole and broken vectors of units, and gcc 12 or clang 14
+ * keeps the sums in memory, at half the speed. */
 INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const value *start,
-                          uint32_t units, const uint32_t tiles, const bool two)
+                     uint32_t units, const uint32_t tiles, const uint32_t wide)
 {
-    const size_t step = two ? 2 * SUM_LANES : SUM_LANES;
-    s_vec a[GROUP], b[GROUP];
+    const size_t step = (size_t)wide * SUM_LANES;
+    s_vec s[SUMS];
+    SUM(begin)(s, terms, weights, start, tiles, wide);
 #ifdef s_product
-    (void)start;
-    SUM(begin)(a, b, terms, weights, tiles, two);
-    SUM(add)(a, b, terms + 1, weights + step, SUM_LEAST - 1, tiles, two);
+    SUM(add)(s, terms + 1, weights + step, SUM_LEAST - 1, tiles, wide);
     weights += SUM_LEAST * step;
     uint32_t done = SUM_LEAST;
     for (; units - done >= SUM_LEAST; done += SUM_LEAST) {
         const value *from = terms + done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
-        SUM(add)(a, b, from, weights, SUM_LEAST, tiles, two);
+        SUM(add)(s, from, weights, SUM_LEAST, tiles, wide);
         weights += SUM_LEAST * step;
     }
     terms += done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
     units -= done;
 #else
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        a[t] = s_load(start);
-        if (two) {
-            b[t] = s_load(start + SUM_LANES);
-        }
-    }
     while (units >= VECTOR) {
         for (uint32_t k = 0; k < VECTOR; k += 4) {
-            SUM(add)(a, b, terms + k, weights, 4, tiles, two);
+            SUM(add)(s, terms + k, weights, 4, tiles, wide);
             weights += 4 * step;
         }
         terms += POINTS * GROUP * VECTOR;
@@ -83,38 +95,52 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
     }
 #endif
     for (; units != 0; units--) {
-        SUM(add)(a, b, terms, weights, 1, tiles, two);
+        SUM(add)(s, terms, weights, 1, tiles, wide);
         weights += step;
         terms++;
     }
-    UNROLL for (uint32_t t = 0; t < tiles; t++) {
-        s_store(to + product_at(0, t, 0), a[t]);
-        if (two) {
-            s_store(to + product_at(1, t, 0), b[t]);
+    UNROLL for (uint32_t v = 0; v < wide; v++) {
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            s_store(to + product_at(v, t, 0), s[t * wide + v]);
         }
     }
 }
 
-/* A group with one block of output channels, `most` (a constant) tiles at a time. Fewer are made up
- * to one of four numbers: the terms of the others are whatever was there. */
-INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights,
-                                const value *start, uint32_t units, uint32_t tiles,
-                                const uint32_t most, const bool two)
+/* A group of tiles with a block, TILES(wide) at a time. Fewer are made up to one of four numbers:
+ * the terms of the others are whatever was there. */
+INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights, const value *start,
+                           uint32_t units, uint32_t tiles, const uint32_t wide)
 {
+    const uint32_t most = TILES(wide);
     uint32_t now = 0;
     for (; tiles != 0; tiles -= now) {
         now = next_tiles(tiles, most);
         if (now > most * 5 / 6) {
-            SUM(sum)(to, terms, weights, start, units, most, two);
+            SUM(sum)(to, terms, weights, start, units, most, wide);
         } else if (now > most * 2 / 3) {
-            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, two);
+            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, wide);
         } else if (now > most / 2) {
-            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, two);
+            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, wide);
         } else {
-            SUM(sum)(to, terms, weights, start, units, most / 2, two);
+            SUM(sum)(to, terms, weights, start, units, most / 2, wide);
         }
         to += product_at(0, now, 0);
         terms += term_at(now, 0);
+    }
+}
+
+/* The same, with a block of `wide` vectors, which is no constant. */
+INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, const value *start,
+                           uint32_t units, uint32_t tiles, uint32_t wide)
+{
+    if (WIDE >= 4 && wide == 4) {
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 4);
+    } else if (WIDE >= 3 && wide == 3) {
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 3);
+    } else if (wide == 2) {
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 2);
+    } else {
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 1);
     }
 }
 
@@ -125,5 +151,7 @@ INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights,
 #undef s_store
 #undef s_all
 #undef s_fma
+#undef s_four
+#undef s_spread
 #undef s_product
 #undef s_fma_two

@@ -14,7 +14,11 @@
  * All distances in inner loops are constants. A *unit* is what is multiplied at once: an f32, or
  * two terms of 16 bits.
  *   terms     [vector of units][36 points][GROUP tiles][VECTOR]
- *   products  [vector of out][GROUP tiles][36 points][VECTOR] */
+ *   products  [vector of out][36 points][GROUP tiles][VECTOR]: what a point's sums write lies
+ *             together
+ *
+ * Output channels are summed in *blocks* of 1 to WIDE vectors, TILES(vectors) tiles at a time: so
+ * many sums stay in registers, and as few loads as may be come with a product. */
 #include <string.h>
 
 #include "kernels/unroll.h"
@@ -110,6 +114,13 @@ static void copy_broken(const char *rows[SIDE], char *to, const struct stretch *
     }
 }
 
+/* How many of `left` vectors of output channels are the next block. */
+INLINE uint32_t block_of(uint32_t left)
+{
+    const uint32_t blocks = (left + WIDE - 1) / WIDE;
+    return (left + blocks - 1) / blocks;
+}
+
 /* Places in the memory between the stages, in values. */
 INLINE size_t term_at(uint32_t t, uint32_t p)
 {
@@ -118,7 +129,7 @@ INLINE size_t term_at(uint32_t t, uint32_t p)
 
 INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
 {
-    return (((size_t)i * GROUP + t) * POINTS + p) * VECTOR;
+    return (((size_t)i * POINTS + p) * GROUP + t) * VECTOR;
 }
 
 static size_t terms_size(uint32_t units)
@@ -126,6 +137,7 @@ static size_t terms_size(uint32_t units)
     return (size_t)vectors(units) * POINTS * GROUP * VECTOR;
 }
 
-/* Distances of the rows of points among the products of a tile. */
-#define ROW(n) ((n)*SIDE * VECTOR)
+/* Distances of the points, and of their rows, among the products of a tile. */
+#define POINT (GROUP * VECTOR)
+#define ROW(n) ((n)*SIDE * POINT)
 enum { ROW1 = ROW(0), ROW2 = ROW(1), ROW3 = ROW(2), ROW4 = ROW(3), ROW0 = ROW(4), ROW5 = ROW(5) };
