@@ -48,17 +48,20 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
 INLINE void SUM(begin)(s_vec s[SUMS], const value *terms, const value *weights, const value *start,
                        const uint32_t tiles, const uint32_t wide)
 {
+    s_vec first[WIDE];
     UNROLL for (uint32_t v = 0; v < wide; v++) {
 #ifdef s_product
-        const s_vec w = s_load(weights + v * SUM_LANES);
+        first[v] = s_load(weights + v * SUM_LANES);
 #else
-        const s_vec all = s_load(start + v * SUM_LANES);
+        first[v] = s_load(start + v * SUM_LANES);
 #endif
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+    }
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t v = 0; v < wide; v++) {
 #ifdef s_product
-            s[t * wide + v] = s_product(s_all(terms[t * VECTOR]), w);
+            s[t * wide + v] = s_product(s_all(terms[t * VECTOR]), first[v]);
 #else
-            s[t * wide + v] = all;
+            s[t * wide + v] = first[v];
 #endif
         }
     }
@@ -99,8 +102,8 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
         weights += step;
         terms++;
     }
-    UNROLL for (uint32_t v = 0; v < wide; v++) {
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+    UNROLL for (uint32_t t = 0; t < tiles; t++) {
+        UNROLL for (uint32_t v = 0; v < wide; v++) {
             s_store(to + product_at(v, t, 0), s[t * wide + v]);
         }
     }
