@@ -75,7 +75,7 @@ typedef float value;
 #define s_load v_load
 #define s_store v_store
 #define s_all v_all
-#define s_fma v_fma
+#define s_add v_sum
 #ifdef v_four
 #define s_four v_four
 #define s_spread v_spread
@@ -89,13 +89,13 @@ typedef float value;
 #define s_load h_load
 #define s_store h_store
 #define s_all h_all
-#define s_fma h_fma
+#define s_add v_sum
 #include "kernels/winograd_sum.inc.h"
 #else
 #define sum_tiles_half sum_tiles /* never called */
 #endif
 
-static void products(const struct work *w)
+static __attribute__((noinline)) void products(const struct work *w)
 {
     static const float zeros[WIDE * VECTOR];
     const uint32_t padded = padded_out(w->layer->shape.out_channels);

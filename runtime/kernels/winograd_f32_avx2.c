@@ -24,6 +24,8 @@ typedef __m256 vec;
 #define v_sub(a, b) _mm256_sub_ps(a, b)
 #define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define v_fnma(a, b, c) _mm256_fnmadd_ps(a, b, c)
+/* An instruction, as gcc 12 else moves sums about until it has no registers left. */
+#define v_sum(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #define v_max(a, b) _mm256_max_ps(a, b)
 #define v_min(a, b) _mm256_min_ps(a, b)
 #define v_slope(v, s) _mm256_blendv_ps(v, _mm256_mul_ps(v, s), v)

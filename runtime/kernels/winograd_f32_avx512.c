@@ -26,6 +26,8 @@ typedef __m512 vec;
 #define v_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
 #define v_four(p) _mm512_broadcast_f32x4(_mm_loadu_ps(p))
 #define v_spread(v, k) _mm512_permute_ps(v, 0x55 * (int)(k))
+/* An instruction, as gcc 12 else moves sums about until it has no registers left. */
+#define v_sum(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #define v_max(a, b) _mm512_max_ps(a, b)
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_slope(v, s) \
@@ -35,7 +37,6 @@ typedef __m256 half;
 #define h_load(p) _mm256_loadu_ps(p)
 #define h_store(p, v) _mm256_storeu_ps(p, v)
 #define h_all(x) _mm256_set1_ps(x)
-#define h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 
 #include "kernels/winograd_f32.inc.h"
 

@@ -22,6 +22,7 @@ typedef float32x4_t vec;
 #define v_add(a, b) vaddq_f32(a, b)
 #define v_sub(a, b) vsubq_f32(a, b)
 #define v_fma(a, b, c) vfmaq_f32(c, a, b)
+#define v_sum(sum, a, b) ((sum) = vfmaq_f32(sum, a, b))
 #define v_fnma(a, b, c) vfmsq_f32(c, a, b)
 #define v_max(a, b) vmaxq_f32(a, b)
 #define v_min(a, b) vminq_f32(a, b)

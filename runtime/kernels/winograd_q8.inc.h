@@ -71,10 +71,10 @@ typedef int32_t value;
 #define s_load i_load
 #define s_store i_store
 #define s_all i_all
-#define s_fma i_dot
+#define s_add i_add_dot
 #ifdef DOT_IN_TWO
 #define s_product i_product
-#define s_fma_two i_dot_two
+#define s_add_two i_add_two
 #endif
 #ifdef i_four
 #define s_four i_four

@@ -16,30 +16,28 @@
 
 #define t_codes(p) i_load(p)
 
-/* The empty statement keeps gcc from adding products to each other first, for which it has no
- * registers. */
-INLINE ivec i_dot(ivec x, ivec w, ivec sum)
-{
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
-    __asm__("" : "+x"(sum));
-    return sum;
-}
+/* The empty statement keeps the sum in its register, as gcc 12 else adds products to each other first, for which it
+ * has none. */
+#define i_add_dot(sum, x, w) \
+    do { \
+        (sum) = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w)); \
+        __asm__("" : "+v"(sum)); \
+    } while (0)
 
 /* Products and additions are instructions of their own: the first product needs no addition. */
 #define DOT_IN_TWO
 #define SUM_LEAST 4u /* units that a sum begins with */
 #define i_product(x, w) _mm256_madd_epi16(x, w)
 
-/* Two products, then two additions. */
-INLINE void i_dot_two(ivec x, ivec wa, ivec wb, ivec *a, ivec *b)
-{
-    ivec pa = i_product(x, wa), pb = i_product(x, wb);
-    __asm__("" : "+x"(pa), "+x"(pb));
-    ivec sa = _mm256_add_epi32(*a, pa), sb = _mm256_add_epi32(*b, pb);
-    __asm__("" : "+x"(sa), "+x"(sb));
-    *a = sa;
-    *b = sb;
-}
+/* Two products, then two additions: the empty statements keep the order. */
+#define i_add_two(a, b, x, wa, wb) \
+    do { \
+        ivec pa = i_product(x, wa), pb = i_product(x, wb); \
+        __asm__("" : "+v"(pa), "+v"(pb)); \
+        (a) = _mm256_add_epi32(a, pa); \
+        (b) = _mm256_add_epi32(b, pb); \
+        __asm__("" : "+v"(a), "+v"(b)); \
+    } while (0)
 
 #define store_codes(out, step, v) \
     do { \

@@ -33,7 +33,13 @@ typedef __m512i ivec; /* sums, 32 bits */
 #define i_mul(a, b) _mm512_mullo_epi32(a, b)
 #define i_shl(v, n) _mm512_slli_epi32(v, n)
 #define i_sra(v, n) _mm512_srai_epi32(v, (unsigned)(n))
-#define i_dot(x, w, sum) _mm512_dpwssd_epi32(sum, x, w)
+/* The empty statement keeps the sum in its register, as gcc 12 else moves sums about until it has
+ * none left. */
+#define i_add_dot(sum, x, w) \
+    do { \
+        (sum) = _mm512_dpwssd_epi32(sum, x, w); \
+        __asm__("" : "+v"(sum)); \
+    } while (0)
 #define i_four(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define i_spread(v, k) _mm512_shuffle_epi32(v, 0x55 * (int)(k))
 #define i_float(v) _mm512_cvtepi32_ps(v)

@@ -14,13 +14,13 @@
 
 #define t_codes(p) _mm256_cvtepu8_epi16(load128(p))
 
-/* The empty statement keeps each sum in one register, as in winograd_q8_avx2.c. */
-INLINE ivec i_dot(ivec x, ivec w, ivec sum)
-{
-    sum = _mm256_dpwssd_avx_epi32(sum, x, w);
-    __asm__("" : "+x"(sum));
-    return sum;
-}
+/* The empty statement keeps the sum in its register, as gcc 12 else moves sums about until it has
+ * none left. */
+#define i_add_dot(sum, x, w) \
+    do { \
+        (sum) = _mm256_dpwssd_avx_epi32(sum, x, w); \
+        __asm__("" : "+v"(sum)); \
+    } while (0)
 
 #define store_codes(out, step, v) store_q8_1(out, step, (v)[0], (v)[1], (v)[2], (v)[3])
 #define store_both(out, rest, step, v) \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_sum.inc.h - the products of matrices of winograd_tiles.inc.h with one kind of vectors of
- * output channels: `value` and s_vec, SUM_LANES, s_load, s_store, s_all, s_fma; SUM(name) makes
+ * output channels: `value` and s_vec, SUM_LANES, s_load, s_store, s_all, s_add; SUM(name) makes
  * names. All of these but `value` are undefined again at the end.
  *
  * Of a block of `wide` vectors and `tiles` tiles, which are constants at each call, all sums stay
@@ -30,14 +30,14 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
 #else
             const s_vec term = s_all(terms[t * VECTOR + k]);
 #endif
-#ifdef s_fma_two
+#ifdef s_add_two
             if (wide == 2) {
-                s_fma_two(term, w[0], w[1], &s[2 * t], &s[2 * t + 1]);
+                s_add_two(s[2 * t], s[2 * t + 1], term, w[0], w[1]);
                 continue;
             }
 #endif
             UNROLL for (uint32_t v = 0; v < wide; v++) {
-                s[t * wide + v] = s_fma(term, w[v], s[t * wide + v]);
+                s_add(s[t * wide + v], term, w[v]);
             }
         }
         weights += wide * SUM_LANES;
@@ -153,8 +153,8 @@ INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, 
 #undef s_load
 #undef s_store
 #undef s_all
-#undef s_fma
+#undef s_add
 #undef s_four
 #undef s_spread
 #undef s_product
-#undef s_fma_two
+#undef s_add_two
