@@ -270,6 +270,36 @@ static void emit_unit(const struct tile *t, const char *indent, uint32_t unit)
     }
 }
 
+/* The products of four units of one vector. To spread each value by a load takes a load for each
+ * product, and some processors load a vector in the time of two products: so five pixels of twelve
+ * load four units at once and spread them by instructions. */
+static void emit_four_units(const struct tile *t, const char *indent)
+{
+    const char *value = t->family->value;
+    for (uint32_t unit = 0; unit < 4; unit++) {
+        fprintf(t->to, "%sconst weight_%s w%" PRIu32 " = load_%s(w + %" PRIu32 ");\n", indent,
+                value, unit, value, unit * t->isa->lanes * 4);
+    }
+    for (uint32_t p = 0; p < t->pixels; p++) {
+        const bool together = p * 5 % 12 < 5;
+        fprintf(t->to, "%sconst uint8_t *at%" PRIu32 " = %c%s;\n%sONE_REGISTER(at%" PRIu32 ");\n",
+                indent, p, "xyz"[p / 8], near[p % 8], indent, p);
+        if (together) {
+            fprintf(t->to, "%sconst value_%s x%" PRIu32 " = four_%s(at%" PRIu32 ");\n", indent,
+                    value, p, value, p);
+        }
+        for (uint32_t unit = 0; unit < 4; unit++) {
+            fprintf(t->to, "%ss%" PRIu32 "_0 = dot_%s(s%" PRIu32 "_0, ", indent, p, value, p);
+            if (together) {
+                fprintf(t->to, "of_four_%s(x%" PRIu32 ", %" PRIu32 ")", value, p, unit);
+            } else {
+                fprintf(t->to, "spread_%s(at%" PRIu32 " + %" PRIu32 ")", value, p, 4 * unit);
+            }
+            fprintf(t->to, ", w%" PRIu32 ");\n", unit);
+        }
+    }
+}
+
 /* Whether the floats of a split tile have registers beside its sums, weights and one product. */
 static bool floats_fit(const struct tile *t)
 {
@@ -311,6 +341,14 @@ static void end_floats(const struct tile *t)
     }
 }
 
+/* To the next `units` units of each base. */
+static void emit_steps(const struct tile *t, uint32_t bases, uint32_t units)
+{
+    for (uint32_t i = 0; i < bases; i++) {
+        fprintf(t->to, "            %c += %" PRIu32 ";\n", "xyz"[i], 4 * units);
+    }
+}
+
 /* Loops over kernel rows and units of any number. */
 static void emit_general_loops(const struct tile *t)
 {
@@ -328,11 +366,16 @@ static void emit_general_loops(const struct tile *t)
         each_vector(t, "        const vint b@v = load_int(t->bias + 4 * (own + @v * LANES));");
         each_sum(t, "        vint s@p_@v = b@v;");
     }
-    fputs("        for (uint32_t unit = t->units; unit > 0; unit--) {\n", t->to);
+    fputs("        uint32_t unit = t->units;\n", t->to);
+    if (t->isa->fours && t->vectors == 1) {
+        fputs("        for (; unit >= 4; unit -= 4) {\n", t->to);
+        emit_four_units(t, "            ");
+        emit_steps(t, bases, 4);
+        fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", 4 * t->isa->lanes * 4);
+    }
+    fputs("        for (; unit > 0; unit--) {\n", t->to);
     emit_unit(t, "            ", 0);
-    fputs(bases > 2   ? "            x += 4, y += 4, z += 4;\n"
-          : bases > 1 ? "            x += 4, y += 4;\n"
-                      : "            x += 4;\n", t->to);
+    emit_steps(t, bases, 1);
     fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", t->vectors * t->isa->lanes * 4);
     if (t->family->split) {
         add_floats(t);

@@ -55,6 +55,7 @@ static const struct isa isas[] = {
         .narrow_channels = 8,
         .pairs = {F32_PAIR, Q8_PAIRS},
         .shapes = true,
+        .fours = true,
         .lanes = 16,
         .max_vectors = 4,
         .q8_values = 4,

@@ -52,6 +52,21 @@ INLINE value_q8 spread_q8(const uint8_t *p)
     return (vint)_mm512_set1_epi32(load32(p));
 }
 
+/* An address is made where this stands: gcc would keep each distance from it in a register, or on
+ * the stack. */
+#define ONE_REGISTER(address) __asm__("" : "+r"(address))
+
+/* Four units, in each 128 bits; and one of them in all lanes. */
+INLINE value_q8 four_q8(const uint8_t *p)
+{
+    return (vint)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+INLINE value_q8 of_four_q8(value_q8 four, const int unit)
+{
+    return (vint)_mm512_shuffle_epi32((__m512i)four, 0x55 * unit);
+}
+
 INLINE weight_q8 load_q8(const uint8_t *p)
 {
     return load_int(p);
@@ -65,6 +80,16 @@ INLINE vint dot_q8(vint sum, value_q8 x, weight_q8 w)
 INLINE value_f32 spread_f32(const uint8_t *p)
 {
     return _mm512_castsi512_ps(_mm512_set1_epi32(load32(p)));
+}
+
+INLINE value_f32 four_f32(const uint8_t *p)
+{
+    return _mm512_castsi512_ps((__m512i)four_q8(p));
+}
+
+INLINE value_f32 of_four_f32(value_f32 four, const int unit)
+{
+    return _mm512_permute_ps(four, 0x55 * unit);
 }
 
 INLINE weight_f32 load_f32(const uint8_t *p)
