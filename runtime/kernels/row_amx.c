@@ -73,7 +73,8 @@ static uint32_t block_of(const struct srpi_conv_shape *shape)
 }
 
 /* Whether it is faster than avx512bf16, by the shape alone. Not where int8 leaves most of a tile of
- * pixels empty, 3x3 from 1 and 3 channels, in bf16 from 1, or where that can only be cut small. */
+ * pixels empty, 3x3 from 1 and 3 channels, nor for few outputs of whole pixels; in bf16 from 1, or
+ * where that can only be cut small. */
 static bool suits(const struct srpi_conv_shape *shape)
 {
     const uint32_t run = shape->kernel_width * shape->in_channels;
@@ -83,7 +84,8 @@ static bool suits(const struct srpi_conv_shape *shape)
     }
     const struct cut cut = cut_of(shape);
     return shape->in == SRPI_BF16 ? cut.pieces == 1 || cut.units >= TILE_BYTES / 8
-                                  : !srpi_row_few_suits_vnni(shape);
+                                  : !srpi_row_few_suits_vnni(shape) ||
+                                        !srpi_row_few_whole(shape);
 }
 
 static size_t packed_size(const struct srpi_conv_shape *shape)

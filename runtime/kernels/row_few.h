@@ -25,12 +25,21 @@ static inline bool srpi_row_few_suits_avx2(const struct srpi_conv_shape *shape)
            4 * (uint64_t)srpi_row_few_vectors(shape) * SRPI_ROW_FEW_VALUES <= 5 * run;
 }
 
-/* The same of the sets with vpdpbusd: whole pixels must fill a register. */
-static inline bool srpi_row_few_suits_vnni(const struct srpi_conv_shape *shape)
+/* Whether whole pixels fill a register, for the sets with vpdpbusd. */
+static inline bool srpi_row_few_whole(const struct srpi_conv_shape *shape)
 {
     const uint32_t in = shape->in_channels;
+    return in == 8 || in == 16 || in == 32;
+}
+
+/* The same as above of the sets with vpdpbusd. Of other pixels a register holds a part of the run,
+ * the last one half of it at least where it is alone. */
+static inline bool srpi_row_few_suits_vnni(const struct srpi_conv_shape *shape)
+{
+    const uint64_t run = (uint64_t)shape->kernel_width * shape->in_channels;
     return shape->in == SRPI_Q8 && shape->out == SRPI_F32 && !shape->split &&
-           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS && (in == 8 || in == 16 || in == 32);
+           shape->out_channels <= SRPI_ROW_FEW_OUTPUTS &&
+           (srpi_row_few_whole(shape) || (run >= 32 && run * shape->kernel_height >= 96));
 }
 
 extern const struct srpi_row_set srpi_rows_avx2few;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* row_few_vnni.inc.h - row kernels of layers of at most four outputs to f32 where vpdpbusd is at
- * hand. A register holds whole neighbouring pixels of one tap; its 32-bit lanes sum products of one
- * output for four channels of one pixel, and are added up at the end. So no lane is idle, and a
- * value is loaded once for all outputs.
+ * hand. A register holds whole neighbouring pixels of one tap, or, where these do not fill it, a
+ * part of the run of taps of one pixel; its 32-bit lanes sum products of one output for four values
+ * of one pixel, and are added up at the end. So hardly a lane is idle, and a value is loaded once
+ * for all outputs.
  *
  * The file that includes this says, once for each instruction set:
  *   BYTES, GROUPS       bytes of a register; registers of pixels in the longest tile (even)
@@ -19,11 +20,21 @@
 
 enum { OUTPUTS = SRPI_ROW_FEW_OUTPUTS, LANES = BYTES / 4 };
 
-/* [kernel row][tap][output][byte of a register], the channels over and over */
+/* Registers of weights of an output for a kernel row: of a tap each, or of a part of the run. */
+static uint32_t steps_of(const struct srpi_conv_shape *shape)
+{
+    return srpi_row_few_whole(shape)
+               ? shape->kernel_width
+               : (uint32_t)(((uint64_t)shape->kernel_width * shape->in_channels + BYTES - 1) /
+                            BYTES);
+}
+
+/* [kernel row][step][output][byte of a register]: the channels over and over, or the run's values
+ * and zeros behind it */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
     size_t size = (size_t)OUTPUTS * BYTES;
-    return srpi_mul(size, shape->kernel_width, &size) &&
+    return srpi_mul(size, steps_of(shape), &size) &&
                    srpi_mul(size, shape->kernel_height, &size)
                ? size
                : 0;
@@ -31,16 +42,18 @@ static size_t packed_size(const struct srpi_conv_shape *shape)
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
-    const uint32_t in = shape->in_channels;
-    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
-    int8_t *to = packed;
+    const uint32_t in = shape->in_channels, width = shape->kernel_width, steps = steps_of(shape);
+    const size_t taps = (size_t)shape->kernel_height * width;
+    const bool whole = srpi_row_few_whole(shape);
     memset(packed, 0, packed_size(shape));
-    for (size_t tap = 0; tap < taps; tap++) {
-        for (uint32_t o = 0; o < shape->out_channels; o++) {
-            for (uint32_t byte = 0; byte < BYTES; byte++) {
-                to[(tap * OUTPUTS + o) * BYTES + byte] =
-                    ((const int8_t *)weights)[((size_t)o * in + byte % in) * taps + tap];
-            }
+    for (uint32_t i = 0; i < shape->kernel_height * steps * OUTPUTS * BYTES; i++) {
+        const uint32_t byte = i % BYTES, o = i / BYTES % OUTPUTS;
+        const uint32_t step = i / (BYTES * OUTPUTS) % steps, ky = i / (BYTES * OUTPUTS) / steps;
+        const uint32_t kx = whole ? step : (step * BYTES + byte) / in;
+        const uint32_t c = whole ? byte % in : (step * BYTES + byte) % in;
+        if (kx < width && o < shape->out_channels) {
+            ((int8_t *)packed)[i] =
+                ((const int8_t *)weights)[((size_t)o * in + c) * taps + ky * width + kx];
         }
     }
 }
@@ -118,12 +131,23 @@ INLINE vint add_twos(const vint *s, vint *odd)
     return v_low64(ab, cd);
 }
 
-/* `groups` registers of pixels from `pixel` on. channels: 8, 16 or 32. */
+/* Each two neighbouring lanes of 128 bits, of a and then of b. */
+INLINE vint add_halves(vint a, vint b)
+{
+    return v_add(v_even_lanes(a, b), v_odd_lanes(a, b));
+}
+
+/* `groups` registers of pixels from `pixel` on. channels: 8, 16 or 32 of whole pixels; 0 where each
+ * register is of one pixel: then there are GROUPS, whose ends fill a register. */
 INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pixel,
                      uint32_t channels, uint32_t groups)
 {
     const struct srpi_conv_shape *shape = &e->layer->shape;
     const uint8_t *w = e->layer->weights;
+    /* Bytes from pixel to pixel, from register to register, from step to step */
+    const size_t next = channels != 0 ? channels : shape->in_channels;
+    const size_t apart = channels != 0 ? BYTES : next, ahead = channels != 0 ? channels : BYTES;
+    const uint32_t steps = channels != 0 ? shape->kernel_width : steps_of(shape);
     vint s[GROUPS][OUTPUTS];
     UNROLL for (uint32_t g = 0; g < groups; g++) {
         UNROLL for (uint32_t o = 0; o < OUTPUTS; o++) {
@@ -131,11 +155,11 @@ INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pix
         }
     }
     for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
-        const uint8_t *x = (const uint8_t *)rows[ky] + pixel * channels;
-        for (uint32_t kx = shape->kernel_width; kx > 0; kx--) {
+        const uint8_t *x = (const uint8_t *)rows[ky] + pixel * next;
+        for (uint32_t step = steps; step > 0; step--) {
             vint value[GROUPS];
             UNROLL for (uint32_t g = 0; g < groups; g++) {
-                value[g] = v_load(x + (size_t)g * BYTES);
+                value[g] = v_load(x + g * apart);
             }
             UNROLL for (uint32_t o = 0; o < OUTPUTS; o++) {
                 const vint weight = v_load(w + (size_t)o * BYTES);
@@ -143,11 +167,19 @@ INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pix
                     s[g][o] = v_dot(s[g][o], value[g], weight);
                 }
             }
-            x += channels;
+            x += ahead;
             w += OUTPUTS * BYTES;
         }
     }
     enum { TOGETHER = LANES / OUTPUTS }; /* pixels that end in a register */
+    if (channels == 0) {
+        vint v = add_halves(add_fours(s[0]), add_fours(s[1]));
+        if (GROUPS == 4) {
+            v = add_halves(v, add_halves(add_fours(s[GROUPS - 2]), add_fours(s[GROUPS - 1])));
+        }
+        finish(e, pixel, v);
+        return;
+    }
     UNROLL for (uint32_t g = 0; g < groups; g += 2) {
         if (channels == 8) {
             vint odd, even = add_twos(s[g], &odd);
@@ -162,8 +194,7 @@ INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pix
             finish(e, pixel + TOGETHER, add_fours(s[g + 1]));
             pixel += 2 * TOGETHER;
         } else {
-            const vint a = add_fours(s[g]), b = add_fours(s[g + 1]);
-            finish(e, pixel, v_add(v_even_lanes(a, b), v_odd_lanes(a, b)));
+            finish(e, pixel, add_halves(add_fours(s[g]), add_fours(s[g + 1])));
             pixel += TOGETHER;
         }
     }
@@ -172,7 +203,7 @@ INLINE void run_tile(const struct ending *e, const void *const *rows, size_t pix
 INLINE void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
                     uint32_t channels)
 {
-    const size_t together = BYTES / channels; /* pixels in a register */
+    const size_t together = channels != 0 ? BYTES / channels : 1; /* pixels in a register */
     const struct ending ending = {
         .layer = layer,
         .bias = v_four_ints(layer->bias),
@@ -187,8 +218,9 @@ INLINE void run_row(const struct srpi_conv_layer *layer, const struct srpi_conv_
         run_tile(&ending, row->rows, pixel, channels, GROUPS);
     }
     /* At most 12 pixels more than the row has, and than 4 more: within SRPI_ROW_SLACK. */
-    for (; pixel < row->pixels; pixel += 2 * together) {
-        run_tile(&ending, row->rows, pixel, channels, 2);
+    const uint32_t least = channels != 0 ? 2 : GROUPS;
+    for (; pixel < row->pixels; pixel += least * together) {
+        run_tile(&ending, row->rows, pixel, channels, least);
     }
 }
 
@@ -218,9 +250,21 @@ static void run_32(const struct srpi_conv_layer *layer, const struct srpi_conv_r
     run(layer, rows, count, 32);
 }
 
+static void run_any(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
+                    uint32_t count)
+{
+    run(layer, rows, count, 0);
+}
+
 static srpi_conv_fn find(const struct srpi_conv_shape *shape, const char **name)
 {
     const uint32_t in = shape->in_channels;
+    if (!srpi_row_few_whole(shape)) {
+        if (name != NULL) {
+            *name = NAME " q8-f32 ->4";
+        }
+        return run_any;
+    }
     if (name != NULL) {
         *name = in == 8 ? NAME " q8-f32 8->4" : in == 16 ? NAME " q8-f32 16->4"
                                                          : NAME " q8-f32 32->4";

@@ -16,8 +16,8 @@
 
 #define t_codes(p) i_load(p)
 
-/* The empty statement keeps the sum in its register, as gcc 12 else adds products to each other first, for which it
- * has none. */
+/* The empty statement keeps the sum in its register, as gcc 12 else adds products to each other
+ * first, for which it has none. */
 #define i_add_dot(sum, x, w) \
     do { \
         (sum) = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w)); \

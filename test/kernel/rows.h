@@ -528,15 +528,15 @@ static inline const char *check_rows_together(const struct srpi_kernels *k)
 /* Layers of few outputs, which have kernels of their own (row_few.h), and their neighbours. */
 static inline const char *check_few(const struct srpi_kernels *k)
 {
-    static const uint32_t in_channels[] = {4, 8, 12, 16, 32, 48};
-    static const uint32_t kernels[][2] = {{1, 1}, {3, 3}, {5, 3}};
+    static const uint32_t in_channels[] = {4, 8, 12, 16, 32, 48, 21};
+    static const uint32_t kernels[][2] = {{1, 1}, {3, 3}, {5, 3}, {5, 5}};
     uint32_t seed = 13;
-    for (uint32_t i = 0; i < 6 * 5 * 70; i++) {
-        const uint32_t *kernel = kernels[i % 3];
+    for (uint32_t i = 0; i < 7 * 5 * 70; i++) {
+        const uint32_t *kernel = kernels[i % 4];
         const struct wish wish = {
-            .shape = {kernel[0], kernel[1], in_channels[i % 6], 1 + i / 6 % 5, SRPI_Q8,
+            .shape = {kernel[0], kernel[1], in_channels[i % 7], 1 + i / 7 % 5, SRPI_Q8,
                       SRPI_F32},
-            .pixels = 1 + i / 30,
+            .pixels = 1 + i / 35,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 3 == 0,
             .has_residual = noise(&seed) % 2 == 0,
