@@ -36,6 +36,7 @@ struct tile {
     const struct family *family;
     const struct shape *shape; /* NULL: of the general family */
     uint32_t vectors, pixels;
+    uint32_t slide; /* of the general family, for this kernel width: see can_slide(); or 0 */
 };
 
 /* 32, or 16. */
@@ -98,6 +99,9 @@ static void name_tile(const struct tile *t)
     if (t->shape != NULL) {
         fprintf(t->to, "_%" PRIu32 "x%" PRIu32 "_%" PRIu32 "_%" PRIu32, t->shape->kernel_height,
                 t->shape->kernel_width, t->shape->in_channels, t->shape->out_channels);
+    }
+    if (t->slide != 0) {
+        fprintf(t->to, "_wide%" PRIu32, t->slide);
     }
     fprintf(t->to, "_%" PRIu32 "x%" PRIu32, t->vectors, t->pixels);
 }
@@ -282,7 +286,7 @@ static void emit_four_units(const struct tile *t, const char *indent)
     }
     for (uint32_t p = 0; p < t->pixels; p++) {
         const bool together = p * 5 % 12 < 5;
-        fprintf(t->to, "%sconst uint8_t *at%" PRIu32 " = %c%s;\n%sONE_REGISTER(at%" PRIu32 ");\n",
+        fprintf(t->to, "%sconst uint8_t *at%" PRIu32 " = %c%s;\n%sMADE_HERE(at%" PRIu32 ");\n",
                 indent, p, "xyz"[p / 8], near[p % 8], indent, p);
         if (together) {
             fprintf(t->to, "%sconst value_%s x%" PRIu32 " = four_%s(at%" PRIu32 ");\n", indent,
@@ -349,10 +353,67 @@ static void emit_steps(const struct tile *t, uint32_t bases, uint32_t units)
     }
 }
 
+/* The products of value number p of those that `width` taps of t->pixels pixels read, with all
+ * weights w0, w1... of which it is a tap. */
+static void emit_taps(const struct tile *t, uint32_t p, uint32_t width)
+{
+    const char *value = t->family->value;
+    for (uint32_t tap = 0; tap < width && tap <= p; tap++) {
+        if (p - tap < t->pixels) {
+            fprintf(t->to, "            s%" PRIu32 "_0 = dot_%s(s%" PRIu32 "_0, x%" PRIu32
+                    ", w%" PRIu32 ");\n", p - tap, value, p - tap, p, tap);
+        }
+    }
+}
+
+/* Units of all taps together: t->slide of them. */
+static void emit_general_slide(const struct tile *t)
+{
+    const char *value = t->family->value;
+    const uint32_t vector_bytes = t->isa->lanes * 4;
+    fprintf(t->to, "        KEEP_LOOP for (const uint8_t *end = x + c; x != end; x += 4) {\n"
+            "            const uint8_t *from = w, *at = x;\n");
+    for (uint32_t tap = 0; tap < t->slide; tap++) {
+        fprintf(t->to, "            const weight_%s w%" PRIu32 " = load_%s(from);\n", value, tap,
+                value);
+        if (tap + 1 < t->slide) {
+            fputs("            from += all;\n            MADE_HERE(from);\n", t->to);
+        }
+    }
+    for (uint32_t p = 0; p < t->pixels + t->slide - 1; p++) {
+        fprintf(t->to, "            const value_%s x%" PRIu32 " = spread_%s(at);\n", value, p,
+                value);
+        fputs("            at += c;\n            MADE_HERE(at);\n", t->to);
+        emit_taps(t, p, t->slide);
+    }
+    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n        w += %" PRIu32 " * all;\n",
+            vector_bytes, t->slide - 1);
+}
+
+/* Units of any number, one after the other or, where loads are the bound, four. */
+static void emit_general_units(const struct tile *t, uint32_t bases)
+{
+    fputs("        uint32_t unit = t->units;\n", t->to);
+    if (t->isa->few_loads && t->vectors == 1) {
+        fputs("        for (; unit >= 4; unit -= 4) {\n", t->to);
+        emit_four_units(t, "            ");
+        emit_steps(t, bases, 4);
+        fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", 4 * t->isa->lanes * 4);
+    }
+    fputs("        for (; unit > 0; unit--) {\n", t->to);
+    emit_unit(t, "            ", 0);
+    emit_steps(t, bases, 1);
+    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", t->vectors * t->isa->lanes * 4);
+}
+
 /* Loops over kernel rows and units of any number. */
 static void emit_general_loops(const struct tile *t)
 {
-    const uint32_t bases = (t->pixels + 7) / 8;
+    const uint32_t bases = t->slide != 0 ? 1 : (t->pixels + 7) / 8;
+    if (t->slide != 0) {
+        fprintf(t->to, "    const size_t all = c / 4 * %" PRIu32 "; /* units of a tap */\n",
+                t->isa->lanes * 4);
+    }
     fputs("    for (uint32_t ky = 0; ky < t->kernel_height; ky++) {\n"
           "        const uint8_t *x = (const uint8_t *)t->rows[ky] + pixel * c;\n", t->to);
     if (bases > 1) {
@@ -366,17 +427,11 @@ static void emit_general_loops(const struct tile *t)
         each_vector(t, "        const vint b@v = load_int(t->bias + 4 * (own + @v * LANES));");
         each_sum(t, "        vint s@p_@v = b@v;");
     }
-    fputs("        uint32_t unit = t->units;\n", t->to);
-    if (t->isa->fours && t->vectors == 1) {
-        fputs("        for (; unit >= 4; unit -= 4) {\n", t->to);
-        emit_four_units(t, "            ");
-        emit_steps(t, bases, 4);
-        fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", 4 * t->isa->lanes * 4);
+    if (t->slide != 0) {
+        emit_general_slide(t);
+    } else {
+        emit_general_units(t, bases);
     }
-    fputs("        for (; unit > 0; unit--) {\n", t->to);
-    emit_unit(t, "            ", 0);
-    emit_steps(t, bases, 1);
-    fprintf(t->to, "            w += %" PRIu32 ";\n        }\n", t->vectors * t->isa->lanes * 4);
     if (t->family->split) {
         add_floats(t);
     }
@@ -424,12 +479,7 @@ static void emit_sliding_loops(const struct tile *t)
     for (uint32_t p = 0; p < t->pixels + width - 1; p++) {
         fprintf(t->to, "            const value_%s x%" PRIu32 " = spread_%s(x + %" PRIu32 ");\n",
                 value, p, value, p * in_step);
-        for (uint32_t tap = 0; tap < width && tap <= p; tap++) {
-            if (p - tap < t->pixels) {
-                fprintf(t->to, "            s%" PRIu32 "_0 = dot_%s(s%" PRIu32 "_0, x%" PRIu32
-                        ", w%" PRIu32 ");\n", p - tap, value, p - tap, p, tap);
-            }
-        }
+        emit_taps(t, p, width);
     }
     fprintf(t->to, "            x += 4;\n            w += %" PRIu32 ";\n        }\n"
             "        w += %" PRIu32 ";\n    }\n", vector_bytes,
@@ -475,7 +525,7 @@ static void emit_tile(const struct tile *t)
     if (t->shape == NULL) {
         fputs("    const size_t c = t->in_step", t->to);
         for (uint32_t odd = 3; odd < 8; odd += 2) {
-            if (t->pixels > odd) {
+            if (t->pixels > odd && t->slide == 0) {
                 fprintf(t->to, ", c%" PRIu32 " = %" PRIu32 " * c", odd, odd);
             }
         }
@@ -539,6 +589,47 @@ static bool has_vectors(const struct isa *isa, const struct shape *shape, uint32
     return vectors == all / blocks || (all % blocks != 0 && vectors == all / blocks + 1);
 }
 
+/* Kernel widths for which the general family has tiles of one vector that take all taps of a row
+ * together, as slides() has it for shapes: where loads are the bound, and whole units are whole
+ * pixels. */
+static const uint32_t slide_widths[] = {3, 5};
+enum { SLIDES = sizeof(slide_widths) / sizeof(slide_widths[0]) };
+
+static bool can_slide(const struct isa *isa, const struct family *family)
+{
+    return isa->few_loads && strcmp(family->value, "q8") == 0;
+}
+
+/* The table of a row function's tiles, `t` is one of them. */
+static void emit_widths(struct tile t, const struct shape *shape)
+{
+    const uint32_t slide = t.slide;
+    fputs("    static const struct tile_widths widths", t.to);
+    if (slide != 0) {
+        fprintf(t.to, "_%" PRIu32, slide);
+    }
+    fputs("[] = {\n", t.to);
+    for (t.vectors = 1; t.vectors <= t.isa->max_vectors; t.vectors++) {
+        if (!has_vectors(t.isa, shape, t.vectors)) {
+            continue;
+        }
+        const uint32_t step = t.isa->tiles[t.vectors - 1].step;
+        const uint32_t most = widest(t.isa, t.family, t.vectors);
+        t.slide = t.vectors == 1 ? slide : 0;
+        fprintf(t.to, "        [%" PRIu32 "] = {%" PRIu32 ", %" PRIu32 ", {[%" PRIu32 "] = ",
+                t.vectors - 1, step, most / step, 4 / step);
+        for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
+            t.shape = has_own(&t) ? shape : NULL;
+            if (t.pixels > 4) {
+                fputs(",\n            ", t.to);
+            }
+            name_tile(&t);
+        }
+        fputs("}},\n", t.to);
+    }
+    fputs("    };\n", t.to);
+}
+
 /* The tiles and the row function of one shape, or of the general family. */
 static void emit_row(FILE *to, const struct isa *isa, const struct family *family,
                      const struct shape *shape)
@@ -572,28 +663,29 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             }
         }
     }
+    for (uint32_t i = 0; shape == NULL && can_slide(isa, family) && i < SLIDES; i++) {
+        t.vectors = 1;
+        t.slide = slide_widths[i];
+        for (t.pixels = 4; t.pixels <= widest(isa, family, 1); t.pixels += isa->tiles[0].step) {
+            emit_tile(&t);
+        }
+    }
+    t.slide = 0;
     fprintf(to, "\nSRPI_ENTRY\n"
             "static void %s(const struct srpi_conv_layer *layer,\n"
-            "    const struct srpi_conv_row *rows, uint32_t count)\n{\n"
-            "    static const struct tile_widths widths[] = {\n", name);
-    for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
-        if (!has_vectors(isa, shape, t.vectors)) {
-            continue;
+            "    const struct srpi_conv_row *rows, uint32_t count)\n{\n", name);
+    emit_widths(t, shape);
+    fputs("    const struct tile_widths *of = widths;\n", to);
+    if (shape == NULL && can_slide(isa, family)) {
+        for (uint32_t i = 0; i < SLIDES; i++) {
+            t.slide = slide_widths[i];
+            emit_widths(t, NULL);
+            fprintf(to, "    if (layer->shape.in_channels %% 4 == 0 &&\n"
+                    "        layer->shape.kernel_width == %" PRIu32 ") {\n"
+                    "        of = widths_%" PRIu32 ";\n    }\n", t.slide, t.slide);
         }
-        const uint32_t step = isa->tiles[t.vectors - 1].step;
-        const uint32_t most = widest(isa, family, t.vectors);
-        fprintf(to, "        [%" PRIu32 "] = {%" PRIu32 ", %" PRIu32 ", {[%" PRIu32 "] = ",
-                t.vectors - 1, step, most / step, 4 / step);
-        for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
-            t.shape = has_own(&t) ? shape : NULL;
-            if (t.pixels > 4) {
-                fputs(",\n            ", to);
-            }
-            name_tile(&t);
-        }
-        fputs("}},\n", to);
     }
-    fprintf(to, "    };\n    run_rows(layer, rows, count, widths, %" PRIu32 ", %" PRIu32 ");\n}\n",
+    fprintf(to, "    run_rows(layer, rows, count, of, %" PRIu32 ", %" PRIu32 ");\n}\n",
             size_of(isa, family->in), size_of(isa, family->out));
 }
 

@@ -28,7 +28,7 @@ struct isa {
     bool has_bf16;
     bool pairs[PAIR_COUNT]; /* its own */
     bool shapes;            /* kernels made for one shape too */
-    bool fours;             /* has the words four_ and of_four_, for tiles of one vector */
+    bool few_loads;         /* as a load takes as long as two products; has the words for that */
     uint32_t lanes;         /* 32-bit sums in a vector */
     uint32_t max_vectors;   /* of output channels in a block */
     uint32_t q8_values;     /* in a unit of 32 bits */

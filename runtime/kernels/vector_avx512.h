@@ -54,7 +54,7 @@ INLINE value_q8 spread_q8(const uint8_t *p)
 
 /* An address is made where this stands: gcc would keep each distance from it in a register, or on
  * the stack. */
-#define ONE_REGISTER(address) __asm__("" : "+r"(address))
+#define MADE_HERE(address) __asm__("" : "+r"(address))
 
 /* Four units, in each 128 bits; and one of them in all lanes. */
 INLINE value_q8 four_q8(const uint8_t *p)
