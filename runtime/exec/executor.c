@@ -449,7 +449,13 @@ struct tensors {
 
 /* Rows of a region are too short, and too far from each other, for the processor to foresee. */
 #define ROWS_AHEAD 4u
-#define LINE (64 / sizeof(float))
+
+static void prefetch(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i += 64 / sizeof(float)) {
+        __builtin_prefetch(values + i);
+    }
+}
 
 static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
                         void *row)
@@ -462,8 +468,8 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     codec.zero = srpi_codec_origin(&codec, t->mean); /* values have the mean */
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
-    for (size_t i = 0; t->height - y > ROWS_AHEAD && i < left; i += LINE) {
-        __builtin_prefetch(in + ROWS_AHEAD * t->in_row + i);
+    if (t->height - y > ROWS_AHEAD) {
+        prefetch(in + ROWS_AHEAD * t->in_row, left);
     }
     while (left > 0) {
         float values[256];
@@ -489,8 +495,8 @@ static void store_tensor(void *context, uint32_t worker, const struct srpi_regio
         const float *from = (const float *)srpi_rows_at(wanted, y) +
                             (first - (size_t)wanted->column * t->channels);
         float *to = t->out + y * t->out_row + first;
-        for (size_t i = 0; rows.end - y > ROWS_AHEAD && i < count; i += LINE) {
-            __builtin_prefetch(to + ROWS_AHEAD * t->out_row + i, 1);
+        if (rows.end - y > ROWS_AHEAD) {
+            prefetch(to + ROWS_AHEAD * t->out_row, count);
         }
         srpi_row_shift(from, t->mean, to, count);
     }
