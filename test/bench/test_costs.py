@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""scripts/bench/costs.py: its parameters are what it says, and its figures are of what it names."""
+import json
+import re
+
+import pytest
+from bench import costs
+from conftest import ROOT
+from safetensors.torch import load_file
+
+
+@pytest.fixture
+def in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_parameters_have_the_groups(tmp_path):
+    graph = json.loads((ROOT / "models" / "wdsr2-x2.json").read_text())
+    costs.parameters(graph, {"skip": 3}, tmp_path / "p.safetensors")
+    tensors = load_file(tmp_path / "p.safetensors")
+    assert tensors["skip.weight"].shape == (12, 3, 5, 5)
+    assert tensors["skip.scale"].shape == (12, 3)
+    assert tensors["tail.scale"].shape == (12,)
+    assert all(f"{node['name']}.weight" in tensors for node in graph["nodes"] if node["op"] == "conv2d")
+
+
+def test_groups_of_one_graph(build, in_root, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "GROUPS", {"edge8-x2": [("body1", 2)]})
+    costs.groups(build, "best", 1)
+    assert re.fullmatch(r"best edge8-x2 body1, 2 groups: [+-]\d+\.\d % of \d+\.\d\d ms\n",
+                        capsys.readouterr().out)
+
+
+def test_variants_take_turns(build, in_root):
+    times, reports = costs.least(build, "scalar", 1, [["--graph", "models/edge8-x2.json", "--size", size]
+                                                      for size in ("16x8", "32x8")])
+    assert [report["width"] for report in reports] == [16, 32]
+    assert all(report["isa"] == "scalar" for report in reports)
+    assert times == [report["ms_min"] for report in reports]
