@@ -80,6 +80,9 @@ typedef float value;
 #define s_four v_four
 #define s_spread v_spread
 #endif
+#ifdef v_sum_at
+#define s_add_at v_sum_at
+#endif
 #include "kernels/winograd_sum.inc.h"
 
 #if LEAST != VECTOR

@@ -25,6 +25,12 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
             w[v] = s_load(weights + v * SUM_LANES);
         }
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
+#ifdef s_add_at
+            if (wide == 1 && t >= spread) {
+                s_add_at(s[t], terms + t * VECTOR + k, w[0]);
+                continue;
+            }
+#endif
 #ifdef s_four
             const s_vec term = t < spread ? s_spread(four[t], k) : s_all(terms[t * VECTOR + k]);
 #else
@@ -156,5 +162,6 @@ INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, 
 #undef s_add
 #undef s_four
 #undef s_spread
+#undef s_add_at
 #undef s_product
 #undef s_add_two
