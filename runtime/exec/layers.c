@@ -129,8 +129,8 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     const struct srpi_node *node = step->node;
     struct srpi_conv_layer *l = &layer->layer;
     const uint32_t channels = l->shape.out_channels;
-    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, l->shape.in);
-    if (winograd != NULL && winograd->suits(&l->shape)) {
+    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, &l->shape);
+    if (winograd != NULL) {
         layer->winograd = winograd;
         layer->kernel = winograd->name;
     } else {
@@ -193,16 +193,18 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
                                                              uint32_t s)
 {
     const struct srpi_quant_conv *quant = &layers->quant.convs[s];
-    const struct srpi_winograd_kernels *winograd =
-        srpi_winograd_for(layers->kernels->isa, SRPI_Q8);
-    bool all = winograd != NULL;
+    const struct srpi_winograd_kernels *winograd = NULL;
+    bool all = true;
     for (uint32_t p = 0; all && p < quant->part_count; p++) {
         const struct srpi_quant_part *part = &quant->parts[p];
         const struct srpi_conv_layer sum = {
             .shape = part_shape(&quant->layer.shape, part),
             .bias = part->bias,
             .multiplier = part->multiplier};
-        all = winograd->suits(&sum.shape) && srpi_winograd_exact(&sum, part->weights);
+        const struct srpi_winograd_kernels *its =
+            srpi_winograd_for(layers->kernels->isa, &sum.shape);
+        winograd = p == 0 ? its : winograd;
+        all = its != NULL && its == winograd && srpi_winograd_exact(&sum, part->weights);
     }
     return all ? winograd : NULL;
 }
@@ -372,8 +374,8 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
                    ? make_split(layers, s, err)
                    : make_parts(layers, s, winograd, err);
     }
-    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, SRPI_Q8);
-    const bool whole = winograd != NULL && winograd->suits(&l->shape) && !layer->widen_residual &&
+    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, &l->shape);
+    const bool whole = winograd != NULL && !layer->widen_residual &&
                        srpi_winograd_exact(l, l->weights);
     const size_t first = kernels->packed_size(&l->shape);
     size_t size = first;
@@ -441,7 +443,7 @@ static enum srp_err make_step(struct srpi_layers *layers, uint32_t s, struct srp
         code == SRP_OK && layer->part_count != 0 ? layer->parts[0].winograd : layer->winograd;
     if (code == SRP_OK && winograd != NULL) {
         const size_t size = winograd->scratch_size(shape);
-        layers->grid[s] = 4;
+        layers->grid[s] = winograd->rows;
         layers->scratch_size = size > layers->scratch_size ? size : layers->scratch_size;
     }
     return code;

@@ -21,7 +21,7 @@ struct srpi_sum {
 
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then
  * `layer` is what follows them (quant/quant.h). In int8 both may be: `direct`, with the weights of
- * `few`, for what is left of rows that are no multiple of SRPI_WINOGRAD_ROWS. With `groups` a split
+ * `few`, for what is left of rows that are no multiple of a band's. With `groups` a split
  * `layer` and `direct`: kernel row p are columns of the channels that sum p reads, in each pixel
  * what the convolution's rows hold of these channels, row after row. Kernels multiply 2, 4 or 64
  * neighbours at a time, and in a column few of these are missing, however narrow the group. */

@@ -216,14 +216,15 @@ static float *work_row(const struct conv *c, uint32_t index)
                                                    &graph_of(c->block)->tensors[c->out]);
 }
 
-/* The rows that a band of Winograd's kernels reads for the first four of rows [y, end). The last
- * tile may hang over; rows that only unwanted rows would need may not be there. */
+/* The rows that a band of Winograd's kernels reads for rows [y, end), as many as it makes or fewer:
+ * then it hangs over, and rows that only unwanted rows would need may not be there. */
 static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end,
                           struct srpi_winograd_rows *call)
 {
-    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
-        const int64_t from = (int64_t)y + i - 1;
-        call->rows[i] = tap_row(c, from <= (int64_t)end ? from : -1);
+    const int64_t above = c->step->node->kernel_height / 2;
+    for (uint32_t i = 0; i < SRPI_WINOGRAD_SIDE; i++) {
+        const int64_t from = (int64_t)y + i - above;
+        call->rows[i] = tap_row(c, from < (int64_t)end + above ? from : -1);
     }
 }
 
@@ -285,7 +286,7 @@ static void end_winograd(const struct conv *c, uint32_t y, void *made, uint32_t 
 }
 
 /* One call, whose rows are y and those that follow; the first and the last band may have fewer than
- * four. */
+ * the others. */
 static void run_bands(const struct conv *c, const struct srpi_winograd_rows *bands, uint32_t count,
                       uint32_t y)
 {
@@ -367,7 +368,7 @@ static struct sums sums_of(const struct srpi_layer *layer, uint32_t element)
     const bool winograd = layer->parts[0].winograd != NULL;
     const uint32_t out = part->out_channels, in = part->in_channels;
     struct sums s = {.rows = winograd ? SRPI_WINOGRAD_ROWS : 1,
-                     .inputs = winograd ? SRPI_WINOGRAD_ROWS + 2 : 0};
+                     .inputs = winograd ? SRPI_WINOGRAD_SIDE : 0};
     s.pixels = SUM_VALUES / (s.rows * (out > in ? out : in)) / SUM_PIXELS * SUM_PIXELS;
     s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
     s.floats = (size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float);
@@ -430,7 +431,7 @@ static void add_winograd(const struct conv *c, const struct srpi_sum *part,
 {
     struct srpi_winograd_rows call = {.pixels = piece->pixels, .scratch = c->block->area};
     winograd_rows(c, piece->y, piece->end, &call);
-    for (uint32_t i = 0; i < SRPI_WINOGRAD_ROWS + 2; i++) {
+    for (uint32_t i = 0; i < SRPI_WINOGRAD_SIDE; i++) {
         call.rows[i] = part_row(c, part, call.rows[i], piece, gathered + i * s->bytes);
     }
     for (uint32_t i = 0; i < piece->count; i++) {

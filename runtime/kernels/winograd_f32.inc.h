@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_f32.inc.h - the f32 kernels of winograd_row.h over the vectors of whoever includes it:
- * see winograd_f32_avx2.c. Units are channels. */
+ * see winograd_f32_avx2.h. Units are channels. STEP is 4 (3x3 taps) or 2 (5x5). */
 #define INLINE static inline __attribute__((always_inline))
 
 #define COPY_BROKEN true
@@ -121,16 +121,21 @@ static __attribute__((noinline)) void products(const struct work *w)
     }
 }
 
-/* Six points to four neighbours. */
-INLINE void backward4(vec y[4], const vec m[6])
+/* The last row and column of a tile's output, whose polynomials have the point at infinity. */
+#define LAST (STEP - 1)
+#define Q_LAST (STEP == 4 ? Q * Q * Q : Q)
+
+/* Six points to STEP neighbours. */
+INLINE void backward6(vec y[4], const vec m[SIDE])
 {
-    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
     const vec even1 = v_add(m[1], m[2]), odd1 = v_sub(m[1], m[2]);
     const vec even2 = v_add(m[3], m[4]), odd2 = v_sub(m[3], m[4]);
     y[0] = v_add(v_add(m[0], even1), even2);
-    y[1] = v_fma(q, odd2, odd1);
-    y[2] = v_fma(q2, even2, even1);
-    y[3] = v_fma(q3, odd2, v_add(odd1, m[5]));
+    if (STEP == 4) {
+        y[1] = v_fma(v_all(Q), odd2, odd1);
+        y[2] = v_fma(v_all(Q * Q), even2, even1);
+    }
+    y[LAST] = v_fma(v_all(Q_LAST), odd2, v_add(odd1, m[5]));
 }
 
 /* The layer's steps after the sum. */
@@ -139,9 +144,9 @@ struct steps {
     vec times, low, high;
 };
 
-/* Four pixels of an output row. */
+/* STEP pixels of an output row. */
 INLINE void finish(const struct srpi_conv_layer *layer, const struct stretch *stretch,
-                   const struct steps *s, uint32_t row, size_t at, uint32_t o, const vec m[6])
+                   const struct steps *s, uint32_t row, size_t at, uint32_t o, const vec m[SIDE])
 {
     float *out = (float *)(void *)stretch->out[row];
     const float *residual = (const float *)(const void *)stretch->residual[row];
@@ -150,7 +155,7 @@ INLINE void finish(const struct srpi_conv_layer *layer, const struct stretch *st
     if (out == NULL) {
         return;
     }
-    backward4(y, m);
+    backward6(y, m);
     UNROLL for (uint32_t x = 0; x < STEP; x++) {
         if (s->slope) {
             y[x] = v_slope(y[x], v_load(layer->slope + o));
@@ -170,7 +175,6 @@ INLINE void finish(const struct srpi_conv_layer *layer, const struct stretch *st
 INLINE void backward(const struct work *w, const struct stretch *stretch, uint32_t first,
                      const bool slope, const bool residual, const bool clamp)
 {
-    const vec q = v_all(Q), q2 = v_all(Q * Q), q3 = v_all(Q * Q * Q);
     const struct srpi_conv_layer *layer = w->layer;
     const struct steps s = {.slope = slope, .residual = residual, .clamp = clamp,
                             .times = v_all(layer->residual_multiplier),
@@ -185,19 +189,23 @@ INLINE void backward(const struct work *w, const struct stretch *stretch, uint32
                 const vec e1 = v_add(v_load(p + ROW1), v_load(p + ROW2));
                 const vec e2 = v_add(v_load(p + ROW3), v_load(p + ROW4));
                 a[c] = v_add(v_add(v_load(p + ROW0), e1), e2);
-                b[c] = v_fma(q2, e2, e1);
+                b[c] = v_fma(v_all(Q * Q), e2, e1);
             }
             finish(layer, stretch, &s, 0, at, i * VECTOR, a);
-            finish(layer, stretch, &s, 2, at, i * VECTOR, b);
+            if (STEP == 4) {
+                finish(layer, stretch, &s, 2, at, i * VECTOR, b);
+            }
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
                 const float *p = m + c * POINT;
                 const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
                 const vec o2 = v_sub(v_load(p + ROW3), v_load(p + ROW4));
-                a[c] = v_fma(q, o2, o1);
-                b[c] = v_fma(q3, o2, v_add(o1, v_load(p + ROW5)));
+                a[c] = v_fma(v_all(Q), o2, o1);
+                b[c] = v_fma(v_all(Q_LAST), o2, v_add(o1, v_load(p + ROW5)));
             }
-            finish(layer, stretch, &s, 1, at, i * VECTOR, a);
-            finish(layer, stretch, &s, 3, at, i * VECTOR, b);
+            if (STEP == 4) {
+                finish(layer, stretch, &s, 1, at, i * VECTOR, a);
+            }
+            finish(layer, stretch, &s, LAST, at, i * VECTOR, b);
         }
     }
 }
@@ -250,7 +258,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
 
 static bool suits(const struct srpi_conv_shape *shape)
 {
-    return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_F32 &&
+    return shape->kernel_height == TAPS && shape->kernel_width == TAPS && shape->in == SRPI_F32 &&
            shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
            shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
            SUITS(shape->in_channels, shape->out_channels);
@@ -282,6 +290,9 @@ static size_t scratch_size(const struct srpi_conv_shape *shape)
 
 const struct srpi_winograd_kernels KERNELS = {
     .name = NAME,
+    .in = SRPI_F32,
+    .taps = TAPS,
+    .rows = STEP,
     .suits = suits,
     .packed_size = packed_size,
     .pack = pack,

@@ -3,7 +3,7 @@
  * `value`, what a term's memory is of, and forward2(), forward6(); and defines, for this file
  * alone, f_vec, f_store and `sample`, what the input is of. */
 
-/* The terms of one vector of units for neighbouring tiles, which share two columns. `at`, `pixel`:
+/* The terms of one vector of units for neighbouring tiles, which share columns. `at`, `pixel`:
  * samples to the first column's, and from one column to the next. */
 INLINE void forward_tiles(value *to, const char *const from[SIDE], size_t at, size_t pixel,
                           uint32_t tiles)
@@ -12,22 +12,22 @@ INLINE void forward_tiles(value *to, const char *const from[SIDE], size_t at, si
     const sample *const rows[SIDE] = {ROW_OF(0), ROW_OF(1), ROW_OF(2),
                                       ROW_OF(3), ROW_OF(4), ROW_OF(5)};
 #undef ROW_OF
-    f_vec a[3][2], b[3][2], c[SIDE], d[SIDE], v[SIDE];
+    f_vec a[3][SIDE - STEP], b[3][SIDE - STEP], c[SIDE], d[SIDE], v[SIDE];
     UNROLL for (uint32_t p = 0; p < 3; p++) {
-        UNROLL for (uint32_t x = 0; x < 2; x++) {
+        UNROLL for (uint32_t x = 0; x < SIDE - STEP; x++) {
             forward2(&a[p][x], &b[p][x], rows, at + x * pixel, p);
         }
     }
     for (uint32_t t = 0; t < tiles; t++) {
         UNROLL for (uint32_t p = 0; p < 3; p++) {
-            UNROLL for (uint32_t x = 0; x < 2; x++) {
+            UNROLL for (uint32_t x = 0; x < SIDE - STEP; x++) {
                 c[x] = a[p][x];
                 d[x] = b[p][x];
             }
-            UNROLL for (uint32_t x = 2; x < SIDE; x++) {
+            UNROLL for (uint32_t x = SIDE - STEP; x < SIDE; x++) {
                 forward2(&c[x], &d[x], rows, at + x * pixel, p);
             }
-            UNROLL for (uint32_t x = 0; x < 2; x++) {
+            UNROLL for (uint32_t x = 0; x < SIDE - STEP; x++) {
                 a[p][x] = c[STEP + x];
                 b[p][x] = d[STEP + x];
             }

@@ -13,6 +13,7 @@
  * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd,
  * vpmaddwd). */
 #include "kernels/q8_steps.inc.h"
+#define STEP 4u
 #define COPY_BROKEN (CODE_BYTES != 1)
 #include "kernels/winograd_tiles.inc.h"
 
@@ -352,6 +353,9 @@ static size_t scratch_size(const struct srpi_conv_shape *shape)
 
 const struct srpi_winograd_kernels KERNELS = {
     .name = NAME,
+    .in = SRPI_Q8,
+    .taps = TAPS,
+    .rows = STEP,
     .few = FEW_ROWS,
     .suits = suits,
     .packed_size = packed_size,

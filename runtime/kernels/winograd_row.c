@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIDE 6u
+#define SIDE SRPI_WINOGRAD_SIDE
+#define MOST_TAPS 5u
 static const uint32_t row_place[SIDE] = {4, 0, 1, 2, 3, 5};
 
 /* ---- f32 ------------------------------------------------------------------------------------- */
@@ -13,32 +14,38 @@ static const uint32_t row_place[SIDE] = {4, 0, 1, 2, 3, 5};
  * 0.6 of what it is with the usual 2; all powers used are exact in f32. */
 #define Q 1.5
 
-/* Three taps at the six points, divided by what Lagrange's polynomials have in the denominator. */
-static void transform_taps(double out[6], const double g[3])
+/* 3 or 5 taps at the six points, divided by what Lagrange's polynomials have in the denominator. */
+static void transform_taps(double out[SIDE], const double *g, uint32_t taps)
 {
     const double q2 = Q * Q;
-    const double at_one = 1.0 / (2.0 * (1.0 - q2)), at_q = 1.0 / (2.0 * q2 * (q2 - 1.0));
-    out[0] = g[0] / q2;
-    out[1] = (g[0] + g[1] + g[2]) * at_one;
-    out[2] = (g[0] - g[1] + g[2]) * at_one;
-    out[3] = (g[0] + Q * g[1] + q2 * g[2]) * at_q;
-    out[4] = (g[0] - Q * g[1] + q2 * g[2]) * at_q;
-    out[5] = g[2];
+    const double points[SIDE - 1] = {0.0, 1.0, -1.0, Q, -Q};
+    const double denominators[SIDE - 1] = {q2, 2.0 * (1.0 - q2), 2.0 * (1.0 - q2),
+                                           2.0 * q2 * (q2 - 1.0), 2.0 * q2 * (q2 - 1.0)};
+    for (uint32_t p = 0; p < SIDE - 1; p++) {
+        double sum = 0.0;
+        for (uint32_t t = taps; t-- > 0;) {
+            sum = sum * points[p] + g[t];
+        }
+        out[p] = sum / denominators[p];
+    }
+    out[SIDE - 1] = g[taps - 1];
 }
 
 /* One pair of channels, [6][6]. */
-static void transform_kernel(double whole[SIDE][SIDE], const float *g)
+static void transform_kernel(double whole[SIDE][SIDE], const float *g, uint32_t taps)
 {
-    double half[3][SIDE], column[3], points[SIDE];
-    for (uint32_t y = 0; y < 3; y++) {
-        const double taps[3] = {g[y * 3], g[y * 3 + 1], g[y * 3 + 2]};
-        transform_taps(half[y], taps);
+    double half[MOST_TAPS][SIDE], line[MOST_TAPS], points[SIDE];
+    for (uint32_t y = 0; y < taps; y++) {
+        for (uint32_t x = 0; x < taps; x++) {
+            line[x] = g[y * taps + x];
+        }
+        transform_taps(half[y], line, taps);
     }
     for (uint32_t x = 0; x < SIDE; x++) {
-        for (uint32_t y = 0; y < 3; y++) {
-            column[y] = half[y][x];
+        for (uint32_t y = 0; y < taps; y++) {
+            line[y] = half[y][x];
         }
-        transform_taps(points, column);
+        transform_taps(points, line, taps);
         for (uint32_t y = 0; y < SIDE; y++) {
             whole[y][x] = points[y];
         }
@@ -48,13 +55,14 @@ static void transform_kernel(double whole[SIDE][SIDE], const float *g)
 void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
                               float *packed, uint32_t padded, uint32_t first, uint32_t block)
 {
-    const uint32_t in = shape->in_channels;
+    const uint32_t in = shape->in_channels, taps = shape->kernel_width;
     const size_t matrix = (size_t)in * padded;
     for (uint32_t i = 0; i < in; i++) {
         for (uint32_t b = 0; b < block; b++) {
             double points[SIDE][SIDE] = {{0}};
             if (first + b < shape->out_channels) {
-                transform_kernel(points, weights + ((size_t)(first + b) * in + i) * 9);
+                transform_kernel(points, weights + ((size_t)(first + b) * in + i) * taps * taps,
+                                 taps);
             }
             for (uint32_t y = 0; y < SIDE; y++) {
                 for (uint32_t x = 0; x < SIDE; x++) {
@@ -140,33 +148,57 @@ void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *we
 
 /* ---------------------------------------------------------------------------------------------- */
 
-const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa, enum srpi_dtype dtype)
+const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
 {
-    const bool q8 = dtype == SRPI_Q8;
-    if (dtype == SRPI_BF16) {
-        return NULL;
-    }
+    static const struct srpi_winograd_kernels *const none[] = {NULL};
     switch (isa) {
 #if defined(__x86_64__)
-    case SRPI_ISA_AVX2:
-        return q8 ? &srpi_winograd_q8_avx2 : &srpi_winograd_f32_avx2;
+    case SRPI_ISA_AVX2: {
+        static const struct srpi_winograd_kernels *const all[] = {
+            &srpi_winograd_f32_avx2, &srpi_winograd5_f32_avx2, &srpi_winograd_q8_avx2, NULL};
+        return all;
+    }
 #ifdef SRPI_ROWS_avxvnni
-    case SRPI_ISA_AVXVNNI:
-        return q8 ? &srpi_winograd_q8_avxvnni : &srpi_winograd_f32_avx2;
+    case SRPI_ISA_AVXVNNI: {
+        static const struct srpi_winograd_kernels *const all[] = {
+            &srpi_winograd_f32_avx2, &srpi_winograd5_f32_avx2, &srpi_winograd_q8_avxvnni, NULL};
+        return all;
+    }
 #endif
     case SRPI_ISA_AVX512:
-    case SRPI_ISA_AVX512BF16:
-        return q8 ? &srpi_winograd_q8_avx512 : &srpi_winograd_f32_avx512;
-    case SRPI_ISA_AMX:
-        /* Tiles do eight times the products of vpdpbusd. */
-        return q8 ? NULL : &srpi_winograd_f32_avx512;
+    case SRPI_ISA_AVX512BF16: {
+        static const struct srpi_winograd_kernels *const all[] = {
+            &srpi_winograd_f32_avx512, &srpi_winograd5_f32_avx512, &srpi_winograd_f32_avx2,
+            &srpi_winograd5_f32_avx2,  &srpi_winograd_q8_avx512,   NULL};
+        return all;
+    }
+    case SRPI_ISA_AMX: {
+        /* Not in int8: tiles do eight times the products of vpdpbusd. */
+        static const struct srpi_winograd_kernels *const all[] = {
+            &srpi_winograd_f32_avx512, &srpi_winograd5_f32_avx512, &srpi_winograd_f32_avx2,
+            &srpi_winograd5_f32_avx2, NULL};
+        return all;
+    }
 #elif defined(__aarch64__)
-    /* sdot does four times the products of smlal, so int8 is as fast without. */
+    /* Not in int8: sdot does four times the products of smlal, so it is as fast without. */
     case SRPI_ISA_NEON:
-    case SRPI_ISA_DOTPROD:
-        return q8 ? NULL : &srpi_winograd_f32_neon;
+    case SRPI_ISA_DOTPROD: {
+        static const struct srpi_winograd_kernels *const all[] = {
+            &srpi_winograd_f32_neon, &srpi_winograd5_f32_neon, NULL};
+        return all;
+    }
 #endif
     default:
-        return NULL;
+        return none;
     }
+}
+
+const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa,
+                                                      const struct srpi_conv_shape *shape)
+{
+    const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
+    while (*k != NULL && !(*k)->suits(shape)) {
+        k++;
+    }
+    return *k;
 }

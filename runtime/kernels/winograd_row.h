@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_row.h - 3x3 convolution by Winograd's F(4x4, 3x3), four rows at a time: what the
- * executor that keeps rows in rings calls instead of a kernel of row.h where it is faster.
+/* winograd_row.h - convolution by Winograd's F(4x4, 3x3) and F(2x2, 5x5), four or two rows at a
+ * time: what the executor that keeps rows in rings calls instead of a kernel of row.h where it is
+ * faster.
  *
- * 4x4 output pixels take 36 products for each pair of channels instead of 144. Tiles lie side by
- * side from pixel 0 of a band of four rows; a call takes several bands, so that narrow ones, too,
- * have as many tiles as go together best.
+ * A tile of 6x6 pixels takes 36 products for each pair of channels, where 4x4 output pixels of 3x3
+ * taps would take 144, and 2x2 of 5x5 taps 100. Tiles lie side by side from pixel 0 of a band of
+ * four (two) rows; a call takes several bands, so that narrow ones, too, have as many tiles as go
+ * together best.
  *
  * In int8 (and from int8 to f32) the result is that of row.h, bit for bit, if srpi_winograd_exact
  * says so of the layer: winograd_q8.inc.h has the reason.
  *
  * In f32 a pixel's value depends on nothing but its place in its tile and the 6x6 pixels that the
  * tile reads: all 36 of them, by rounding errors, also those that a direct convolution would not
- * read for this pixel. So two calls agree bit for bit where their first pixels are a multiple of 4
- * apart and all six rows are the same; and so do all instruction sets. */
+ * read for this pixel. So two calls agree bit for bit where their first pixels are a multiple of a
+ * tile apart and all six rows are the same; and so do all instruction sets. */
 #ifndef SRPI_WINOGRAD_ROW_H
 #define SRPI_WINOGRAD_ROW_H
 
@@ -22,40 +24,48 @@
 
 #include "kernels/row.h"
 
-#define SRPI_WINOGRAD_ROWS 4u  /* output rows of a band */
+#define SRPI_WINOGRAD_SIDE 6u  /* input rows of a band */
+#define SRPI_WINOGRAD_ROWS 4u  /* output rows of a band, at most */
 #define SRPI_WINOGRAD_BANDS 4u /* of a call, at most */
 
-/* A band. Over-read and over-write are those of row.h: input rows are read up to pixel
- * 4 * ceil(pixels / 4) + 2 from the leftmost tap and SRPI_ROW_SLACK bytes more, output rows written
- * and residual rows read up to pixel 4 * ceil(pixels / 4) and SRPI_ROW_SLACK bytes more. Output
- * rows must overlap neither each other nor the input nor the residual. */
+/* A band: r rows (`rows` of the kernels that take it). Over-read and over-write are those of row.h:
+ * input rows are read up to pixel r * ceil(pixels / r) + taps - 1 from the leftmost tap and
+ * SRPI_ROW_SLACK bytes more, output rows written and residual rows read up to pixel
+ * r * ceil(pixels / r) and SRPI_ROW_SLACK bytes more. Output rows must overlap neither each other
+ * nor the input nor the residual. */
 struct srpi_winograd_rows {
-    /* Rows 4t - 1 .. 4t + 4 of the input, each at the leftmost tap (pixel -1) of output pixel 0.
-     * What is behind the rightmost tap of the last pixel may be anything. Rows that no wanted
-     * output row needs are read too and must be finite: a row of zeros where the picture ended. */
-    const void *rows[6];
-    void *out[4];            /* rows 4t .. 4t + 3, pixel 0; NULL: not wanted */
-    const void *residual[4]; /* the same places in the other summand; read where `out` is wanted
-                                and the layer has a residual */
+    /* Rows of the input from rt - taps / 2 on, each at the leftmost tap (pixel -taps / 2) of output
+     * pixel 0. What is behind the rightmost tap of the last pixel may be anything. Rows that no
+     * wanted output row needs are read too and must be finite: a row of zeros where the picture
+     * ended. */
+    const void *rows[SRPI_WINOGRAD_SIDE];
+    /* Rows rt and so on, pixel 0; NULL: not wanted. The first r are looked at. */
+    void *out[SRPI_WINOGRAD_ROWS];
+    /* The same places in the other summand; read where `out` is wanted and the layer has a
+     * residual. */
+    const void *residual[SRPI_WINOGRAD_ROWS];
     /* The same in all bands of a call: */
     size_t out_fraction, residual_fraction; /* as in row.h */
-    uint32_t pixels;         /* at least 1 */
-    void *scratch;           /* scratch_size bytes, 64-byte aligned, the thread's own; its content
-                                is of no account */
+    uint32_t pixels;                        /* at least 1 */
+    void *scratch; /* scratch_size bytes, 64-byte aligned, the thread's own; its content is of no
+                      account */
 };
 
 /* Kernels for one instruction set and type of input. All functions are thread-safe. */
 struct srpi_winograd_kernels {
     const char *name;
-    /* So many rows of four, or fewer, are faster made by the direct kernel. */
+    enum srpi_dtype in;
+    uint32_t taps; /* 3 or 5, of either side */
+    uint32_t rows; /* and columns of a tile's output: 4 or 2 */
+    /* So many rows of a band, or fewer, are faster made by the direct kernel. */
     uint32_t few;
     /* Whether this is the faster way, by the shape alone. False for what it cannot do: that is all
-     * but 3x3, 1..SRP_MAX_CHANNELS channels, F32 to F32 or Q8 to Q8 or F32. What follows is only
-     * for shapes that suit. */
+     * but taps x taps, 1..SRP_MAX_CHANNELS channels, F32 to F32 or Q8 to Q8 or F32. What follows is
+     * only for shapes that suit. */
     bool (*suits)(const struct srpi_conv_shape *shape);
     /* Bytes of packed weights, which are 64-byte aligned. */
     size_t (*packed_size)(const struct srpi_conv_shape *shape);
-    /* From [out][in][3][3]: float, int8_t (Q8). */
+    /* From [out][in][taps][taps]: float, int8_t (Q8). */
     void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* Bytes, whatever the number of pixels. */
     size_t (*scratch_size)(const struct srpi_conv_shape *shape);
@@ -65,9 +75,12 @@ struct srpi_winograd_kernels {
                uint32_t count);
 };
 
-/* The kernels that a machine with this instruction set shall use for convolutions that read
- * `dtype`. NULL: none. Does not look at the machine. */
-const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa, enum srpi_dtype dtype);
+/* The kernels that a machine with this instruction set shall use for a convolution: those that suit
+ * its shape. NULL: none, a direct one is faster. Does not look at the machine. */
+const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa,
+                                                      const struct srpi_conv_shape *shape);
+/* All kernels for this instruction set, in the order in which they are asked; NULL ends them. */
+const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa);
 
 /* Whether Winograd is exact for a Q8 layer, with int8_t weights [out][in][3][3], its bias and its
  * multipliers: sums fit 26 bits whatever the codes are. */
@@ -77,7 +90,8 @@ bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weig
  * 0, 5 and 0, 1, 2, 3, 4, 5.
  *
  * f32: output channels [first, first + block) of `padded`, in the order in which weights are used:
- * [36 points][blocks][in][of a block]. `packed` is the place of the block at point 0. */
+ * [36 points][blocks][in][of a block]. `packed` is the place of the block at point 0. Of 3x3 or 5x5
+ * taps. */
 void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
                             float *packed, uint32_t padded, uint32_t first, uint32_t block);
 /* int8: the same channels, in 16 bits: [36 points][pairs of in][of a block][2], zeros for channels
@@ -87,7 +101,8 @@ void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *we
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            bool narrow);
 extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
-    srpi_winograd_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
+    srpi_winograd_f32_neon, srpi_winograd5_f32_avx2, srpi_winograd5_f32_avx512,
+    srpi_winograd5_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
     srpi_winograd_q8_avx512;
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_tiles.inc.h - what winograd_f32.inc.h and winograd_q8.inc.h share, over vectors of
  * VECTOR values of 32 bits: how the memory between the stages is laid out. The includer defines
- * COPY_BROKEN, see there.
+ * STEP, the rows and columns of pixels that a tile makes, and COPY_BROKEN, see there.
  *
  * GROUP tiles, a number of the includer's, go through three stages together, and what lies between
  * the stages stays in the L1 or L2 cache:
@@ -9,7 +9,8 @@
  *   forward   6x6 pixels to 36 terms for each tile and channel, down the columns and along the rows
  *             at once; a pair of rows of points at a time, (1, 2), (3, 4), (0, 5), which share work
  *   products  for each point, tiles x in times in x out: the weights are read once for a group
- *   backward  36 products to 4x4 pixels, a pair of output rows at a time; the layer's other steps
+ *   backward  36 products to STEP x STEP pixels, a pair of output rows at a time; the layer's other
+ *             steps
  *
  * All distances in inner loops are constants. A *unit* is what is multiplied at once: an f32, or
  * two terms of 16 bits.
@@ -24,8 +25,8 @@
 #include "kernels/unroll.h"
 #include "kernels/winograd_row.h"
 
-#define SIDE 6u
-#define STEP 4u
+#define SIDE SRPI_WINOGRAD_SIDE
+#define TAPS (SIDE - STEP + 1)
 #define POINTS 36u
 
 /* Neighbouring tiles of one band. */
@@ -34,7 +35,7 @@ struct stretch {
     char *out[STEP];
     const char *residual[STEP];
     uint32_t tiles;
-    bool broken; /* the last one has less than 4 pixels, and is read from a copy */
+    bool broken; /* the last one has less than STEP pixels, and is read from a copy */
 };
 
 /* A group of tiles: those of the bands follow each other. */
@@ -105,7 +106,7 @@ static void copy_broken(const char *rows[SIDE], char *to, const struct stretch *
                         uint32_t pixels)
 {
     const size_t first = (size_t)(s->tiles - 1) * STEP * pixel;
-    const size_t bytes = (pixels + 2) * pixel, row = broken_row(pixel);
+    const size_t bytes = (pixels + TAPS - 1) * pixel, row = broken_row(pixel);
     for (uint32_t r = 0; r < SIDE; r++) {
         memcpy(to, s->rows[r] + first, bytes);
         memset(to + bytes, 0, row - bytes);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every graph in models/ gives in libsrp what it gives in PyTorch, as tensors and as pictures."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -44,6 +45,28 @@ def randomised(path):
 
 def test_there_are_graphs():
     assert len(GRAPHS) >= 10, "models/*.json is missing"
+
+
+def chain(*layers):
+    """A graph of convolutions (channels, height, width of the kernel) and a shuffle."""
+    nodes = [{"op": "conv2d", "name": f"c{i}", "inputs": [f"t{i - 1}" if i else "x"], "output": f"t{i}", "channels": c,
+              "kernel": [h, w], "activation": "relu" if i + 1 < len(layers) else "none"}
+             for i, (c, h, w) in enumerate(layers)]
+    nodes.append({"op": "depth_to_space", "name": "s", "inputs": [nodes[-1]["output"]], "output": "y", "block": 2})
+    return {"format": "srp-graph", "version": 1, "name": "chain", "scale": 2, "colour": "y", "mean": 0.4, "input": "x",
+            "output": "y", "nodes": nodes}
+
+
+@pytest.mark.parametrize("layers", [
+    ((16, 5, 5), (24, 5, 5), (9, 5, 5), (16, 3, 3), (4, 5, 5)),     # by Winograd's F(2x2, 5x5) and F(4x4, 3x3)
+    ((8, 3, 3), (8, 3, 3), (8, 5, 5), (7, 5, 5), (4, 3, 3)),        # narrow ones
+    ((56, 5, 5), (12, 1, 1), (12, 3, 3), (56, 1, 1), (4, 5, 5)),    # FSRCNN's
+    ((12, 3, 5), (40, 1, 3), (20, 5, 1), (16, 5, 3), (4, 1, 5)),    # no squares
+], ids=str)
+def test_chains(lib, tmp_path, layers):
+    path = tmp_path / "chain.json"
+    path.write_text(json.dumps(chain(*layers)))
+    test_tensors(lib, path)
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
@@ -177,7 +200,6 @@ def graph_of(colour, scale):
 
 @pytest.fixture(params=[("y", 4), ("y", 3), ("rgb", 2), ("yuv420", 2), ("yuv420", 3)], ids=str)
 def small(request, lib):
-    import json
     graph = graph_of(*request.param)
     module = load_module(graph)
     generator = torch.Generator().manual_seed(3)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The checks of test_rows.c without cmocka, for another processor, and the speed of row kernels.
+/* The checks of test_rows.c without cmocka, for another processor, with one of Winograd's kernels;
+ * and the speed of row kernels.
  *   aid_rows check           every set that this machine can run
  *   aid_rows list            their names, then the one that is chosen
  *   aid_rows bench [NAME]    fraction of the machine's peak, shape by shape, of all sets or one
- *   aid_rows winograd [NAME] four rows by Winograd's kernels and row by row */
+ *   aid_rows winograd [NAME] bands of rows by Winograd's kernels and row by row */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -235,74 +237,155 @@ static char *filled(size_t bytes, uint32_t *seed, enum srpi_dtype dtype, enum sr
     return memory;
 }
 
-static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winograd_kernels *w,
-                           const struct srpi_conv_shape *shape)
+/* One layer by both, from the same rows. */
+struct rig {
+    const struct srpi_kernels *k;
+    const struct srpi_winograd_kernels *w;
+    srpi_conv_fn direct;
+    struct srpi_conv_layer layer;
+    struct srpi_winograd_rows rows;
+    void *packed[2]; /* for `direct`, for `w` */
+    char *from, *to, *weights;
+    size_t out; /* bytes from one output row to the next */
+    float *vector;
+    int32_t *bias;
+};
+
+static void rig_create(struct rig *rig, const struct srpi_kernels *k,
+                       const struct srpi_winograd_kernels *w, const struct srpi_conv_shape *shape,
+                       uint32_t pixels)
 {
     const char *name = NULL;
-    const srpi_conv_fn direct = k->find(shape, &name);
-    const size_t in = shape->in_channels * srpi_element_size(k, shape->in) * (PIXELS + 8) + 512;
-    const size_t out = shape->out_channels * srpi_element_size(k, shape->out) * (PIXELS + 8) + 512;
+    const size_t in = shape->in_channels * srpi_element_size(k, shape->in) * (pixels + 8) + 512;
     const size_t lanes = 64 * ((shape->out_channels + 63) / 64 + 1);
     uint32_t seed = 3;
-    char *from = filled(6 * in, &seed, shape->in, k->storage);
-    char *to = filled(4 * out, &seed, shape->out, k->storage);
-    char *weights = filled((size_t)36 * shape->in_channels * shape->out_channels, &seed, shape->in,
-                           SRPI_Q8_U8);
-    void *packed[2] = {filled(k->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8),
-                       filled(w->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8)};
-    float *vector = (float *)(void *)filled(lanes * 4, &seed, SRPI_F32, k->storage);
-    int32_t *bias = (int32_t *)(void *)filled(lanes * 4, &seed, SRPI_Q8, SRPI_Q8_U16);
-    struct srpi_conv_layer layer = {.shape = *shape, .multiplier = vector, .shift = vector,
-                                    .bias = shape->in == SRPI_F32 ? (void *)vector : (void *)bias};
-    struct srpi_winograd_rows rows = {.pixels = PIXELS,
-                                      .scratch = filled(w->scratch_size(shape), &seed, SRPI_Q8,
-                                                        SRPI_Q8_U8)};
-    struct srpi_conv_row row = {.pixels = PIXELS};
-    double best[2] = {1e30, 1e30};
-    k->pack(shape, weights, packed[0]);
-    w->pack(shape, weights, packed[1]);
-    for (uint32_t r = 0; r < 6; r++) {
-        rows.rows[r] = from + r * in;
-        rows.out[r % 4] = to + r % 4 * out;
+    *rig = (struct rig){.k = k, .w = w, .direct = k->find(shape, &name)};
+    rig->out = shape->out_channels * srpi_element_size(k, shape->out) * (pixels + 8) + 512;
+    rig->from = filled(SRPI_WINOGRAD_SIDE * in, &seed, shape->in, k->storage);
+    rig->to = filled(w->rows * rig->out, &seed, shape->out, k->storage);
+    rig->weights = filled(sizeof(float) * w->taps * w->taps * shape->in_channels *
+                              shape->out_channels, &seed, shape->in, SRPI_Q8_U8);
+    rig->packed[0] = filled(k->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8);
+    rig->packed[1] = filled(w->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8);
+    rig->vector = (float *)(void *)filled(lanes * 4, &seed, SRPI_F32, k->storage);
+    rig->bias = (int32_t *)(void *)filled(lanes * 4, &seed, SRPI_Q8, SRPI_Q8_U16);
+    rig->layer = (struct srpi_conv_layer){
+        .shape = *shape, .multiplier = rig->vector, .shift = rig->vector,
+        .bias = shape->in == SRPI_F32 ? (void *)rig->vector : (void *)rig->bias};
+    rig->rows = (struct srpi_winograd_rows){
+        .pixels = pixels,
+        .scratch = filled(w->scratch_size(shape), &seed, SRPI_Q8, SRPI_Q8_U8)};
+    k->pack(shape, rig->weights, rig->packed[0]);
+    w->pack(shape, rig->weights, rig->packed[1]);
+    for (uint32_t r = 0; r < SRPI_WINOGRAD_SIDE; r++) {
+        rig->rows.rows[r] = rig->from + r * in;
     }
-    for (int i = 0; i < RUNS; i++) {
-        layer.weights = packed[0];
-        double start = now();
-        for (uint32_t r = 0; r < 4; r++) {
-            row.rows = rows.rows + r;
-            row.out = rows.out[r];
-            direct(&layer, &row, 1);
-        }
-        best[0] = now() - start < best[0] ? now() - start : best[0];
-        layer.weights = packed[1];
-        start = now();
-        w->fn(&layer, &rows, 1);
-        best[1] = now() - start < best[1] ? now() - start : best[1];
+    for (uint32_t r = 0; r < w->rows; r++) {
+        rig->rows.out[r] = rig->to + r * rig->out;
     }
-    const double products = 4.0 * PIXELS * 9 * shape->in_channels * shape->out_channels;
-    printf("%-22s %3u -> %3u %-5s %8.1f us, direct %8.1f us: %.2f times, %.0f Gop/s%s\n", w->name,
-           shape->in_channels, shape->out_channels, shape->out == SRPI_F32 ? "f32" : "int8",
-           best[1] / 1e3, best[0] / 1e3, best[0] / best[1], 2.0 * products / best[1],
-           w->suits(shape) ? "" : "  not used");
-    void *const all[] = {from, to, weights, packed[0], packed[1], vector, bias, rows.scratch};
+}
+
+static void rig_free(struct rig *rig)
+{
+    void *const all[] = {rig->from,   rig->to,   rig->weights,     rig->packed[0], rig->packed[1],
+                         rig->vector, rig->bias, rig->rows.scratch};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         free(all[i]);
     }
 }
 
+static void run_direct(struct rig *rig)
+{
+    struct srpi_conv_row row = {.pixels = rig->rows.pixels};
+    rig->layer.weights = rig->packed[0];
+    for (uint32_t r = 0; r < rig->w->rows; r++) {
+        row.rows = rig->rows.rows + r;
+        row.out = rig->rows.out[r];
+        rig->direct(&rig->layer, &row, 1);
+    }
+}
+
+static void run_winograd(struct rig *rig)
+{
+    rig->layer.weights = rig->packed[1];
+    rig->w->fn(&rig->layer, &rig->rows, 1);
+}
+
+static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winograd_kernels *w,
+                           const struct srpi_conv_shape *shape)
+{
+    struct rig rig;
+    double best[2] = {1e30, 1e30};
+    rig_create(&rig, k, w, shape, PIXELS);
+    for (int i = 0; i < RUNS; i++) {
+        const double start = now();
+        run_direct(&rig);
+        const double middle = now();
+        run_winograd(&rig);
+        best[0] = fmin(best[0], middle - start);
+        best[1] = fmin(best[1], now() - middle);
+    }
+    const double products =
+        1.0 * w->rows * PIXELS * w->taps * w->taps * shape->in_channels * shape->out_channels;
+    printf("%-22s %3u -> %3u %-5s %8.1f us, direct %8.1f us: %.2f times, %.0f Gop/s%s\n", w->name,
+           shape->in_channels, shape->out_channels, shape->out == SRPI_F32 ? "f32" : "int8",
+           best[1] / 1e3, best[0] / 1e3, best[0] / best[1], 2.0 * products / best[1],
+           w->suits(shape) ? "" : "  not used");
+    rig_free(&rig);
+}
+
+/* f32 against the direct kernels, for processors that test_winograd_f32 cannot be run on. */
+static const char *check_winograd(const struct srpi_kernels *k)
+{
+    uint32_t seed = 7;
+    for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
+        for (int i = 0; (*w)->in == SRPI_F32 && i < 60; i++) {
+            const struct srpi_conv_shape shape = {
+                .kernel_height = (*w)->taps, .kernel_width = (*w)->taps,
+                .in_channels = 1 + noise(&seed) % 40, .out_channels = 1 + noise(&seed) % 40};
+            const uint32_t pixels = 1 + noise(&seed) % 60, count = pixels * shape.out_channels;
+            /* That of test_winograd_f32, for sums of so many products of order 1 */
+            const float bound =
+                1e-5f * sqrtf((float)(shape.in_channels * (*w)->taps * (*w)->taps));
+            struct rig rig;
+            rig_create(&rig, k, *w, &shape, pixels);
+            run_direct(&rig);
+            char *other = rig.to;
+            rig.to = filled((*w)->rows * rig.out, &seed, SRPI_F32, k->storage);
+            for (uint32_t r = 0; r < (*w)->rows; r++) {
+                rig.rows.out[r] = rig.to + r * rig.out;
+            }
+            run_winograd(&rig);
+            bool same = true;
+            for (uint32_t r = 0; r < (*w)->rows; r++) {
+                const float *a = (const float *)(const void *)(rig.to + r * rig.out);
+                const float *b = (const float *)(const void *)(other + r * rig.out);
+                for (uint32_t n = 0; n < count; n++) {
+                    same = same && fabsf(a[n] - b[n]) <= bound;
+                }
+            }
+            free(other);
+            rig_free(&rig);
+            if (!same) {
+                return (*w)->name;
+            }
+        }
+    }
+    return NULL;
+}
+
 static void winograd(const struct srpi_kernels *k)
 {
     static const uint32_t shapes[][2] = {{32, 64}, {64, 32}, {32, 48}, {32, 32}, {64, 64}, {32, 27},
-                                         {32, 12}, {24, 24}, {16, 32}, {16, 16}, {16, 4},  {8, 8}};
-    for (int type = 0; type < 2; type++) {
-        const enum srpi_dtype in = type == 0 ? SRPI_F32 : SRPI_Q8;
-        const struct srpi_winograd_kernels *w = srpi_winograd_for(k->isa, in);
-        for (size_t i = 0; w != NULL && i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+                                         {32, 12}, {24, 24}, {16, 32}, {16, 16}, {56, 4}, {16, 4},
+                                         {8, 8}};
+    for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
             const struct srpi_conv_shape shape = {
-                .kernel_height = 3, .kernel_width = 3, .in_channels = shapes[i][0],
-                .out_channels = shapes[i][1], .in = in,
-                .out = shapes[i][1] % 16 == 0 ? in : SRPI_F32};
-            bench_winograd(k, w, &shape);
+                .kernel_height = (*w)->taps, .kernel_width = (*w)->taps,
+                .in_channels = shapes[i][0], .out_channels = shapes[i][1], .in = (*w)->in,
+                .out = shapes[i][1] % 16 == 0 ? (*w)->in : SRPI_F32};
+            bench_winograd(k, *w, &shape);
         }
     }
 }
@@ -317,6 +400,7 @@ static int check(const struct srpi_kernels *k)
     why = why != NULL ? why : check_few(k);
     why = why != NULL ? why : check_made(k);
     why = why != NULL ? why : check_golden(k);
+    why = why != NULL ? why : check_winograd(k);
     printf("%s: %s\n", k->name, why != NULL ? why : "ok");
     return why != NULL;
 }

@@ -248,6 +248,14 @@ static uint32_t cut(struct srpi_region *regions, uint32_t *seed)
     return count;
 }
 
+/* Whether there are Winograd's kernels for int8. */
+static bool has_winograd(enum srpi_isa isa)
+{
+    const struct srpi_conv_shape wide = {.kernel_height = 3, .kernel_width = 3,
+        .in_channels = 64, .out_channels = 64, .in = SRPI_Q8, .out = SRPI_Q8};
+    return srpi_winograd_for(isa, &wide) != NULL;
+}
+
 /* Convolutions of `dtype` by Winograd. */
 static uint32_t winograd_steps(const struct rig *rig, enum srpi_dtype dtype)
 {
@@ -261,14 +269,15 @@ static uint32_t winograd_steps(const struct rig *rig, enum srpi_dtype dtype)
     return count;
 }
 
-static void check(uint32_t seed, enum srpi_dtype dtype)
+/* However a network is cut into blocks, strips, pieces and regions, its values are the same: to the
+ * bit, or to rounding where tiles lie elsewhere. Returns how many convolutions were by Winograd. */
+static uint32_t check(const char *json, uint32_t seed, enum srpi_dtype dtype)
 {
-    static struct sketch sketch;
     static struct srpi_region regions[256];
     static uint8_t codes[WIDTH * HEIGHT * 6];
-    draw(&sketch, seed);
+    uint32_t random = seed + 1;
     for (size_t i = 0; i < sizeof(codes); i++) {
-        codes[i] = (uint8_t)noise(&sketch.seed);
+        codes[i] = (uint8_t)noise(&random);
     }
     /* Everywhere alike, and on single sides. */
     struct srpi_sides wanted = srpi_all_sides(seed % 4), input = srpi_all_sides(seed % 5);
@@ -282,8 +291,8 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
                                    .input = input,
                                    .align = 1 + seed % 2};
     struct rig one, other;
-    rig_make(&one, sketch.json, 1, dtype, &sink, srpi_kernels_best(), 0);
-    rig_make(&other, sketch.json, 2 + seed % 4, dtype, &sink, srpi_kernels_best(), 0);
+    rig_make(&one, json, 1, dtype, &sink, srpi_kernels_best(), 0);
+    rig_make(&other, json, 2 + seed % 4, dtype, &sink, srpi_kernels_best(), 0);
     one.codes = other.codes = codes;
     rig_plan(&one, 0, 0);
     rig_run(&one, &whole, 1);
@@ -293,7 +302,7 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     rig_run(&other, &whole, 1);
     if (memcmp(one.out, other.out, count * sizeof(float)) != 0) {
         fail_msg("blocks of %u, %u threads\n%s", other.stream.plan.block,
-                 srpi_pool_threads(other.pool), sketch.json);
+                 srpi_pool_threads(other.pool), json);
     }
     memset(other.out, 0, count * sizeof(float));
     float *first = malloc(count * sizeof(float));
@@ -302,12 +311,12 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     other.expected = first;
     other.tolerance = winograd_steps(&one, SRPI_F32) != 0 ? 1e-5 : 0.0; /* int8's is exact */
     rig_run(&other, &whole, 1);
-    rig_run(&other, regions, cut(regions, &sketch.seed));
+    rig_run(&other, regions, cut(regions, &random));
     for (size_t i = 0; i < count; i++) {
         const float a = one.out[i], b = other.out[i];
         const double tolerance = other.tolerance * (1.0 + fabs((double)a));
         if (!(fabs((double)a - (double)b) <= tolerance)) {
-            fail_msg("regions, value %zu: %g, not %g\n%s", i, (double)b, (double)a, sketch.json);
+            fail_msg("regions, value %zu: %g, not %g\n%s", i, (double)b, (double)a, json);
         }
     }
     /* Pieces side by side, of the whole picture and of regions; by one thread and by several. */
@@ -317,29 +326,38 @@ static void check(uint32_t seed, enum srpi_dtype dtype)
     rig_run(&one, &whole, 1);
     rig_run(&other, &whole, 1);
     assert_memory_equal(one.out, other.out, count * sizeof(float));
-    rig_run(&other, regions, cut(regions, &sketch.seed));
+    rig_run(&other, regions, cut(regions, &random));
     for (size_t i = 0; i < count; i++) {
         const double a = (double)first[i], tolerance = other.tolerance * (1.0 + fabs(a));
         if (!(fabs(a - (double)one.out[i]) <= tolerance) ||
             !(fabs(a - (double)other.out[i]) <= tolerance)) {
             fail_msg("pieces of %u, value %zu: %g and %g, not %g\n%s", one.stream.plan.span, i,
-                     (double)one.out[i], (double)other.out[i], a, sketch.json);
+                     (double)one.out[i], (double)other.out[i], a, json);
         }
     }
     if (other.wrong != 0) {
         fail_msg("%u values around regions are not those of the picture\n%s", other.wrong,
-                 sketch.json);
+                 json);
     }
+    const uint32_t winograd = winograd_steps(&one, dtype);
     free(first);
     rig_free(&one);
     rig_free(&other);
+    return winograd;
+}
+
+static void check_drawn(uint32_t seed, enum srpi_dtype dtype)
+{
+    static struct sketch sketch;
+    draw(&sketch, seed);
+    check(sketch.json, seed, dtype);
 }
 
 static void test_f32(void **state)
 {
     (void)state;
     for (uint32_t seed = 0; seed < 120; seed++) {
-        check(seed, SRPI_F32);
+        check_drawn(seed, SRPI_F32);
     }
 }
 
@@ -347,7 +365,7 @@ static void test_q8(void **state)
 {
     (void)state;
     for (uint32_t seed = 0; seed < 120; seed++) {
-        check(seed, SRPI_Q8);
+        check_drawn(seed, SRPI_Q8);
     }
 }
 
@@ -479,7 +497,7 @@ static void test_wide(void **state)
     uint32_t sets = 0, stated = 0;
     for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
         sets += srpi_kernels_of((enum srpi_isa)isa) != NULL &&
-                srpi_winograd_for((enum srpi_isa)isa, SRPI_Q8) != NULL;
+                has_winograd((enum srpi_isa)isa);
     }
     for (uint32_t seed = 0; seed < 8; seed++) {
         if (seed % 3 == 0) {
@@ -514,7 +532,30 @@ static void test_groups(void **state)
     for (uint32_t seed = 0; seed < 10; seed++) {
         winograd += check_exact(json, seed, 31 + seed);
     }
-    assert_true(winograd > 10 || srpi_winograd_for(srpi_kernels_best()->isa, SRPI_Q8) == NULL);
+    assert_true(winograd > 10 || !has_winograd(srpi_kernels_best()->isa));
+}
+
+/* Layers of 3x3 and 5x5 taps by Winograd's kernels, which make four and two rows at once, one after
+ * the other; with what they read from above, sums, tanh. */
+static void test_wide_f32(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"wide\",\"scale\":2,\"colour\":\"y\","
+        "\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+        CONV_OF(5, 5, "a", "x", "h", 16, ",\"activation\":\"relu\"")
+        CONV_OF(5, 5, "b", "h", "i", 24, ",\"activation\":\"leaky_relu\",\"alpha\":0.2")
+        CONV("c", "i", "j", 16, "") SUM("h", "j", "k", "")
+        CONV_OF(5, 5, "d", "k", "l", 17, ",\"activation\":\"tanh\"")
+        CONV_OF(5, 5, "e", "l", "m", 16, "") SUM("m", "k", "n", ",\"activation\":\"relu\"")
+        CONV_OF(5, 5, "tail", "n", "t", 4, "") CONV_OF(5, 5, "skip", "x", "u", 4, "")
+        SUM("t", "u", "v", "")
+        "{\"op\":\"depth_to_space\",\"name\":\"w\",\"inputs\":[\"v\"],\"output\":\"y\","
+        "\"block\":2}]}";
+    const bool some = srpi_winograd_all(srpi_kernels_best()->isa)[0] != NULL;
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        assert_true(check(json, seed, SRPI_F32) >= (some ? 4u : 0u));
+    }
 }
 
 static void test_bf16(void **state)
@@ -538,7 +579,7 @@ static void test_bf16(void **state)
         return;
     }
     for (uint32_t seed = 0; seed < 40; seed++) {
-        check(seed, SRPI_BF16);
+        check_drawn(seed, SRPI_BF16);
     }
 }
 
@@ -550,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_stated),
         cmocka_unit_test(test_stated_sums),
         cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_wide_f32),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bf16),
     };

@@ -37,13 +37,21 @@ static bool can_run(enum srpi_isa isa)
     }
 }
 
-/* The next instruction set from *isa on with kernels that can run here; NULL: no more. */
-static const struct srpi_winograd_kernels *next_kernels(unsigned *isa)
+/* Kernels that can run here, one by one: of 3x3 taps of all instruction sets, then of 5x5; NULL: no
+ * more. Each for the first set that has it. */
+static const struct srpi_winograd_kernels *next_kernels(unsigned *at)
 {
-    while (*isa < SRPI_ISA_COUNT) {
-        const enum srpi_isa this = (enum srpi_isa)(*isa)++;
-        if (can_run(this)) {
-            return srpi_winograd_for(this, SRPI_F32);
+    while (*at < 2 * SRPI_ISA_COUNT) {
+        const unsigned now = (*at)++;
+        const enum srpi_isa isa = (enum srpi_isa)(now % SRPI_ISA_COUNT);
+        const uint32_t taps = now < SRPI_ISA_COUNT ? 3 : 5;
+        const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
+        while (*k != NULL && ((*k)->in != SRPI_F32 || (*k)->taps != taps)) {
+            k++;
+        }
+        if (can_run(isa)) {
+            assert_non_null(*k);
+            return *k;
         }
     }
     return NULL;
@@ -75,21 +83,21 @@ static void release(struct guarded *g)
 
 struct layer {
     struct srpi_conv_layer conv;
-    float *weights; /* [out][in][3][3] */
+    float *weights; /* [out][in][taps][taps] */
     float bias[MOST_CHANNELS], slope[MOST_CHANNELS];
 };
 
-static struct layer *layer_create(uint32_t in, uint32_t out, uint32_t *seed)
+static struct layer *layer_create(uint32_t taps, uint32_t in, uint32_t out, uint32_t *seed)
 {
     struct layer *l = calloc(1, sizeof(*l));
     assert_non_null(l);
-    const size_t count = (size_t)out * in * 9;
+    const size_t count = (size_t)out * in * taps * taps;
     l->weights = calloc(count, sizeof(float));
     assert_non_null(l->weights);
-    l->conv.shape = (struct srpi_conv_shape){.kernel_height = 3, .kernel_width = 3,
+    l->conv.shape = (struct srpi_conv_shape){.kernel_height = taps, .kernel_width = taps,
         .in_channels = in, .out_channels = out, .in = SRPI_F32, .out = SRPI_F32};
     noise_fill(l->weights, count, seed);
-    const float scale = sqrtf(2.0f / (9.0f * (float)in)) * 1.7320508f; /* as a net begins */
+    const float scale = sqrtf(2.0f / (float)(taps * taps * in)) * 1.7320508f; /* as a net begins */
     for (size_t i = 0; i < count; i++) {
         l->weights[i] *= scale;
     }
@@ -126,12 +134,12 @@ static void *aligned(size_t bytes)
 static double direct(const struct layer *l, const float *const rows[6], uint32_t y, uint32_t x,
                      uint32_t o, float residual)
 {
-    const uint32_t in = l->conv.shape.in_channels;
+    const uint32_t in = l->conv.shape.in_channels, taps = l->conv.shape.kernel_width;
     double v = l->bias[o];
     for (uint32_t i = 0; i < in; i++) {
-        for (uint32_t ky = 0; ky < 3; ky++) {
-            for (uint32_t kx = 0; kx < 3; kx++) {
-                v += (double)l->weights[(((size_t)o * in + i) * 3 + ky) * 3 + kx] *
+        for (uint32_t ky = 0; ky < taps; ky++) {
+            for (uint32_t kx = 0; kx < taps; kx++) {
+                v += (double)l->weights[(((size_t)o * in + i) * taps + ky) * taps + kx] *
                      (double)rows[y + ky][(size_t)(x + kx) * in + i];
             }
         }
@@ -161,9 +169,9 @@ static void call_create(struct call *c, const struct srpi_winograd_kernels *k,
                         const struct layer *l, uint32_t pixels, unsigned wanted, uint32_t *seed)
 {
     const struct srpi_conv_shape *shape = &l->conv.shape;
-    const size_t tiles = (pixels + 3) / 4;
-    const size_t in = (4 * tiles + 2) * shape->in_channels * 4 + SRPI_ROW_SLACK;
-    c->out_bytes = 4 * tiles * shape->out_channels * 4 + SRPI_ROW_SLACK;
+    const size_t tiles = (pixels + k->rows - 1) / k->rows;
+    const size_t in = (k->rows * tiles + k->taps - 1) * shape->in_channels * 4 + SRPI_ROW_SLACK;
+    c->out_bytes = k->rows * tiles * shape->out_channels * 4 + SRPI_ROW_SLACK;
     *c = (struct call){.rows.pixels = pixels, .out_bytes = c->out_bytes};
     for (unsigned r = 0; r < 6; r++) {
         c->in[r] = guarded(in);
@@ -173,11 +181,11 @@ static void call_create(struct call *c, const struct srpi_winograd_kernels *k,
             row[i] = 0.5f + 0.5f * row[i];
         }
         /* What is behind the pixels that count may be anything. */
-        memset(row + (pixels + 2) * shape->in_channels, 0xff,
-               in - (pixels + 2) * shape->in_channels * 4);
+        const size_t all = (pixels + k->taps - 1) * shape->in_channels;
+        memset(row + all, 0xff, in - all * 4);
         c->rows.rows[r] = row;
     }
-    for (unsigned r = 0; r < 4; r++) {
+    for (unsigned r = 0; r < k->rows; r++) {
         if (!(wanted >> r & 1)) {
             continue;
         }
@@ -269,7 +277,7 @@ static void test_random(void **state)
         double worst = 0.0;
         for (unsigned i = 0; i < 400; i++) {
             const uint32_t in = 1 + noise(&seed) % 70, out = 1 + noise(&seed) % 70;
-            struct layer *l = layer_create(in, out, &seed);
+            struct layer *l = layer_create(k->taps, in, out, &seed);
             layer_steps(l, i);
             const unsigned wanted = i % 4 ? 15 : noise(&seed) % 16;
             worst = fmax(worst, check(k, l, 1 + noise(&seed) % 150, wanted, &seed));
@@ -290,7 +298,7 @@ static void test_pixels(void **state)
         uint32_t seed = 2;
         for (uint32_t pixels = 1; pixels <= 130; pixels++) {
             const uint32_t *c = channels[pixels % 4];
-            struct layer *l = layer_create(c[0], c[1], &seed);
+            struct layer *l = layer_create(k->taps, c[0], c[1], &seed);
             layer_steps(l, pixels / 4);
             check(k, l, pixels, 15, &seed);
             layer_destroy(l);
@@ -309,7 +317,7 @@ static void test_bands(void **state)
         for (uint32_t pixels = 1; pixels <= 70; pixels++) {
             const uint32_t in = 1 + noise(&seed) % 40, out = 1 + noise(&seed) % 40;
             const uint32_t count = 2 + pixels % (BANDS - 1);
-            struct layer *l = layer_create(in, out, &seed);
+            struct layer *l = layer_create(k->taps, in, out, &seed);
             layer_steps(l, pixels);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -357,7 +365,7 @@ static void test_same_bits(void **state)
         uint32_t seed = 3;
         for (unsigned s = 0; s < 3; s++) {
             const uint32_t in = channels[s][0], out = channels[s][1];
-            struct layer *l = layer_create(in, out, &seed);
+            struct layer *l = layer_create(k->taps, in, out, &seed);
             layer_steps(l, 7);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -408,10 +416,13 @@ static void test_same_everywhere(void **state)
         const size_t bytes = (size_t)PIXELS * out * 4;
         char *first = calloc(4, bytes);
         assert_non_null(first);
-        unsigned isa = 0, count = 0;
-        for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL; count++) {
+        unsigned isa = 0;
+        uint32_t taps = 0;
+        for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+            const bool new = k->taps != taps;
+            taps = k->taps;
             uint32_t seed = 5;
-            struct layer *l = layer_create(channels[s][0], out, &seed);
+            struct layer *l = layer_create(k->taps, channels[s][0], out, &seed);
             layer_steps(l, 7);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -419,8 +430,8 @@ static void test_same_everywhere(void **state)
             struct call c;
             call_create(&c, k, l, PIXELS, 15, &seed);
             k->fn(&l->conv, &c.rows, 1);
-            for (unsigned r = 0; r < 4; r++) {
-                if (count == 0) {
+            for (unsigned r = 0; r < k->rows; r++) {
+                if (new) {
                     memcpy(first + r * bytes, c.rows.out[r], bytes);
                 }
                 assert_memory_equal(first + r * bytes, c.rows.out[r], bytes);
@@ -441,7 +452,7 @@ static void test_error(void **state)
     for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
         uint32_t seed = 4;
         for (uint32_t channels = 16; channels <= MOST_CHANNELS; channels *= 2) {
-            struct layer *l = layer_create(channels, channels, &seed);
+            struct layer *l = layer_create(k->taps, channels, channels, &seed);
             double worst = 0.0;
             for (unsigned i = 0; i < 4; i++) {
                 worst = fmax(worst, check(k, l, 96, 15, &seed));
@@ -455,30 +466,38 @@ static void test_error(void **state)
 static void test_suits(void **state)
 {
     (void)state;
-    assert_null(srpi_winograd_for(SRPI_ISA_SCALAR, SRPI_F32));
+    assert_null(srpi_winograd_all(SRPI_ISA_SCALAR)[0]);
     for (unsigned isa = 0; isa < SRPI_ISA_COUNT; isa++) {
-        const struct srpi_winograd_kernels *k = srpi_winograd_for((enum srpi_isa)isa, SRPI_F32);
-        if (k == NULL) {
-            continue;
+        const struct srpi_winograd_kernels *const *all = srpi_winograd_all((enum srpi_isa)isa);
+        for (; *all != NULL; all++) {
+            const struct srpi_winograd_kernels *k = *all;
+            if (k->in != SRPI_F32) {
+                continue;
+            }
+            assert_int_equal(k->rows + k->taps - 1, SRPI_WINOGRAD_SIDE);
+            const struct srpi_conv_shape good = {.kernel_height = k->taps,
+                .kernel_width = k->taps, .in_channels = 16, .out_channels = 16, .in = SRPI_F32,
+                .out = SRPI_F32};
+            struct srpi_conv_shape s = good;
+            assert_true(k->suits(&s));
+            assert_int_equal(srpi_winograd_for((enum srpi_isa)isa, &s)->taps, k->taps);
+            s.kernel_height = 1;
+            assert_false(k->suits(&s));
+            s = good, s.kernel_width = 8 - k->taps;
+            assert_false(k->suits(&s));
+            s.kernel_height = s.kernel_width = 7;
+            assert_null(srpi_winograd_for((enum srpi_isa)isa, &s));
+            s = good, s.in = SRPI_Q8;
+            assert_false(k->suits(&s));
+            s = good, s.in = s.out = SRPI_BF16;
+            assert_false(k->suits(&s));
+            s = good, s.in_channels = 1, s.out_channels = 1;
+            assert_false(k->suits(&s));
+            s = good, s.out_channels = 0;
+            assert_false(k->suits(&s));
+            s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
+            assert_false(k->suits(&s));
         }
-        const struct srpi_conv_shape good = {.kernel_height = 3, .kernel_width = 3,
-            .in_channels = 16, .out_channels = 16, .in = SRPI_F32, .out = SRPI_F32};
-        struct srpi_conv_shape s = good;
-        assert_true(k->suits(&s));
-        s.kernel_height = 1;
-        assert_false(k->suits(&s));
-        s = good, s.kernel_width = 5;
-        assert_false(k->suits(&s));
-        s = good, s.in = SRPI_Q8;
-        assert_false(k->suits(&s));
-        s = good, s.in = s.out = SRPI_BF16;
-        assert_false(k->suits(&s));
-        s = good, s.in_channels = 1, s.out_channels = 1;
-        assert_false(k->suits(&s));
-        s = good, s.out_channels = 0;
-        assert_false(k->suits(&s));
-        s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
-        assert_false(k->suits(&s));
     }
 }
 

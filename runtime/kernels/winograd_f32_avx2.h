@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* winograd_f32_avx2.h - the vectors of AVX2 for winograd_f32.inc.h. The includer defines STEP,
+ * KERNELS, NAME and SUITS. */
+#include <immintrin.h>
+
+typedef __m256 vec;
+#define VECTOR 8u
+#define LEAST 8u /* output channels are rounded up to a multiple of this */
+#define GROUP 12u /* tiles */
+/* Vectors of output channels of a block, at most; tiles whose sums stay in 16 registers; sums */
+#define WIDE 2u
+#define TILES(wide) ((wide) == 1 ? 12u : 6u)
+#define SUMS 12u
+
+#define v_load(p) _mm256_loadu_ps(p)
+#define v_store(p, v) _mm256_storeu_ps(p, v)
+#define v_all(x) _mm256_set1_ps(x)
+#define v_add(a, b) _mm256_add_ps(a, b)
+#define v_sub(a, b) _mm256_sub_ps(a, b)
+#define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v_fnma(a, b, c) _mm256_fnmadd_ps(a, b, c)
+/* An instruction, as gcc 12 else moves sums about until it has no registers left. */
+#define v_sum(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#define v_max(a, b) _mm256_max_ps(a, b)
+#define v_min(a, b) _mm256_min_ps(a, b)
+#define v_slope(v, s) _mm256_blendv_ps(v, _mm256_mul_ps(v, s), v)
+
+#include "kernels/winograd_f32.inc.h"
+
