@@ -188,6 +188,10 @@ static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
     return shape;
 }
 
+/* So many channels of a group have Winograd's kernels where the whole layer would have them: faster
+ * than a split layer, though for fewer channels nothing but a direct one would be (docs/engine.md). */
+#define WINOGRAD_GROUP 16u
+
 /* The kernels for all sums of a convolution, or NULL where not all can be by Winograd. */
 static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_layers *layers,
                                                              uint32_t s)
@@ -201,8 +205,11 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
             .shape = part_shape(&quant->layer.shape, part),
             .bias = part->bias,
             .multiplier = part->multiplier};
-        const struct srpi_winograd_kernels *its =
-            srpi_winograd_for(layers->kernels->isa, &sum.shape);
+        struct srpi_conv_shape asked = sum.shape;
+        if (part->channels >= WINOGRAD_GROUP) {
+            asked.in_channels = quant->layer.shape.in_channels;
+        }
+        const struct srpi_winograd_kernels *its = srpi_winograd_for(layers->kernels->isa, &asked);
         winograd = p == 0 ? its : winograd;
         all = its != NULL && its == winograd && srpi_winograd_exact(&sum, part->weights);
     }
