@@ -188,8 +188,9 @@ static struct srpi_conv_shape part_shape(const struct srpi_conv_shape *whole,
     return shape;
 }
 
-/* So many channels of a group have Winograd's kernels where the whole layer would have them: faster
- * than a split layer, though for fewer channels nothing but a direct one would be (docs/engine.md). */
+/* Groups of so many channels, with more outputs than that, have Winograd's kernels where the whole
+ * layer would have them: that is faster than a split layer, though a layer of so few channels alone
+ * may be faster without (docs/engine.md). */
 #define WINOGRAD_GROUP 16u
 
 /* The kernels for all sums of a convolution, or NULL where not all can be by Winograd. */
@@ -206,7 +207,7 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
             .bias = part->bias,
             .multiplier = part->multiplier};
         struct srpi_conv_shape asked = sum.shape;
-        if (part->channels >= WINOGRAD_GROUP) {
+        if (asked.in_channels >= WINOGRAD_GROUP && asked.out_channels > WINOGRAD_GROUP) {
             asked.in_channels = quant->layer.shape.in_channels;
         }
         const struct srpi_winograd_kernels *its = srpi_winograd_for(layers->kernels->isa, &asked);
