@@ -2,7 +2,7 @@
 /* The geometry of streams (plan/stream.h), followed row by row without a pixel: every row that a
  * step or the writer reads is in its ring or in the seam of the strip below, nothing is made twice,
  * and steps that make several rows at once begin at the same rows whatever the cut. The rules of
- * reading are those of exec/steps.c and exec/stream.c. */
+ * reading are those of exec/convolve.c, exec/steps.c and exec/stream.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
