@@ -362,16 +362,16 @@ INLINE uint64_t value_at(const uint8_t *from, const uint32_t element)
  * than a column, the next pixel writes over the rest. All machines of the engine are
  * little-endian. */
 INLINE void column_values(const struct srpi_columns *c, const uint32_t element,
-                          const uint32_t height)
+                          const uint32_t height, uint32_t begin)
 {
     const uint8_t *from[SRP_MAX_KERNEL] = {NULL};
     const uint32_t together = 8 / element;
     const size_t step = (size_t)c->stride * element;
-    uint8_t *to = c->to;
+    uint8_t *to = (uint8_t *)c->to + (size_t)begin * height * element;
     UNROLL for (uint32_t k = 0; k < height; k++) {
         from[k] = (const uint8_t *)c->rows[k] + (size_t)c->first * element;
     }
-    for (size_t x = 0; x < c->pixels * step; x += step) {
+    for (size_t x = begin * step; x < c->pixels * step; x += step) {
         uint64_t word = 0;
         UNROLL for (uint32_t k = 0; k < height && k < together; k++) {
             word |= value_at(from[k] + x, element) << 8 * element * k;
@@ -387,10 +387,16 @@ INLINE void column_values(const struct srpi_columns *c, const uint32_t element,
 /* Constants: what is in `from` stays in registers. */
 static void columns_of_values(const struct srpi_columns *c, uint32_t element)
 {
+    uint32_t begin = 0;
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        begin = srpi_columns_avx2(c, element);
+    }
+#endif
     switch (16 * element + c->height) {
 #define COLUMN(element, height) \
     case 16 * (element) + (height): \
-        column_values(c, element, height); \
+        column_values(c, element, height, begin); \
         break;
         COLUMN(1, 3)
         COLUMN(1, 5)
@@ -400,7 +406,7 @@ static void columns_of_values(const struct srpi_columns *c, uint32_t element)
         COLUMN(2, 7)
 #undef COLUMN
     default:
-        column_values(c, element, c->height);
+        column_values(c, element, c->height, begin);
     }
 }
 

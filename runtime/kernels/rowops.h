@@ -85,6 +85,9 @@ struct srpi_columns {
     void *to;
 };
 void srpi_row_columns(const struct srpi_columns *columns, uint32_t element);
+/* The same of the first pixels, where `count` is 1 and `element` 1 or 2: how many it did, none or
+ * most of them. Needs AVX2, and writes nothing behind the last pixel. */
+uint32_t srpi_columns_avx2(const struct srpi_columns *columns, uint32_t element);
 /* `work` has room for pixels * count values. */
 void srpi_row_convert(const struct srpi_channels *channels, const struct srpi_codec *from,
                       const struct srpi_codec *to, float *work);
