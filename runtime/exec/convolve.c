@@ -441,12 +441,17 @@ static void gather(const struct conv *c, const struct split *s, const struct pie
 {
     const struct srpi_stream_tensor *in = srpi_block_tensor(c->block, c->in);
     const struct srpi_node *node = c->step->node;
+    const size_t at = piece->x * srpi_pixel_bytes(in);
+    const char *codes[SRP_MAX_KERNEL];
+    for (uint32_t i = 0; i < node->kernel_height; i++) {
+        const int64_t y = (int64_t)piece->y + i - node->kernel_height / 2;
+        codes[i] = (const char *)tap_row(c, y) + at;
+    }
     for (uint32_t g = 0; g < c->layer->layer.shape.kernel_height; g++) {
         const struct srpi_quant_part *group = &c->layer->groups[g];
         const void *taps[SRP_MAX_KERNEL];
         for (uint32_t i = 0; i < node->kernel_height; i++) {
-            const char *row = tap_row(c, (int64_t)piece->y + i - node->kernel_height / 2);
-            taps[i] = row + (group->fractions ? in->fraction : 0) + piece->x * srpi_pixel_bytes(in);
+            taps[i] = codes[i] + (group->fractions ? in->fraction : 0);
         }
         const struct srpi_columns all = {.rows = taps,
                                          .height = node->kernel_height,

@@ -33,7 +33,8 @@ static void find_places(const struct srpi_columns *c, uint32_t element, uint32_t
     }
 }
 
-/* Two lanes of `pixels` pixels each at a time, while nothing outside the rows is read or written. */
+/* Two lanes of `pixels` pixels each at a time, while nothing outside the rows is read or
+ * written. */
 INLINE uint32_t fill(const struct srpi_columns *c, const uint32_t element, const uint32_t height,
                      uint32_t pixels, const uint8_t places[][LANE])
 {

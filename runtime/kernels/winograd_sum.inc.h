@@ -25,7 +25,7 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
             w[v] = s_load(weights + v * SUM_LANES);
         }
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
-#ifdef s_add_at
+#ifdef s_add_at /* a load and a product in one instruction; with s_four */
             if (wide == 1 && t >= spread) {
                 s_add_at(s[t], terms + t * VECTOR + k, w[0]);
                 continue;
