@@ -8,7 +8,7 @@ libavformat-dev libavcodec-dev libswscale-dev libswresample-dev libavutil-dev
 libcurl4-openssl-dev libsdl2-dev libsdl2-ttf-dev libfontconfig-dev fonts-dejavu-core
 libxnnpack-dev libpthreadpool-dev libcpuinfo-dev libzstd-dev libjansson-dev libsodium-dev"
 dev="ffmpeg zstd python3 python3-venv libcmocka-dev xvfb xauth xdotool imagemagick git
-gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 bench="libdnnl-dev libgomp1"
 
 wanted=

@@ -384,8 +384,8 @@ INLINE void column_values(const struct srpi_columns *c, const uint32_t element,
     }
 }
 
-/* Constants: what is in `from` stays in registers. */
-static void columns_of_values(const struct srpi_columns *c, uint32_t element)
+/* For some heights, as constants: what is in `from` stays in registers. */
+static bool columns_of_values(const struct srpi_columns *c, uint32_t element)
 {
     uint32_t begin = 0;
 #if defined(__x86_64__)
@@ -397,7 +397,7 @@ static void columns_of_values(const struct srpi_columns *c, uint32_t element)
 #define COLUMN(element, height) \
     case 16 * (element) + (height): \
         column_values(c, element, height, begin); \
-        break;
+        return true;
         COLUMN(1, 3)
         COLUMN(1, 5)
         COLUMN(1, 7)
@@ -406,14 +406,13 @@ static void columns_of_values(const struct srpi_columns *c, uint32_t element)
         COLUMN(2, 7)
 #undef COLUMN
     default:
-        column_values(c, element, c->height, begin);
+        return false;
     }
 }
 
 void srpi_row_columns(const struct srpi_columns *columns, uint32_t element)
 {
-    if (columns->count == 1 && element <= 2) {
-        columns_of_values(columns, element);
+    if (columns->count == 1 && element <= 2 && columns_of_values(columns, element)) {
         return;
     }
     for (uint32_t k = 0; k < columns->height; k++) {

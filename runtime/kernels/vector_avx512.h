@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/unroll.h"
+
 #define LANES 16
 #define INLINE static inline __attribute__((always_inline))
 
@@ -64,7 +66,7 @@ INLINE value_q8 four_q8(const uint8_t *p)
 
 INLINE value_q8 of_four_q8(value_q8 four, const int unit)
 {
-    return (vint)_mm512_shuffle_epi32((__m512i)four, 0x55 * unit);
+    return (vint)OF_FOUR(_mm512_shuffle_epi32, (__m512i)four, unit);
 }
 
 INLINE weight_q8 load_q8(const uint8_t *p)
@@ -89,7 +91,7 @@ INLINE value_f32 four_f32(const uint8_t *p)
 
 INLINE value_f32 of_four_f32(value_f32 four, const int unit)
 {
-    return _mm512_permute_ps(four, 0x55 * unit);
+    return OF_FOUR(_mm512_permute_ps, four, unit);
 }
 
 INLINE weight_f32 load_f32(const uint8_t *p)

@@ -20,7 +20,7 @@ typedef __m512 vec;
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define v_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
 #define v_four(p) _mm512_broadcast_f32x4(_mm_loadu_ps(p))
-#define v_spread(v, k) _mm512_permute_ps(v, 0x55 * (int)(k))
+#define v_spread(v, k) OF_FOUR(_mm512_permute_ps, v, k)
 /* An instruction, as gcc 12 else moves sums about until it has no registers left. */
 #define v_sum(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 /* The term is loaded and spread by the same instruction: on a Zen 4 a ninth less time. */

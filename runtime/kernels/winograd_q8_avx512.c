@@ -41,7 +41,7 @@ typedef __m512i ivec; /* sums, 32 bits */
         __asm__("" : "+v"(sum)); \
     } while (0)
 #define i_four(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(p)))
-#define i_spread(v, k) _mm512_shuffle_epi32(v, 0x55 * (int)(k))
+#define i_spread(v, k) OF_FOUR(_mm512_shuffle_epi32, v, k)
 #define i_float(v) _mm512_cvtepi32_ps(v)
 
 #define store_codes(out, step, v) store_q8_1(out, step, (v)[0], (v)[1], (v)[2], (v)[3])

@@ -356,7 +356,7 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
                       .in_channels = 1 + noise(&seed) % (small ? 8 : 67),
                       .out_channels = 1 + noise(&seed) % (i % 16 == 0 ? 150 : 67),
                       .in = dtype_pairs[pair].in,
-                      .out = dtype_pairs[pair].out},
+                      .out = dtype_pairs[pair].out, false},
             .pixels = 1 + noise(&seed) % (small ? 200 : 40),
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 3 == 0,
@@ -387,7 +387,7 @@ static inline const char *check_widths(const struct srpi_kernels *k)
         for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
             for (uint32_t pixels = 1; k->has[dtype_pairs[pair].in] && pixels < 60; pixels++) {
                 const struct wish wish = {.shape = {1, 3, 2, out_channels[o], dtype_pairs[pair].in,
-                                                    dtype_pairs[pair].out},
+                                                    dtype_pairs[pair].out, false},
                                           .pixels = pixels};
                 const char *why = check_wish(k, &wish, &seed);
                 if (why != NULL) {
@@ -412,7 +412,7 @@ static inline const char *check_runs(const struct srpi_kernels *k)
         const uint32_t *s = shapes[i / 16];
         for (int narrow = 0; narrow < 2; narrow++) {
             const struct wish wish = {
-                .shape = {s[0], s[1], s[2], s[3], SRPI_Q8, narrow ? SRPI_Q8 : SRPI_F32},
+                .shape = {s[0], s[1], s[2], s[3], SRPI_Q8, narrow ? SRPI_Q8 : SRPI_F32, false},
                 .pixels = pixels[i % 16],
                 .worst = noise(&seed) % 8 == 0,
                 .slope = noise(&seed) % 3 == 0,
@@ -428,7 +428,7 @@ static inline const char *check_runs(const struct srpi_kernels *k)
             }
         }
     }
-    const struct wish most = {.shape = {3, 3, SRP_MAX_CHANNELS, 20, SRPI_Q8, SRPI_Q8},
+    const struct wish most = {.shape = {3, 3, SRP_MAX_CHANNELS, 20, SRPI_Q8, SRPI_Q8, false},
                               .pixels = 37,
                               .worst = true};
     return check_wish(k, &most, &seed);
@@ -535,7 +535,7 @@ static inline const char *check_few(const struct srpi_kernels *k)
         const uint32_t *kernel = kernels[i % 4];
         const struct wish wish = {
             .shape = {kernel[0], kernel[1], in_channels[i % 7], 1 + i / 7 % 5, SRPI_Q8,
-                      SRPI_F32},
+                      SRPI_F32, false},
             .pixels = 1 + i / 35,
             .worst = noise(&seed) % 8 == 0,
             .slope = noise(&seed) % 3 == 0,
