@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "exec/steps.h"
 
-#include <string.h>
-
 #include "exec/convolve.h"
 #include "kernels/reference.h"
 #include "kernels/rowops.h"

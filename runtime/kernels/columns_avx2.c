@@ -70,18 +70,16 @@ AVX2 uint32_t srpi_columns_avx2(const struct srpi_columns *c, uint32_t element)
     }
     find_places(c, element, pixels, places);
     switch (16 * element + c->height) { /* constants: rows' places stay in registers */
-    case 16 + 3:
-        return fill(c, 1, 3, pixels, places);
-    case 16 + 5:
-        return fill(c, 1, 5, pixels, places);
-    case 16 + 7:
-        return fill(c, 1, 7, pixels, places);
-    case 32 + 3:
-        return fill(c, 2, 3, pixels, places);
-    case 32 + 5:
-        return fill(c, 2, 5, pixels, places);
-    case 32 + 7:
-        return fill(c, 2, 7, pixels, places);
+#define FILL(element, height) \
+    case 16 * (element) + (height): \
+        return fill(c, element, height, pixels, places);
+        FILL(1, 3)
+        FILL(1, 5)
+        FILL(1, 7)
+        FILL(2, 3)
+        FILL(2, 5)
+        FILL(2, 7)
+#undef FILL
     default:
         return 0;
     }
