@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "kernels/row_sets.h"
+
 /* Loops over as few units as this are written out. */
 enum { WRITTEN_OUT = 8 };
 
@@ -36,6 +38,7 @@ struct tile {
     const struct family *family;
     const struct shape *shape; /* NULL: of the general family */
     uint32_t vectors, pixels;
+    bool half;      /* of the last vector: see srpi_row_half() */
     uint32_t slide; /* of the general family, for this kernel width: see can_slide(); or 0 */
 };
 
@@ -92,6 +95,12 @@ static void list_sums(const struct tile *t, const char *prefix, char letter)
     }
 }
 
+/* Of what is called the same but for the sets of vectors. */
+static const char *half_of(const struct tile *t)
+{
+    return t->half ? "h" : "";
+}
+
 /* The name of a tile's function. */
 static void name_tile(const struct tile *t)
 {
@@ -103,7 +112,7 @@ static void name_tile(const struct tile *t)
     if (t->slide != 0) {
         fprintf(t->to, "_wide%" PRIu32, t->slide);
     }
-    fprintf(t->to, "_%" PRIu32 "x%" PRIu32, t->vectors, t->pixels);
+    fprintf(t->to, "_%" PRIu32 "%sx%" PRIu32, t->vectors, half_of(t), t->pixels);
 }
 
 /* ---- from sums to values ----------------------------------------------------------------------*/
@@ -144,6 +153,7 @@ static void finish_residual(const struct tile *t)
 {
     const struct family *f = t->family;
     const bool narrow = strcmp(f->out, "Q8") == 0, same_only = strcmp(f->out, "F32") == 0;
+    const char *half = half_of(t);
     fputs("    if (t->residual != NULL) {\n", t->to);
     if (!same_only) {
         fprintf(t->to, "        if (t->layer->residual == SRPI_%s) {\n", f->out);
@@ -158,13 +168,13 @@ static void finish_residual(const struct tile *t)
               "                const uint8_t *rest = r + t->residual_fraction;\n", t->to);
         snprintf(one, sizeof(one),
                  "                f@p_@v = muladd(\n"
-                 "                    other_fine(r + @p * step, rest + @p * step, %" PRIu32
-                 ", @v), k, f@p_@v);", t->vectors);
+                 "                    other_fine%s(r + @p * step, rest + @p * step, %" PRIu32
+                 ", @v), k, f@p_@v);", half, t->vectors);
         each_sum(t, one);
         fputs("            } else {\n", t->to);
         snprintf(one, sizeof(one),
-                 "                f@p_@v = muladd(other_q8(r + @p * step, %" PRIu32
-                 ", @v), k, f@p_@v);", t->vectors);
+                 "                f@p_@v = muladd(other_q8%s(r + @p * step, %" PRIu32
+                 ", @v), k, f@p_@v);", half, t->vectors);
     } else {
         snprintf(one, sizeof(one),
                  "            f@p_@v = muladd(%s(r + @p * step + @v * LANES * %" PRIu32
@@ -182,7 +192,8 @@ static void finish_residual(const struct tile *t)
                  " + @v) * LANES, f@p_@v);", t->vectors);
         each_sum(t, one);
         fprintf(t->to, "            add_f32_residual(t, pixel, %" PRIu32 ", %" PRIu32
-                ", %s, sums);\n", t->pixels, t->vectors, narrow ? "true" : "false");
+                ", %s, %s, sums);\n", t->pixels, t->vectors, t->half ? "true" : "false",
+                narrow ? "true" : "false");
         snprintf(one, sizeof(one), "            f@p_@v = load_float(sums + (@p * %" PRIu32
                  " + @v) * LANES);", t->vectors);
         each_sum(t, one);
@@ -195,8 +206,8 @@ static void store_codes(const struct tile *t, bool fine)
 {
     const uint32_t together = t->isa->tiles[t->vectors - 1].q8_pixels;
     for (uint32_t p = 0; p < t->pixels; p += together) {
-        fprintf(t->to, "        store_%s_%" PRIu32 "(out + %" PRIu32 " * step, ",
-                fine ? "fine" : "q8", t->vectors, p);
+        fprintf(t->to, "        store_%s_%" PRIu32 "%s(out + %" PRIu32 " * step, ",
+                fine ? "fine" : "q8", t->vectors, half_of(t), p);
         if (fine) {
             fprintf(t->to, "rest + %" PRIu32 " * step, ", p);
         }
@@ -208,13 +219,24 @@ static void store_codes(const struct tile *t, bool fine)
     }
 }
 
-/* Everything after the sums; inlined into each tile of that size. */
+/* The name of the function that does everything after the sums; where channels keep their order,
+ * a vector that is half empty is like any other. */
+static void name_finish(const struct tile *t)
+{
+    fprintf(t->to, "finish_%s_%" PRIu32 "%sx%" PRIu32, t->family->name, t->vectors,
+            strcmp(t->family->out, "Q8") == 0 ? half_of(t) : "", t->pixels);
+}
+
+/* That function; inlined into each tile of that size. */
 static void emit_finish(const struct tile *t)
 {
     const struct family *f = t->family;
-    fprintf(t->to, "\nINLINE void finish_%s_%" PRIu32 "x%" PRIu32
-            "(const struct tile *t, size_t pixel, size_t step,\n    ", f->name, t->vectors,
-            t->pixels);
+    if (t->half && strcmp(f->out, "Q8") != 0) {
+        return;
+    }
+    fputs("\nINLINE void ", t->to);
+    name_finish(t);
+    fputs("(const struct tile *t, size_t pixel, size_t step,\n    ", t->to);
     list_sums(t, strcmp(f->sum, "vint") == 0 ? "vint " : "vfloat ", 's');
     fputs(")\n{\n", t->to);
     finish_scale(t);
@@ -268,8 +290,9 @@ static void emit_unit(const struct tile *t, const char *indent, uint32_t unit)
             fprintf(t->to, at > 0 ? "x + %" PRIu32 ");\n" : "x);\n", at);
         }
         for (uint32_t v = 0; v < t->vectors; v++) {
-            fprintf(t->to, "%ss%" PRIu32 "_%" PRIu32 " = dot_%s(s%" PRIu32 "_%" PRIu32
-                    ", x%" PRIu32 ", w%" PRIu32 ");\n", indent, p, v, value, p, v, p, v);
+            fprintf(t->to, "%ss%" PRIu32 "_%" PRIu32 " = dot%s_%s(s%" PRIu32 "_%" PRIu32
+                    ", x%" PRIu32 ", w%" PRIu32 ");\n", indent, p, v,
+                    t->half && v + 1 == t->vectors ? "_half" : "", value, p, v, p, v);
         }
     }
 }
@@ -550,8 +573,9 @@ static void emit_tile(const struct tile *t)
     if (f->split) {
         end_floats(t);
     }
-    fprintf(t->to, "    finish_%s_%" PRIu32 "x%" PRIu32 "(t, pixel, ", f->name, t->vectors,
-            t->pixels);
+    fputs("    ", t->to);
+    name_finish(t);
+    fputs("(t, pixel, ", t->to);
     if (t->shape == NULL) {
         fputs("t->out_step", t->to);
     } else {
@@ -579,14 +603,32 @@ static bool has_own(const struct tile *t)
     return 2 * t->pixels >= t->isa->tiles[t->vectors - 1].most;
 }
 
-static bool has_vectors(const struct isa *isa, const struct shape *shape, uint32_t vectors)
+/* Whether a shape, or the general family, has blocks of a tile's vectors. */
+static bool has_vectors(const struct tile *t, const struct shape *shape)
 {
     if (shape == NULL) {
         return true;
     }
-    const uint32_t all = (shape->out_channels + isa->lanes - 1) / isa->lanes;
-    const uint32_t blocks = (all + isa->max_vectors - 1) / isa->max_vectors;
-    return vectors == all / blocks || (all % blocks != 0 && vectors == all / blocks + 1);
+    const struct srpi_row_blocks blocks =
+        srpi_row_blocks(shape->out_channels, t->isa->lanes, t->isa->max_vectors);
+    for (uint32_t b = 0; b < blocks.blocks; b++) {
+        const struct srpi_row_block block = srpi_row_block(&blocks, b);
+        if (block.vectors == t->vectors && block.half == t->half) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Goes from the vectors of one kind of tile to those of the next, in the order of struct
+ * tile_widths; false after the last. Begins at 0 vectors. */
+static bool next_vectors(struct tile *t)
+{
+    if (++t->vectors > t->isa->max_vectors && !t->half) {
+        t->half = true;
+        t->vectors = srpi_row_half(t->isa->lanes + 1, t->isa->lanes) ? 2 : t->vectors;
+    }
+    return t->vectors <= t->isa->max_vectors;
 }
 
 /* Kernel widths for which the general family has tiles of one vector that take all taps of a row
@@ -609,15 +651,17 @@ static void emit_widths(struct tile t, const struct shape *shape)
         fprintf(t.to, "_%" PRIu32, slide);
     }
     fputs("[] = {\n", t.to);
-    for (t.vectors = 1; t.vectors <= t.isa->max_vectors; t.vectors++) {
-        if (!has_vectors(t.isa, shape, t.vectors)) {
+    t.vectors = 0;
+    t.half = false;
+    for (uint32_t place = 0; next_vectors(&t); place++) {
+        if (!has_vectors(&t, shape)) {
             continue;
         }
         const uint32_t step = t.isa->tiles[t.vectors - 1].step;
         const uint32_t most = widest(t.isa, t.family, t.vectors);
         t.slide = t.vectors == 1 ? slide : 0;
         fprintf(t.to, "        [%" PRIu32 "] = {%" PRIu32 ", %" PRIu32 ", {[%" PRIu32 "] = ",
-                t.vectors - 1, step, most / step, 4 / step);
+                place, step, most / step, 4 / step);
         for (t.pixels = 4; t.pixels <= most; t.pixels += step) {
             t.shape = has_own(&t) ? shape : NULL;
             if (t.pixels > 4) {
@@ -649,7 +693,7 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
                 family->title, shape->kernel_height, shape->kernel_width,
                 shape->in_channels, shape->out_channels);
     }
-    for (t.vectors = 1; t.vectors <= isa->max_vectors; t.vectors++) {
+    while (next_vectors(&t)) {
         const uint32_t step = isa->tiles[t.vectors - 1].step;
         const uint32_t most = widest(isa, family, t.vectors);
         /* No tile of two pixels: the shortest row counts as four, and longer ones are shared out
@@ -658,13 +702,14 @@ static void emit_row(FILE *to, const struct isa *isa, const struct family *famil
             if (shape == NULL) {
                 emit_finish(&t);
                 emit_tile(&t);
-            } else if (has_vectors(isa, shape, t.vectors) && has_own(&t)) {
+            } else if (has_vectors(&t, shape) && has_own(&t)) {
                 emit_tile(&t);
             }
         }
     }
+    t.half = false;
+    t.vectors = 1;
     for (uint32_t i = 0; shape == NULL && can_slide(isa, family) && i < SLIDES; i++) {
-        t.vectors = 1;
         t.slide = slide_widths[i];
         for (t.pixels = 4; t.pixels <= widest(isa, family, 1); t.pixels += isa->tiles[0].step) {
             emit_tile(&t);

@@ -64,8 +64,8 @@ void srpi_row_pack(const struct srpi_row_layout *layout, const struct srpi_conv_
     uint8_t *to = packed;
     memset(packed, 0, srpi_row_packed_size(layout, shape));
     for (uint32_t b = 0; b < blocks.blocks; b++) {
-        const uint32_t first = srpi_row_first(&blocks, b);
-        const uint32_t vectors = srpi_row_first(&blocks, b + 1) - first;
+        const struct srpi_row_block block = srpi_row_block(&blocks, b);
+        const uint32_t vectors = block.vectors;
         for (uint32_t ky = 0; ky < shape->kernel_height; ky++) {
             for (uint32_t run = 0; run < units * values; run++) {
                 if (run >= shape->kernel_width * in) {
@@ -75,8 +75,8 @@ void srpi_row_pack(const struct srpi_row_layout *layout, const struct srpi_conv_
                 uint8_t *unit = to + (size_t)(run / values) * vectors * layout->lanes * 4;
                 for (uint32_t lane = 0; lane < vectors * layout->lanes; lane++) {
                     const uint32_t v = lane / layout->lanes, l = lane % layout->lanes;
-                    const uint32_t o = first * layout->lanes +
-                                       srpi_row_channel(narrow, layout->lanes, vectors, v, l);
+                    const uint32_t o = block.first * layout->lanes +
+                                       srpi_row_channel(narrow, layout->lanes, &block, v, l);
                     if (o < shape->out_channels) {
                         put(layout, shape, weights,
                             ((size_t)o * in + i) * taps + ky * shape->kernel_width + kx,

@@ -27,13 +27,24 @@ struct srpi_row_layout {
 /* The vectors of a layer are shared out evenly: 5 are 3 + 2. */
 struct srpi_row_blocks {
     uint32_t vectors, blocks;
+    bool half; /* the last vector of the last block: see srpi_row_half */
 };
+
+/* Whether half of the lanes are enough for a layer's last vector, beside whole ones. The products
+ * of these are then instructions on half a vector: half the time on processors that take two steps
+ * for a vector of 64 bytes. */
+static inline bool srpi_row_half(uint32_t out_channels, uint32_t lanes)
+{
+    const uint32_t rest = out_channels % lanes;
+    return lanes == 16 && out_channels > lanes && rest != 0 && rest <= lanes / 2;
+}
 
 static inline struct srpi_row_blocks srpi_row_blocks(uint32_t out_channels, uint32_t lanes,
                                                      uint32_t max_vectors)
 {
     const uint32_t vectors = (out_channels + lanes - 1) / lanes;
-    return (struct srpi_row_blocks){vectors, (vectors + max_vectors - 1) / max_vectors};
+    return (struct srpi_row_blocks){vectors, (vectors + max_vectors - 1) / max_vectors,
+                                    srpi_row_half(out_channels, lanes)};
 }
 
 /* First vector of a block; of block `blocks`: their number. */
@@ -42,14 +53,37 @@ static inline uint32_t srpi_row_first(const struct srpi_row_blocks *blocks, uint
     return block * blocks->vectors / blocks->blocks;
 }
 
-/* The channel, counted from the block's first, in lane `lane` of vector `vector` of a block of
- * `vectors`. Q8 to Q8: the instructions that narrow sums to bytes work within 128 bits, and this
- * order makes their results come out in natural order. */
-static inline uint32_t srpi_row_channel(bool narrow, uint32_t lanes, uint32_t vectors,
-                                        uint32_t vector, uint32_t lane)
+/* A block of output channels: its vectors, and whether half of the last one is empty. */
+struct srpi_row_block {
+    uint32_t first, vectors;
+    bool half;
+};
+
+static inline struct srpi_row_block srpi_row_block(const struct srpi_row_blocks *blocks,
+                                                   uint32_t block)
 {
-    return narrow && lanes >= 4 ? 4 * (vectors * (lane / 4) + vector) + lane % 4
-                                : vector * lanes + lane;
+    const uint32_t first = srpi_row_first(blocks, block);
+    return (struct srpi_row_block){first, srpi_row_first(blocks, block + 1) - first,
+                                   blocks->half && block + 1 == blocks->blocks};
+}
+
+/* The channel, counted from the block's first, in lane `lane` of vector `vector` of a block. Q8 to
+ * Q8: the instructions that narrow sums to bytes work within 128 bits, and this order makes their
+ * results come out in natural order. */
+static inline uint32_t srpi_row_channel(bool narrow, uint32_t lanes,
+                                        const struct srpi_row_block *block, uint32_t vector,
+                                        uint32_t lane)
+{
+    if (!narrow || lanes < 4) {
+        return vector * lanes + lane;
+    }
+    const uint32_t part = lane / 4, full = block->half ? lanes / 8 : lanes / 4;
+    /* Behind `full` parts of all vectors come those that all but the last one have. */
+    const uint32_t place = part < full ? block->vectors * part + vector
+                           : vector + 1 < block->vectors
+                               ? full + (block->vectors - 1) * part + vector
+                               : (block->vectors - 1) * lanes / 4 + part;
+    return 4 * place + lane % 4;
 }
 
 /* Values of one unit. */

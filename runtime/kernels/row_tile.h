@@ -40,24 +40,33 @@ struct tile {
 /* Computes a group of pixels from `pixel` on. */
 typedef void (*tile_fn)(const struct tile *t, size_t pixel);
 
-/* The tiles of a number of vectors: fn[i] computes i * step pixels, i <= most. */
+/* The tiles of a number of vectors: fn[i] computes i * step pixels, i <= most. A kernel's table has
+ * those of whole vectors, 1 to TILE_VECTORS, and then those of 2 and more whose last one is half
+ * empty. */
 struct tile_widths {
     uint32_t step, most;
     tile_fn fn[7];
 };
 
+static inline const struct tile_widths *widths_of(const struct tile_widths *widths,
+                                                  const struct srpi_row_block *block)
+{
+    return &widths[block->vectors - 1 + (block->half ? TILE_VECTORS - 1 : 0)];
+}
+
 /* The sums of a tile in memory, as floats, plus the other summand where that has another dtype
  * than the output: rare enough for plain C. Natural or narrowing order of lanes. */
 static __attribute__((noinline, unused)) void
-add_f32_residual(const struct tile *t, size_t pixel, uint32_t pixels, uint32_t vectors, bool narrow,
-                 float *sums)
+add_f32_residual(const struct tile *t, size_t pixel, uint32_t pixels, uint32_t vectors, bool half,
+                 bool narrow, float *sums)
 {
+    const struct srpi_row_block block = {.vectors = vectors, .half = half};
     for (uint32_t p = 0; p < pixels; p++) {
         const uint8_t *other = t->residual + (pixel + p) * t->residual_step;
         for (uint32_t v = 0; v < vectors; v++) {
             for (uint32_t lane = 0; lane < LANES; lane++) {
                 float value;
-                const uint32_t c = srpi_row_channel(narrow, LANES, vectors, v, lane);
+                const uint32_t c = srpi_row_channel(narrow, LANES, &block, v, lane);
                 memcpy(&value, other + (size_t)4 * c, sizeof(value));
                 *sums = fmaf(value, t->layer->residual_multiplier, *sums);
                 sums++;
@@ -72,15 +81,15 @@ struct lane_order {
     float multiplier[TILE_VECTORS * LANES], slope[TILE_VECTORS * LANES];
 };
 
-static inline void order_lanes(struct tile *t, struct lane_order *order, uint32_t first,
-                               uint32_t vectors)
+static inline void order_lanes(struct tile *t, struct lane_order *order,
+                               const struct srpi_row_block *block)
 {
     const struct srpi_conv_layer *layer = t->layer;
     /* Neighbours stay together by fours: a row of few pixels feels this. */
     enum { GROUP = LANES >= 4 ? 4 : 1 };
-    for (uint32_t i = 0; i < vectors * LANES; i += GROUP) {
-        const uint32_t c =
-            first + srpi_row_channel(true, LANES, vectors, i / LANES, i % LANES);
+    for (uint32_t i = 0; i < block->vectors * LANES; i += GROUP) {
+        const uint32_t c = block->first * LANES +
+                           srpi_row_channel(true, LANES, block, i / LANES, i % LANES);
         memcpy(order->bias + i, (const int32_t *)layer->bias + c, GROUP * sizeof(int32_t));
         memcpy(order->multiplier + i, layer->multiplier + c, GROUP * sizeof(float));
         if (layer->slope != NULL) {
@@ -92,17 +101,16 @@ static inline void order_lanes(struct tile *t, struct lane_order *order, uint32_
     t->slope = layer->slope != NULL ? order->slope : NULL;
 }
 
-/* Goes to a block of `vectors` vectors from `vector` on. */
-static inline void start_block(struct tile *t, struct lane_order *order, uint32_t vector,
-                               uint32_t vectors)
+static inline void start_block(struct tile *t, struct lane_order *order,
+                               const struct srpi_row_block *block)
 {
     const struct srpi_conv_layer *layer = t->layer;
     const struct srpi_conv_shape *shape = &layer->shape;
-    const uint32_t first = vector * LANES;
-    t->weights = (const uint8_t *)layer->weights +
-                 (size_t)vector * LANES * 4 * t->kernel_height * t->units;
+    const uint32_t first = block->first * LANES;
+    t->weights =
+        (const uint8_t *)layer->weights + (size_t)first * 4 * t->kernel_height * t->units;
     if (shape->in == SRPI_Q8 && shape->out == SRPI_Q8) {
-        order_lanes(t, order, first, vectors);
+        order_lanes(t, order, block);
     } else {
         t->bias = (const uint8_t *)layer->bias + (size_t)4 * first;
         t->multiplier = shape->in == SRPI_Q8 ? layer->multiplier + first : NULL;
@@ -129,7 +137,7 @@ static inline void run_tiles(const struct tile *t, const struct tile_widths *w, 
     }
 }
 
-/* Whole rows. Sizes are of one element. widths[v - 1]: blocks of v vectors. */
+/* Whole rows. Sizes are of one element. */
 SRPI_ENTRY
 static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv_row *rows,
                      uint32_t count, const struct tile_widths *widths, uint32_t in_size,
@@ -158,9 +166,9 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
     const uint32_t together = blocks.blocks == 1 ? count : 1;
     for (const struct srpi_conv_row *end = rows + count; rows != end; rows += together) {
         for (uint32_t b = blocks.blocks; b-- > 0;) {
-            const uint32_t vector = srpi_row_first(&blocks, b), first = vector * LANES;
-            const uint32_t vectors = srpi_row_first(&blocks, b + 1) - vector;
-            start_block(&t, &order, vector, vectors);
+            const struct srpi_row_block block = srpi_row_block(&blocks, b);
+            const uint32_t first = block.first * LANES;
+            start_block(&t, &order, &block);
             for (uint32_t r = 0; r < together; r++) {
                 const struct srpi_conv_row *row = &rows[r];
                 t.rows = row->rows;
@@ -168,7 +176,7 @@ static void run_rows(const struct srpi_conv_layer *layer, const struct srpi_conv
                 t.residual = layer->has_residual
                                  ? (const uint8_t *)row->residual + (size_t)first * other_size
                                  : NULL;
-                run_tiles(&t, &widths[vectors - 1], row->pixels);
+                run_tiles(&t, widths_of(widths, &block), row->pixels);
             }
         }
     }

@@ -4,6 +4,7 @@
 #define SRPI_VECTOR_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,6 +80,13 @@ INLINE vint dot_q8(vint sum, value_q8 x, weight_q8 w)
     return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
 }
 
+/* Of the vectors' lower halves alone. */
+INLINE vint dot_half_q8(vint sum, value_q8 x, weight_q8 w)
+{
+    __asm__("vpdpbusd %t2, %t1, %t0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
 INLINE value_f32 spread_f32(const uint8_t *p)
 {
     return _mm512_castsi512_ps(_mm512_set1_epi32(load32(p)));
@@ -102,6 +110,12 @@ INLINE weight_f32 load_f32(const uint8_t *p)
 INLINE vfloat dot_f32(vfloat sum, value_f32 x, weight_f32 w)
 {
     return _mm512_fmadd_ps(x, w, sum);
+}
+
+INLINE vfloat dot_half_f32(vfloat sum, value_f32 x, weight_f32 w)
+{
+    __asm__("vfmadd231ps %t2, %t1, %t0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
 }
 
 INLINE vfloat to_float(vint v)
@@ -153,8 +167,8 @@ INLINE __m512i narrow_fine(vfloat a, vfloat b, vfloat c, vfloat d, __m512i *low)
     return _mm512_packus_epi16(_mm512_srli_epi16(ab, 8), _mm512_srli_epi16(cd, 8));
 }
 
-/* put_V: V vectors of as many pixels as fill a register, narrowed. `step`: bytes from pixel to
- * pixel; a constant in kernels made for one shape. */
+/* put_V: V vectors of as many pixels as fill a register, narrowed; put_Vh: the last one half empty.
+ * `step`: bytes from pixel to pixel; a constant in kernels made for one shape. */
 INLINE void put_1(uint8_t *out, size_t step, __m512i q)
 {
     const __m512i pixel_order =
@@ -202,6 +216,33 @@ INLINE void put_4(uint8_t *out, size_t step, __m512i q)
     _mm512_storeu_si512(out, q);
 }
 
+INLINE void put_2h(uint8_t *out, size_t step, __m512i q)
+{
+    const __m512i pixel_order =
+        _mm512_setr_epi32(0, 1, 4, 5, 8, 12, 9, 13, 2, 3, 6, 7, 10, 14, 11, 15);
+    q = _mm512_permutexvar_epi32(pixel_order, q);
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(q));
+    _mm256_storeu_si256((__m256i *)(void *)(out + step), _mm512_extracti64x4_epi64(q, 1));
+}
+
+INLINE void put_3h(uint8_t *out, size_t step, __m512i q)
+{
+    const __m512i channel_order =
+        _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 12, 13, 10, 14, 3, 7, 11, 15);
+    (void)step;
+    q = _mm512_permutexvar_epi32(channel_order, q);
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(q));
+    _mm_storeu_si128((__m128i *)(void *)(out + 32), _mm512_extracti32x4_epi32(q, 2));
+}
+
+INLINE void put_4h(uint8_t *out, size_t step, __m512i q)
+{
+    const __m512i channel_order =
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 11, 15);
+    (void)step;
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(channel_order, q));
+}
+
 /* store_q8_V: as codes; store_fine_V: as 16 bits, the lower byte of each to `rest`. */
 #define STORE_Q8(vectors) \
     INLINE void store_q8_##vectors(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c, \
@@ -219,52 +260,76 @@ INLINE void put_4(uint8_t *out, size_t step, __m512i q)
 STORE_Q8(1)
 STORE_Q8(2)
 STORE_Q8(4)
+STORE_Q8(2h)
+STORE_Q8(4h)
 #undef STORE_Q8
 
-INLINE void store_q8_3(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c)
-{
-    put_3(out, step, narrow_q8(a, b, c, c));
-}
-
-INLINE void store_fine_3(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, vfloat c)
-{
-    __m512i low;
-    put_3(out, step, narrow_fine(a, b, c, c, &low));
-    put_3(rest, step, low);
-}
-
-/* Vector `vector` of a pixel's `vectors`, in narrowing order. */
-INLINE __m128i load_bytes(const uint8_t *p, int vectors, int vector)
-{
-    __m128i q;
-    if (vectors == 1) {
-        q = _mm_loadu_si128((const __m128i *)(const void *)p);
-    } else if (vectors == 2) {
-        const __m256i order = _mm256_setr_epi32(vector, 2 + vector, 4 + vector, 6 + vector,
-                                                vector, 2 + vector, 4 + vector, 6 + vector);
-        const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)p);
-        q = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(all, order));
-    } else {
-        const int v = vector, n = vectors;
-        const __m512i order = _mm512_setr_epi32(v, n + v, 2 * n + v, 3 * n + v, v, v, v, v, v, v, v,
-                                                v, v, v, v, v);
-        q = _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, _mm512_loadu_si512(p)));
+#define STORE_Q8(vectors) \
+    INLINE void store_q8_##vectors(uint8_t *out, size_t step, vfloat a, vfloat b, vfloat c) \
+    { \
+        put_##vectors(out, step, narrow_q8(a, b, c, c)); \
+    } \
+    INLINE void store_fine_##vectors(uint8_t *out, uint8_t *rest, size_t step, vfloat a, vfloat b, \
+                                     vfloat c) \
+    { \
+        __m512i low; \
+        put_##vectors(out, step, narrow_fine(a, b, c, c, &low)); \
+        put_##vectors(rest, step, low); \
     }
-    return q;
+STORE_Q8(3)
+STORE_Q8(3h)
+#undef STORE_Q8
+
+/* Vector `vector` of a pixel's `vectors`, in narrowing order. half: the last one is half empty;
+ * what its other half holds is of no use. */
+INLINE __m128i load_bytes(const uint8_t *p, int vectors, int vector, const bool half)
+{
+    const int n = vectors, a = vector, b = n + a, c = 2 * n + a, d = (half ? 3 * n - 1 : 3 * n) + a;
+    if (vectors == 1) {
+        return _mm_loadu_si128((const __m128i *)(const void *)p);
+    }
+    if (vectors == 2) {
+        const __m256i order = _mm256_setr_epi32(a, b, c, d, a, a, a, a);
+        const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)p);
+        return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(all, order));
+    }
+    const __m512i order = _mm512_setr_epi32(a, b, c, d, a, a, a, a, a, a, a, a, a, a, a, a);
+    return _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, _mm512_loadu_si512(p)));
+}
+
+INLINE vfloat float_q8(__m128i codes)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
+}
+
+INLINE vfloat float_fine(__m128i high, __m128i low)
+{
+    const __m256i all =
+        _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(all));
 }
 
 INLINE vfloat other_q8(const uint8_t *p, int vectors, int vector)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_bytes(p, vectors, vector)));
+    return float_q8(load_bytes(p, vectors, vector, false));
+}
+
+INLINE vfloat other_q8h(const uint8_t *p, int vectors, int vector)
+{
+    return float_q8(load_bytes(p, vectors, vector, true));
 }
 
 /* 16 bits, the lower bytes from `rest`. */
 INLINE vfloat other_fine(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
 {
-    const __m128i high = load_bytes(p, vectors, vector), low = load_bytes(rest, vectors, vector);
-    const __m256i all =
-        _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
-    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(all));
+    return float_fine(load_bytes(p, vectors, vector, false),
+                      load_bytes(rest, vectors, vector, false));
+}
+
+INLINE vfloat other_fineh(const uint8_t *p, const uint8_t *rest, int vectors, int vector)
+{
+    return float_fine(load_bytes(p, vectors, vector, true),
+                      load_bytes(rest, vectors, vector, true));
 }
 
 #endif

@@ -24,6 +24,13 @@ INLINE vfloat dot_bf16(vfloat sum, value_bf16 x, weight_bf16 w)
     return _mm512_dpbf16_ps(sum, x, w);
 }
 
+/* Of the vectors' lower halves alone. */
+INLINE vfloat dot_half_bf16(vfloat sum, value_bf16 x, weight_bf16 w)
+{
+    __asm__("vdpbf16ps %t2, %t1, %t0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
 INLINE void store_bf16(uint8_t *p, vfloat v)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, (__m256i)_mm512_cvtneps_pbh(v));

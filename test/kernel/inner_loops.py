@@ -4,7 +4,7 @@ import re
 import subprocess
 
 PRODUCTS = re.compile(r"(\{vex\} *)?(vpdpbusd|vpdpwssd|vpmaddwd|vdpbf16ps|vfmadd\w+ps|fmla|sdot|smlal2?)\b")
-TILE = re.compile(r"^(?:f32|q8|bf16)_(?:f32|q8|bf16)_(?:.*_)?(\d+)x(\d+)$")
+TILE = re.compile(r"^(?:f32|q8|bf16)_(?:f32|q8|bf16)_(?:.*_)?(\d+)h?x(\d+)$")
 JUMP = re.compile(r"(?:j\w+|b(?:\.\w+)?|cbn?z|tbn?z)\s+(?:\w+, )*(?:#\d+, )?(?:0x)?([0-9a-f]+)\b")
 
 

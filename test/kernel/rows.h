@@ -378,17 +378,20 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
     return NULL;
 }
 
-/* Every number of pixels up to some groups, and of vectors, one kernel. */
+/* Every number of pixels up to some groups, and of vectors, whole and half empty, one kernel. */
 static inline const char *check_widths(const struct srpi_kernels *k)
 {
-    static const uint32_t out_channels[] = {1, 16, 17, 32, 40, 48, 64, 65, 80};
+    static const uint32_t out_channels[] = {1, 16, 17, 24, 32, 40, 48, 55, 64, 65, 80};
     uint32_t seed = 11;
     for (size_t o = 0; o < sizeof(out_channels) / sizeof(out_channels[0]); o++) {
         for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
             for (uint32_t pixels = 1; k->has[dtype_pairs[pair].in] && pixels < 60; pixels++) {
                 const struct wish wish = {.shape = {1, 3, 2, out_channels[o], dtype_pairs[pair].in,
                                                     dtype_pairs[pair].out, false},
-                                          .pixels = pixels};
+                                          .pixels = pixels,
+                                          .has_residual = pixels % 2 == 0,
+                                          .f32_residual = pixels % 6 == 0,
+                                          .fractions = pixels % 4 < 2};
                 const char *why = check_wish(k, &wish, &seed);
                 if (why != NULL) {
                     return why;
