@@ -88,7 +88,7 @@ typedef float value;
 #if LEAST != VECTOR
 #define SUM(name) name##_half
 #define SUM_LANES LEAST
-#define s_vec half
+#define s_vec half_vec
 #define s_load h_load
 #define s_store h_store
 #define s_all h_all
@@ -111,9 +111,10 @@ static __attribute__((noinline)) void products(const struct work *w)
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
             if (block >= VECTOR) {
-                sum_block(to, terms, weights, start, w->in, w->group.tiles, block / VECTOR);
+                sum_block(to, terms, weights, start, w->in, w->group.tiles, block / VECTOR,
+                          false);
             } else {
-                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, 1);
+                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, 1, false);
             }
             weights += (size_t)w->in * block;
             o += block;

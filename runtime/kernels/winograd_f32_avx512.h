@@ -31,7 +31,7 @@ typedef __m512 vec;
 #define v_slope(v, s) \
     _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
 
-typedef __m256 half;
+typedef __m256 half_vec;
 #define h_load(p) _mm256_loadu_ps(p)
 #define h_store(p, v) _mm256_storeu_ps(p, v)
 #define h_all(x) _mm256_set1_ps(x)

@@ -77,16 +77,35 @@ typedef int32_t value;
 #define s_product i_product
 #define s_add_two i_add_two
 #endif
+#ifdef i_add_dot_half
+#define s_add_half i_add_dot_half
+#define s_load_half i_load_half
+#endif
 #ifdef i_four
 #define s_four i_four
 #define s_spread i_spread
 #endif
 #include "kernels/winograd_sum.inc.h"
 
+/* Whether the upper half of the last vector of output channels is empty, beside others, and that
+ * saves work. */
+static bool half_empty(const struct srpi_conv_shape *shape)
+{
+#ifdef i_add_dot_half
+    const uint32_t rest = shape->out_channels % VECTOR;
+    return shape->out_channels > VECTOR && rest != 0 && rest <= VECTOR / 2;
+#else
+    (void)shape;
+    return false;
+#endif
+}
+
 /* Of a block of `count` vectors of output channels, from vector o on. In a function of its own, as
  * the backward stage is: with both in `run` gcc 12 has no registers left for either. */
 static __attribute__((noinline)) void products(const struct work *w, uint32_t o, uint32_t count)
 {
+    const bool half = half_empty(&w->layer->shape) &&
+                      o + count == vectors(w->layer->shape.out_channels);
     static const int32_t zeros[WIDE * VECTOR];
 #ifndef DOT_IN_TWO
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
@@ -105,8 +124,12 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
     for (uint32_t p = 0; p < POINTS; p++) {
         const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
-        sum_block(to, terms, weights, start, w->units, w->group.tiles, count);
-        weights += (size_t)w->units * count * VECTOR;
+        if (half) {
+            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, true);
+        } else {
+            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, false);
+        }
+        weights += w->units * lanes(count, half);
     }
 }
 
@@ -325,7 +348,8 @@ static bool suits(const struct srpi_conv_shape *shape)
 /* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * POINTS * units_of(shape) * vectors(shape->out_channels) * VECTOR;
+    return sizeof(int32_t) * POINTS * units_of(shape) *
+           lanes(vectors(shape->out_channels), half_empty(shape));
 }
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
@@ -337,11 +361,13 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 #endif
     const uint32_t units = units_of(shape);
     int16_t *const to = packed;
+    bool half = half_empty(shape);
     for (uint32_t o = vectors(shape->out_channels), block; o != 0; o -= block) {
         block = block_of(o);
         const uint32_t first = (o - block) * VECTOR;
         srpi_winograd_pack_q8(shape, weights, to + (size_t)2 * first * POINTS * units, units, first,
-                              block * VECTOR, narrow && block == 2);
+                              (uint32_t)lanes(block, half), narrow && block == 2);
+        half = false; /* only the last block, which comes first */
     }
 }
 

@@ -40,6 +40,11 @@ typedef __m512i ivec; /* sums, 32 bits */
         (sum) = _mm512_dpwssd_epi32(sum, x, w); \
         __asm__("" : "+v"(sum)); \
     } while (0)
+/* The same of the lower halves. */
+#define i_add_dot_half(sum, x, w) \
+    __asm__("vpdpwssd %t2, %t1, %t0" : "+v"(sum) : "v"(x), "v"(w))
+#define i_load_half(p) \
+    _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define i_four(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define i_spread(v, k) OF_FOUR(_mm512_shuffle_epi32, v, k)
 #define i_float(v) _mm512_cvtepi32_ps(v)

@@ -4,11 +4,18 @@
  * names. All of these but `value` are undefined again at the end.
  *
  * Of a block of `wide` vectors and `tiles` tiles, which are constants at each call, all sums stay
- * in registers: s[t * wide + v]. The order of additions is the same in all of these. */
+ * in registers: s[t * wide + v]. The order of additions is the same in all of these. Where there is
+ * s_add_half, `half`, a constant too, says that the last vector's upper half is empty. */
+
+/* Of a block's weights for a unit. */
+INLINE size_t SUM(lanes)(const uint32_t wide, const bool half)
+{
+    return (size_t)wide * SUM_LANES - (half ? SUM_LANES / 2 : 0);
+}
 
 /* Adds `steps` units of the input. */
 INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, const uint32_t steps,
-                     const uint32_t tiles, const uint32_t wide)
+                     const uint32_t tiles, const uint32_t wide, const bool half)
 {
 #ifdef s_four
     /* A load for four terms, and four instructions to spread them: where all loads would take
@@ -22,6 +29,12 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
     UNROLL for (uint32_t k = 0; k < steps; k++) {
         s_vec w[WIDE];
         UNROLL for (uint32_t v = 0; v < wide; v++) {
+#ifdef s_add_half
+            if (half && v + 1 == wide) {
+                w[v] = s_load_half(weights + v * SUM_LANES);
+                continue;
+            }
+#endif
             w[v] = s_load(weights + v * SUM_LANES);
         }
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
@@ -43,10 +56,16 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
             }
 #endif
             UNROLL for (uint32_t v = 0; v < wide; v++) {
+#ifdef s_add_half
+                if (half && v + 1 == wide) {
+                    s_add_half(s[t * wide + v], term, w[v]);
+                    continue;
+                }
+#endif
                 s_add(s[t * wide + v], term, w[v]);
             }
         }
-        weights += wide * SUM_LANES;
+        weights += SUM(lanes)(wide, half);
     }
 }
 
@@ -77,18 +96,18 @@ INLINE void SUM(begin)(s_vec s[SUMS], const value *terms, const value *weights, 
 /* tiles x in times in x out. One loop for whole and broken vectors of units, and gcc 12 or clang 14
  * keeps the sums in memory, at half the speed. */
 INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const value *start,
-                     uint32_t units, const uint32_t tiles, const uint32_t wide)
+                     uint32_t units, const uint32_t tiles, const uint32_t wide, const bool half)
 {
-    const size_t step = (size_t)wide * SUM_LANES;
+    const size_t step = SUM(lanes)(wide, half);
     s_vec s[SUMS];
     SUM(begin)(s, terms, weights, start, tiles, wide);
 #ifdef s_product
-    SUM(add)(s, terms + 1, weights + step, SUM_LEAST - 1, tiles, wide);
+    SUM(add)(s, terms + 1, weights + step, SUM_LEAST - 1, tiles, wide, half);
     weights += SUM_LEAST * step;
     uint32_t done = SUM_LEAST;
     for (; units - done >= SUM_LEAST; done += SUM_LEAST) {
         const value *from = terms + done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
-        SUM(add)(s, from, weights, SUM_LEAST, tiles, wide);
+        SUM(add)(s, from, weights, SUM_LEAST, tiles, wide, half);
         weights += SUM_LEAST * step;
     }
     terms += done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
@@ -96,7 +115,7 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
 #else
     while (units >= VECTOR) {
         for (uint32_t k = 0; k < VECTOR; k += 4) {
-            SUM(add)(s, terms + k, weights, 4, tiles, wide);
+            SUM(add)(s, terms + k, weights, 4, tiles, wide, half);
             weights += 4 * step;
         }
         terms += POINTS * GROUP * VECTOR;
@@ -104,7 +123,7 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
     }
 #endif
     for (; units != 0; units--) {
-        SUM(add)(s, terms, weights, 1, tiles, wide);
+        SUM(add)(s, terms, weights, 1, tiles, wide, half);
         weights += step;
         terms++;
     }
@@ -118,20 +137,20 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
 /* A group of tiles with a block, TILES(wide) at a time. Fewer are made up to one of four numbers:
  * the terms of the others are whatever was there. */
 INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights, const value *start,
-                           uint32_t units, uint32_t tiles, const uint32_t wide)
+                           uint32_t units, uint32_t tiles, const uint32_t wide, const bool half)
 {
     const uint32_t most = TILES(wide);
     uint32_t now = 0;
     for (; tiles != 0; tiles -= now) {
         now = next_tiles(tiles, most);
         if (now > most * 5 / 6) {
-            SUM(sum)(to, terms, weights, start, units, most, wide);
+            SUM(sum)(to, terms, weights, start, units, most, wide, half);
         } else if (now > most * 2 / 3) {
-            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, wide);
+            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, wide, half);
         } else if (now > most / 2) {
-            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, wide);
+            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, wide, half);
         } else {
-            SUM(sum)(to, terms, weights, start, units, most / 2, wide);
+            SUM(sum)(to, terms, weights, start, units, most / 2, wide, half);
         }
         to += product_at(0, now, 0);
         terms += term_at(now, 0);
@@ -140,16 +159,16 @@ INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights, 
 
 /* The same, with a block of `wide` vectors, which is no constant. */
 INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, const value *start,
-                           uint32_t units, uint32_t tiles, uint32_t wide)
+                           uint32_t units, uint32_t tiles, uint32_t wide, const bool half)
 {
     if (WIDE >= 4 && wide == 4) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 4);
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 4, half);
     } else if (WIDE >= 3 && wide == 3) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 3);
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 3, half);
     } else if (wide == 2) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 2);
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 2, half);
     } else {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 1);
+        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 1, false);
     }
 }
 
@@ -163,5 +182,7 @@ INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, 
 #undef s_four
 #undef s_spread
 #undef s_add_at
+#undef s_add_half
+#undef s_load_half
 #undef s_product
 #undef s_add_two
