@@ -63,6 +63,7 @@ INLINE void forward2(vec *a, vec *b, const float *const rows[SIDE], size_t at, c
 }
 
 typedef float value;
+#define FORWARD(name) name
 #define sample float
 #define f_vec vec
 #define f_store v_store
@@ -247,7 +248,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
-        forward_group(w.terms, &w.group, vectors(in), VECTOR, in, copy, bands->pixels);
+        forward_group(w.terms, &w.group, 0, vectors(in), VECTOR, in, copy, bands->pixels);
         products(&w);
         uint32_t tile = 0;
         for (uint32_t k = 0; k < w.group.stretch_count; k++) {

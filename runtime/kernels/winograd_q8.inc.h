@@ -27,44 +27,39 @@ struct work {
     int32_t *terms, *products;
 };
 
-/* Six neighbours to six points, along a row. */
-INLINE void forward6(tvec v[6], const tvec d[6])
-{
-    const tvec even1 = t_sub(d[4], t_shl(d[2], 2)), odd1 = t_sub(d[3], t_shl(d[1], 2));
-    const tvec even2 = t_sub(d[4], d[2]), odd = t_sub(d[3], d[1]), odd2 = t_add(odd, odd);
-    v[0] = t_add(t_shl(t_sub(d[0], d[2]), 2), even2);
-    v[1] = t_add(even1, odd1);
-    v[2] = t_sub(even1, odd1);
-    v[3] = t_add(even2, odd2);
-    v[4] = t_sub(even2, odd2);
-    v[5] = t_sub(t_sub(d[5], d[3]), t_add(odd2, odd2));
-}
-
-/* Six neighbours at `at` down a column to the two points of a pass. */
-INLINE void forward2(tvec *a, tvec *b, const uint8_t *const rows[SIDE], size_t at,
-                     const uint32_t pass)
-{
-    const tvec d1 = t_codes(rows[1] + at), d2 = t_codes(rows[2] + at);
-    const tvec d3 = t_codes(rows[3] + at), d4 = t_codes(rows[4] + at);
-    if (pass == 0) {
-        const tvec even = t_sub(d4, t_shl(d2, 2)), odd = t_sub(d3, t_shl(d1, 2));
-        *a = t_add(even, odd);
-        *b = t_sub(even, odd);
-    } else if (pass == 1) {
-        const tvec even = t_sub(d4, d2), odd = t_sub(d3, d1), odd2 = t_add(odd, odd);
-        *a = t_add(even, odd2);
-        *b = t_sub(even, odd2);
-    } else {
-        *a = t_add(t_shl(t_sub(t_codes(rows[0] + at), d2), 2), t_sub(d4, d2));
-        *b = t_add(t_shl(t_sub(d1, d3), 2), t_sub(t_codes(rows[5] + at), d3));
-    }
-}
-
 typedef int32_t value;
-#define sample uint8_t
+#define FORWARD(name) name
 #define f_vec tvec
+#define f_codes t_codes
 #define f_store t_store
-#include "kernels/winograd_forward.inc.h"
+#include "kernels/winograd_forward_q8.inc.h"
+
+#ifdef t_codes_half
+#define FORWARD(name) name##_half
+#define f_vec half_tvec
+#define f_codes t_codes_half
+#define f_store t_store_half
+#include "kernels/winograd_forward_q8.inc.h"
+#endif
+
+/* All terms of a group. A last vector of units that is at most half full takes half the work, where
+ * there are such. */
+static void forward(const struct work *w, const struct sizes *sizes)
+{
+    char *copy = (char *)(w->products + product_at(WIDE, 0, 0));
+    const size_t step = 2 * VECTOR * CODE_BYTES;
+    const uint32_t all = vectors(w->units);
+    uint32_t whole = all;
+#ifdef t_codes_half
+    const uint32_t rest = w->units % VECTOR;
+    whole = rest != 0 && rest <= VECTOR / 2 ? all - 1 : all;
+    if (whole != all) {
+        forward_group_half(w->terms, &w->group, whole, all, step, sizes->in, copy,
+                           w->bands->pixels);
+    }
+#endif
+    forward_group(w->terms, &w->group, 0, whole, step, sizes->in, copy, w->bands->pixels);
+}
 
 #define SUM(name) name
 #define SUM_LANES VECTOR
@@ -317,8 +312,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     w.products = w.terms + terms_size(w.units);
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
-        forward_group(w.terms, &w.group, vectors(w.units), 2 * VECTOR * CODE_BYTES, sizes.in,
-                      (char *)(w.products + product_at(WIDE, 0, 0)), bands->pixels);
+        forward(&w, &sizes);
         for (uint32_t o = count; o != 0;) {
             const uint32_t block = block_of(o);
             o -= block;

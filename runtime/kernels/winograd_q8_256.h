@@ -3,7 +3,7 @@
 #ifndef SRPI_WINOGRAD_Q8_256_H
 #define SRPI_WINOGRAD_Q8_256_H
 
-typedef __m256i tvec; /* terms, 16 bits */
+typedef uint16_t tvec __attribute__((vector_size(32))); /* terms */
 typedef __m256i ivec; /* sums, 32 bits */
 #define VECTOR 8u
 #define GROUP 12u /* tiles */
@@ -12,10 +12,7 @@ typedef __m256i ivec; /* sums, 32 bits */
 #define TILES(wide) ((wide) == 1 ? 12u : 6u)
 #define SUMS 12u
 
-#define t_store(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
-#define t_add(a, b) _mm256_add_epi16(a, b)
-#define t_sub(a, b) _mm256_sub_epi16(a, b)
-#define t_shl(v, n) _mm256_slli_epi16(v, n)
+#define t_store(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), (__m256i)(v))
 
 #define i_load(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define i_store(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)

@@ -14,7 +14,7 @@
 #define SUITS(in, out) ((in) >= 8 && (out) >= 4)
 #define FEW_ROWS 1u /* two take 1.4 to 1.6 times as long */
 
-#define t_codes(p) i_load(p)
+#define t_codes(p) (tvec)i_load(p)
 
 /* The empty statement keeps the sum in its register, as gcc 12 else adds products to each other
  * first, for which it has none. */

@@ -4,7 +4,8 @@
 
 #include "kernels/vector_avx512.h"
 
-typedef __m512i tvec; /* terms, 16 bits */
+typedef uint16_t tvec __attribute__((vector_size(64))); /* terms */
+typedef uint16_t half_tvec __attribute__((vector_size(32)));
 typedef __m512i ivec; /* sums, 32 bits */
 #define VECTOR 16u
 #define CODE_BYTES 1u
@@ -19,11 +20,11 @@ typedef __m512i ivec; /* sums, 32 bits */
 #define SUMS 24u
 
 #define t_codes(p) \
-    _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
-#define t_store(p, v) _mm512_storeu_si512(p, v)
-#define t_add(a, b) _mm512_add_epi16(a, b)
-#define t_sub(a, b) _mm512_sub_epi16(a, b)
-#define t_shl(v, n) _mm512_slli_epi16(v, n)
+    (tvec)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define t_store(p, v) _mm512_storeu_si512(p, (__m512i)(v))
+#define t_codes_half(p) \
+    (half_tvec)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define t_store_half(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), (__m256i)(v))
 
 #define i_load(p) _mm512_loadu_si512(p)
 #define i_store(p, v) _mm512_storeu_si512(p, v)

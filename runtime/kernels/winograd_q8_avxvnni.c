@@ -12,7 +12,7 @@
 #define SUITS(in, out) ((in) >= 20 && (out) > 8)
 #define FEW_ROWS 2u /* three take as long as four */
 
-#define t_codes(p) _mm256_cvtepu8_epi16(load128(p))
+#define t_codes(p) (tvec)_mm256_cvtepu8_epi16(load128(p))
 
 /* The empty statement keeps the sum in its register, as gcc 12 else moves sums about until it has
  * none left. */
