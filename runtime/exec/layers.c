@@ -129,7 +129,8 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     const struct srpi_node *node = step->node;
     struct srpi_conv_layer *l = &layer->layer;
     const uint32_t channels = l->shape.out_channels;
-    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, &l->shape);
+    const struct srpi_winograd_kernels *winograd =
+        srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
     if (winograd != NULL) {
         layer->winograd = winograd;
         layer->kernel = winograd->name;
@@ -210,7 +211,9 @@ static const struct srpi_winograd_kernels *winograd_of_parts(const struct srpi_l
         if (asked.in_channels >= WINOGRAD_GROUP && asked.out_channels > WINOGRAD_GROUP) {
             asked.in_channels = quant->layer.shape.in_channels;
         }
-        const struct srpi_winograd_kernels *its = srpi_winograd_for(layers->kernels->isa, &asked);
+        /* Without overlap, as a call has one group of tiles at most. */
+        const struct srpi_winograd_kernels *its =
+            srpi_winograd_for(layers->kernels->isa, &asked, false);
         winograd = p == 0 ? its : winograd;
         all = its != NULL && its == winograd && srpi_winograd_exact(&sum, part->weights);
     }
@@ -382,7 +385,8 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
                    ? make_split(layers, s, err)
                    : make_parts(layers, s, winograd, err);
     }
-    const struct srpi_winograd_kernels *winograd = srpi_winograd_for(kernels->isa, &l->shape);
+    const struct srpi_winograd_kernels *winograd =
+        srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
     const bool whole = winograd != NULL && !layer->widen_residual &&
                        srpi_winograd_exact(l, l->weights);
     const size_t first = kernels->packed_size(&l->shape);

@@ -68,6 +68,11 @@ static bool has_amx(void)
 #endif
 }
 
+bool srpi_adds_apart(void)
+{
+    return __builtin_cpu_is("amd") != 0;
+}
+
 static bool runs(enum srpi_isa isa)
 {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -92,6 +97,11 @@ static bool runs(enum srpi_isa isa)
 
 #elif defined(__aarch64__)
 
+bool srpi_adds_apart(void)
+{
+    return false;
+}
+
 static bool runs(enum srpi_isa isa)
 {
     return isa == SRPI_ISA_SCALAR || isa == SRPI_ISA_NEON ||
@@ -99,6 +109,11 @@ static bool runs(enum srpi_isa isa)
 }
 
 #else
+
+bool srpi_adds_apart(void)
+{
+    return false;
+}
 
 static bool runs(enum srpi_isa isa)
 {

@@ -143,6 +143,11 @@ const struct srpi_kernels *srpi_kernels_best(void);
 /* A given set; NULL when not built in or when this machine cannot run it. */
 const struct srpi_kernels *srpi_kernels_of(enum srpi_isa isa);
 
+/* Whether this machine's processor adds vectors of 64 bytes by other units than those that multiply
+ * them, so that both go on at once: AMD's do. Of kernels that give the same bits, which is the
+ * fastest depends on it. Thread-safe. */
+bool srpi_adds_apart(void);
+
 /* Bytes of one element in memory. */
 static inline uint32_t srpi_element_size(const struct srpi_kernels *kernels, enum srpi_dtype dtype)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_forward_q8.inc.h - the forward stage of winograd_q8.inc.h for one kind of vectors of terms:
- * f_vec, of uint16_t (they are signed numbers, modulo 2^16), f_codes, which loads as many codes, and
- * f_store. FORWARD(name) makes names. All of these are undefined again at the end. */
+/* winograd_forward_q8.inc.h - the forward stage of winograd_q8.inc.h for one kind of vectors of
+ * terms: f_vec, of uint16_t (they are signed numbers, modulo 2^16), f_codes, which loads as many
+ * codes, and f_store. FORWARD(name) makes names. All of these are undefined again at the end. */
 
 /* Six neighbours to six points, along a row. */
 INLINE void FORWARD(forward6)(f_vec v[6], const f_vec d[6])

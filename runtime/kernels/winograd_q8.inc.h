@@ -19,6 +19,13 @@
 
 #define INVERSE_OF_9 0x38e38e39
 
+/* Vectors of products in memory: a block's, or one that is made and one that is finished. */
+#ifdef OVERLAP
+#define KEPT 2u
+#else
+#define KEPT WIDE
+#endif
+
 struct work {
     const struct srpi_conv_layer *layer;
     const struct srpi_winograd_rows *bands;
@@ -46,7 +53,7 @@ typedef int32_t value;
  * there are such. */
 static void forward(const struct work *w, const struct sizes *sizes)
 {
-    char *copy = (char *)(w->products + product_at(WIDE, 0, 0));
+    char *copy = (char *)(w->products + product_at(KEPT, 0, 0));
     const size_t step = 2 * VECTOR * CODE_BYTES;
     const uint32_t all = vectors(w->units);
     uint32_t whole = all;
@@ -76,6 +83,10 @@ static void forward(const struct work *w, const struct sizes *sizes)
 #define s_add_half i_add_dot_half
 #define s_load_half i_load_half
 #endif
+#ifdef i_add_dot_at
+#define s_add_at i_add_dot_at
+#define s_add_at_half i_add_dot_at_half
+#endif
 #ifdef i_four
 #define s_four i_four
 #define s_spread i_spread
@@ -93,39 +104,6 @@ static bool half_empty(const struct srpi_conv_shape *shape)
     (void)shape;
     return false;
 #endif
-}
-
-/* Of a block of `count` vectors of output channels, from vector o on. In a function of its own, as
- * the backward stage is: with both in `run` gcc 12 has no registers left for either. */
-static __attribute__((noinline)) void products(const struct work *w, uint32_t o, uint32_t count)
-{
-    const bool half = half_empty(&w->layer->shape) &&
-                      o + count == vectors(w->layer->shape.out_channels);
-    static const int32_t zeros[WIDE * VECTOR];
-#ifndef DOT_IN_TWO
-    const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
-#endif
-    const int32_t *weights =
-        (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
-#ifndef DOT_IN_TWO
-    /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
-    int32_t raised[WIDE * VECTOR];
-    for (uint32_t i = 0; i < count; i++) {
-        i_store(raised + i * VECTOR, i_mul(i_load(bias + i * VECTOR), i_all(36)));
-    }
-#else
-    const int32_t *const raised = zeros; /* `backward` adds it */
-#endif
-    for (uint32_t p = 0; p < POINTS; p++) {
-        const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
-        int32_t *to = w->products + product_at(0, 0, p);
-        if (half) {
-            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, true);
-        } else {
-            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, false);
-        }
-        weights += w->units * lanes(count, half);
-    }
 }
 
 /* Six points to four neighbours, times 24, 12, 6 and 6. */
@@ -210,79 +188,10 @@ INLINE void finish(const struct work *w, const struct stretch *s, const struct e
     end_four(&e->steps, times, &to, at, v);
 }
 
-/* The product at (1, c). Without DOT_IN_TWO the bias is in it. */
-INLINE ivec at_one(const int32_t *p, uint32_t c, const struct ending *e)
-{
-#ifdef DOT_IN_TWO
-    if (c == 1) {
-        return i_add(i_load(p + ROW1), e->raised);
-    }
-#endif
-    (void)c, (void)e;
-    return i_load(p + ROW1);
-}
-
-/* A tile of a vector of channels, whose first value is `at` of each row. */
-INLINE void backward_tile(const struct work *w, const struct stretch *s, const struct ending *e,
-                          const int32_t *m, size_t at, ivec held[STEP][2])
-{
-    ivec a[SIDE], b[SIDE];
-    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-        const int32_t *p = m + c * POINT;
-        const ivec even1 = i_add(at_one(p, c, e), i_load(p + ROW2));
-        const ivec even2 = i_add(i_load(p + ROW3), i_load(p + ROW4));
-        a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
-        b[c] = i_add(even1, even2);
-    }
-    finish(w, s, e, 0, 3, at, a, held);
-    finish(w, s, e, 2, 1, at, b, held);
-    UNROLL for (uint32_t c = 0; c < SIDE; c++) {
-        const int32_t *p = m + c * POINT;
-        const ivec odd1 = i_sub(at_one(p, c, e), i_load(p + ROW2));
-        const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
-        a[c] = i_add(i_add(odd1, odd1), odd2);
-        b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
-    }
-    finish(w, s, e, 1, 2, at, a, held);
-    finish(w, s, e, 3, 1, at, b, held);
-}
-
-/* A vector of channels, from `channel` on. */
-static __attribute__((noinline)) void backward(const struct work *w, const int32_t *m,
-                                               uint32_t channel)
-{
-    const struct ending e = ending_of(w, channel, 0);
-    for (uint32_t k = 0; k < w->group.stretch_count; k++) {
-        const struct stretch *s = &w->group.stretches[k];
-        size_t at = channel;
-        for (uint32_t t = 0; t < s->tiles; t++) {
-            backward_tile(w, s, &e, m, at, NULL);
-            m += product_at(0, 1, 0);
-            at += (size_t)STEP * w->layer->shape.out_channels;
-        }
-    }
-}
-
-#ifdef PAIRS
-
-/* Two vectors of channels that become codes. */
-static __attribute__((noinline)) void backward_pair(const struct work *w, uint32_t channel)
-{
-    const struct ending first = ending_of(w, channel, 1), second = ending_of(w, channel, 2);
-    const int32_t *m = w->products;
-    ivec held[STEP][2] = {{i_all(0)}};
-    for (uint32_t k = 0; k < w->group.stretch_count; k++) {
-        const struct stretch *s = &w->group.stretches[k];
-        size_t at = channel;
-        for (uint32_t t = 0; t < s->tiles; t++) {
-            backward_tile(w, s, &first, m, at, held);
-            backward_tile(w, s, &second, m + product_at(1, 0, 0), at, held);
-            m += product_at(0, 1, 0);
-            at += (size_t)STEP * w->layer->shape.out_channels;
-        }
-    }
-}
-
+#ifdef OVERLAP
+#include "kernels/winograd_q8_overlap.inc.h"
+#else
+#include "kernels/winograd_q8_stages.inc.h"
 #endif
 
 static uint32_t units_of(const struct srpi_conv_shape *shape)
@@ -298,8 +207,6 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
                 uint32_t band_count)
 {
-    const uint32_t all = tiles_of(bands) * band_count;
-    const uint32_t count = vectors(layer->shape.out_channels);
     const size_t out = layer->shape.out_channels;
     const struct sizes sizes = {
         .in = (size_t)layer->shape.in_channels * CODE_BYTES,
@@ -310,25 +217,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
                      .units = units_of(&layer->shape),
                      .terms = bands->scratch};
     w.products = w.terms + terms_size(w.units);
-    for (uint32_t first = 0; first < all; first += w.group.tiles) {
-        group_next(&w.group, bands, &sizes, first, all - first);
-        forward(&w, &sizes);
-        for (uint32_t o = count; o != 0;) {
-            const uint32_t block = block_of(o);
-            o -= block;
-            products(&w, o, block);
-#ifdef PAIRS
-            if (block == 2 && layer->shape.out == SRPI_Q8) {
-                backward_pair(&w, o * VECTOR);
-                continue;
-            }
-#endif
-            /* The last vector of channels may reach into the next pixels: the others follow. */
-            for (uint32_t i = block; i-- > 0;) {
-                backward(&w, w.products + product_at(i, 0, 0), (o + i) * VECTOR);
-            }
-        }
-    }
+    run_groups(&w, &sizes, tiles_of(bands) * band_count);
 }
 
 static bool suits(const struct srpi_conv_shape *shape)
@@ -367,7 +256,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(WIDE, 0, 0)) +
+    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(KEPT, 0, 0)) +
            SIDE * broken_row((size_t)shape->in_channels * CODE_BYTES);
 }
 
@@ -377,6 +266,9 @@ const struct srpi_winograd_kernels KERNELS = {
     .taps = TAPS,
     .rows = STEP,
     .few = FEW_ROWS,
+#ifdef OVERLAP
+    .overlap = true,
+#endif
     .suits = suits,
     .packed_size = packed_size,
     .pack = pack,

@@ -169,7 +169,8 @@ const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
     case SRPI_ISA_AVX512BF16: {
         static const struct srpi_winograd_kernels *const all[] = {
             &srpi_winograd_f32_avx512, &srpi_winograd5_f32_avx512, &srpi_winograd_f32_avx2,
-            &srpi_winograd5_f32_avx2,  &srpi_winograd_q8_avx512,   NULL};
+            &srpi_winograd5_f32_avx2,  &srpi_winograd_q8_overlap512, &srpi_winograd_q8_avx512,
+            NULL};
         return all;
     }
     case SRPI_ISA_AMX: {
@@ -194,10 +195,11 @@ const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
 }
 
 const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa,
-                                                      const struct srpi_conv_shape *shape)
+                                                      const struct srpi_conv_shape *shape,
+                                                      bool overlap)
 {
     const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
-    while (*k != NULL && !(*k)->suits(shape)) {
+    while (*k != NULL && (!(*k)->suits(shape) || ((*k)->overlap && !overlap))) {
         k++;
     }
     return *k;

@@ -59,6 +59,7 @@ struct srpi_winograd_kernels {
     uint32_t rows; /* and columns of a tile's output: 4 or 2 */
     /* So many rows of a band, or fewer, are faster made by the direct kernel. */
     uint32_t few;
+    bool overlap; /* faster alone where srpi_adds_apart(), in calls of several groups of tiles */
     /* Whether this is the faster way, by the shape alone. False for what it cannot do: that is all
      * but taps x taps, 1..SRP_MAX_CHANNELS channels, F32 to F32 or Q8 to Q8 or F32. What follows is
      * only for shapes that suit. */
@@ -76,9 +77,11 @@ struct srpi_winograd_kernels {
 };
 
 /* The kernels that a machine with this instruction set shall use for a convolution: those that suit
- * its shape. NULL: none, a direct one is faster. Does not look at the machine. */
+ * its shape. NULL: none, a direct one is faster. Does not look at the machine. overlap: also those
+ * that have `overlap`. */
 const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa,
-                                                      const struct srpi_conv_shape *shape);
+                                                      const struct srpi_conv_shape *shape,
+                                                      bool overlap);
 /* All kernels for this instruction set, in the order in which they are asked; NULL ends them. */
 const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa);
 
@@ -103,6 +106,6 @@ void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *we
 extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
     srpi_winograd_f32_neon, srpi_winograd5_f32_avx2, srpi_winograd5_f32_avx512,
     srpi_winograd5_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
-    srpi_winograd_q8_avx512;
+    srpi_winograd_q8_avx512, srpi_winograd_q8_overlap512;
 
 #endif

@@ -40,6 +40,12 @@ INLINE void SUM(add)(s_vec s[SUMS], const value *terms, const value *weights, co
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
 #ifdef s_add_at /* a load and a product in one instruction; with s_four */
             if (wide == 1 && t >= spread) {
+#ifdef s_add_at_half
+                if (half) {
+                    s_add_at_half(s[t], terms + t * VECTOR + k, w[0]);
+                    continue;
+                }
+#endif
                 s_add_at(s[t], terms + t * VECTOR + k, w[0]);
                 continue;
             }
@@ -182,6 +188,7 @@ INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, 
 #undef s_four
 #undef s_spread
 #undef s_add_at
+#undef s_add_at_half
 #undef s_add_half
 #undef s_load_half
 #undef s_product

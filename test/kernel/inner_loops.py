@@ -69,7 +69,7 @@ def check_winograd(path, objdump="objdump"):
     count, bad = 0, []
     for name, code in functions(path, objdump):
         stack = of_stack(code)
-        for body in loops(code) if name == "products" else ():
+        for body in loops(code) if name == "products" or name.startswith("sums_") else ():
             products = sum(bool(PRODUCTS.match(text)) for text in body)
             count += products
             bad += [f"{name}: {text}" for text in body if products and stack.search(text)]

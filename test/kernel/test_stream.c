@@ -253,7 +253,7 @@ static bool has_winograd(enum srpi_isa isa)
 {
     const struct srpi_conv_shape wide = {.kernel_height = 3, .kernel_width = 3,
         .in_channels = 64, .out_channels = 64, .in = SRPI_Q8, .out = SRPI_Q8};
-    return srpi_winograd_for(isa, &wide) != NULL;
+    return srpi_winograd_for(isa, &wide, true) != NULL;
 }
 
 /* Convolutions of `dtype` by Winograd. */

@@ -480,13 +480,13 @@ static void test_suits(void **state)
                 .out = SRPI_F32};
             struct srpi_conv_shape s = good;
             assert_true(k->suits(&s));
-            assert_int_equal(srpi_winograd_for((enum srpi_isa)isa, &s)->taps, k->taps);
+            assert_int_equal(srpi_winograd_for((enum srpi_isa)isa, &s, true)->taps, k->taps);
             s.kernel_height = 1;
             assert_false(k->suits(&s));
             s = good, s.kernel_width = 8 - k->taps;
             assert_false(k->suits(&s));
             s.kernel_height = s.kernel_width = 7;
-            assert_null(srpi_winograd_for((enum srpi_isa)isa, &s));
+            assert_null(srpi_winograd_for((enum srpi_isa)isa, &s, true));
             s = good, s.in = SRPI_Q8;
             assert_false(k->suits(&s));
             s = good, s.in = s.out = SRPI_BF16;

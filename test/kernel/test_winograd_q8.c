@@ -25,23 +25,26 @@ struct set {
     uint32_t code; /* bytes of a code */
 };
 
-/* The int8 kernels of an instruction set, or NULL. */
-static const struct srpi_winograd_kernels *kernels_of(enum srpi_isa isa)
+#define MOST_KERNELS 2u /* for int8, of an instruction set */
+
+/* The int8 kernels of an instruction set, from number 0 on, or NULL. */
+static const struct srpi_winograd_kernels *kernels_of(enum srpi_isa isa, unsigned number)
 {
-    const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
-    while (*k != NULL && (*k)->in != SRPI_Q8) {
-        k++;
+    for (const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa); *k != NULL; k++) {
+        if ((*k)->in == SRPI_Q8 && number-- == 0) {
+            return *k;
+        }
     }
-    return *k;
+    return NULL;
 }
 
-/* The next instruction set from *isa on that this machine has; false: no more. */
-static bool next_set(struct set *set, unsigned *isa)
+/* The next kernels, from number *at of all on, that this machine can run; false: no more. */
+static bool next_set(struct set *set, unsigned *at)
 {
-    while (*isa < SRPI_ISA_COUNT) {
-        const enum srpi_isa this = (enum srpi_isa)(*isa)++;
+    while (*at < SRPI_ISA_COUNT * MOST_KERNELS) {
+        const enum srpi_isa this = (enum srpi_isa)(*at / MOST_KERNELS);
         const struct srpi_kernels *rows = srpi_kernels_of(this);
-        set->kernels = kernels_of(this);
+        set->kernels = kernels_of(this, (*at)++ % MOST_KERNELS);
         if (rows != NULL && set->kernels != NULL) {
             assert_int_not_equal(rows->storage, SRPI_Q8_S8);
             set->code = srpi_element_size(rows, SRPI_Q8);
@@ -352,7 +355,7 @@ static void check_sets(const struct layer *l, const struct picture *p, unsigned 
                        uint32_t *seed)
 {
     struct set set;
-    for (unsigned isa = 0; next_set(&set, &isa);) {
+    for (unsigned at = 0; next_set(&set, &at);) {
         check(&set, l, p, p->pixels, wanted, seed);
     }
 }
@@ -389,7 +392,7 @@ static void test_tiles(void **state)
         struct picture p = picture_create(&l, 130, &seed);
         picture_expect(&p, &l);
         struct set set;
-        for (unsigned isa = 0; next_set(&set, &isa);) {
+        for (unsigned at = 0; next_set(&set, &at);) {
             for (uint32_t pixels = 1; pixels <= p.pixels; pixels++) {
                 check(&set, &l, &p, pixels, 15, &seed);
             }
@@ -416,7 +419,7 @@ static void test_bands(void **state)
             picture_expect(&p[b], &l);
         }
         struct set set;
-        for (unsigned isa = 0; next_set(&set, &isa);) {
+        for (unsigned at = 0; next_set(&set, &at);) {
             struct call calls[BANDS];
             struct srpi_winograd_rows bands[BANDS];
             for (uint32_t b = 0; b < count; b++) {
@@ -628,9 +631,11 @@ static void test_exact(void **state)
 static void test_suits(void **state)
 {
     (void)state;
-    assert_null(kernels_of(SRPI_ISA_SCALAR));
-    for (unsigned isa = 0; isa < SRPI_ISA_COUNT; isa++) {
-        const struct srpi_winograd_kernels *k = kernels_of((enum srpi_isa)isa);
+    assert_null(kernels_of(SRPI_ISA_SCALAR, 0));
+    for (unsigned at = 0; at < SRPI_ISA_COUNT * MOST_KERNELS; at++) {
+        const enum srpi_isa isa = (enum srpi_isa)(at / MOST_KERNELS);
+        const struct srpi_winograd_kernels *k = kernels_of(isa, at % MOST_KERNELS);
+        assert_null(kernels_of(isa, MOST_KERNELS));
         if (k == NULL) {
             continue;
         }
@@ -644,7 +649,7 @@ static void test_suits(void **state)
         assert_false(k->suits(&s));
         s.in = s.out = SRPI_BF16;
         assert_false(k->suits(&s));
-        assert_null(srpi_winograd_for((enum srpi_isa)isa, &s));
+        assert_null(srpi_winograd_for(isa, &s, true));
         for (uint32_t side = 1; side <= 5; side += 2) {
             s = good, s.kernel_height = side;
             assert_int_equal(k->suits(&s), side == 3);
