@@ -60,6 +60,19 @@ INLINE void back_row(struct back *b, const uint32_t row)
            b->at, m, NULL);
 }
 
+/* What stands at a place of three points: columns, then rows, with a place left free in front of
+ * the second and the last row, as rows take longer. */
+INLINE void back_piece(struct back *b, const uint32_t place)
+{
+    if (place < SIDE) {
+        back_column(b, place);
+    } else if (place == 6 || place == 11) {
+        back_row(b, place == 6 ? 0 : 3);
+    } else if (place == 8 || place == 9) {
+        back_row(b, place - 7);
+    }
+}
+
 INLINE void back_next(struct back *b)
 {
     b->products += product_at(0, 1, 0);
@@ -110,11 +123,8 @@ INLINE const int32_t *sum_points(int32_t *to, const int32_t *all_terms, const in
                 }
                 unit += count;
             }
-            const uint32_t piece = k * PLACES + place;
-            if (pieces && piece < SIDE) {
-                back_column(b, piece);
-            } else if (pieces && piece < SIDE + STEP) {
-                back_row(b, piece - SIDE);
+            if (pieces) {
+                back_piece(b, k * PLACES + place);
             }
         }
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
