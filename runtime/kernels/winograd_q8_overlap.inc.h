@@ -8,6 +8,7 @@
 
 #define PLACES 4u /* among the products of a point */
 #define POINTS_OF_TILE (POINTS / GROUP)
+_Static_assert(POINTS_OF_TILE * PLACES == 12 && SIDE == 6 && STEP == 4, "see back_piece");
 
 /* A vector of channels whose products are made, and whose backward stage goes on tile by tile. */
 struct back {
