@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* winograd_q8_overlap.inc.h - the walk of winograd_q8.inc.h for processors that add vectors by other
- * units than those that multiply them: while the sums of one vector of channels are made, the
+/* winograd_q8_overlap.inc.h - the walk of winograd_q8.inc.h for processors that add vectors by
+ * other units than those that multiply them: while the sums of one vector of channels are made, the
  * backward stage of the one before goes on, in pieces. A piece is a column of a tile's points or a
  * row of its pixels; among the products of three points, which have four places for pieces each,
  * are those of a tile. They stand in the code as they come: with one place whose branches say what
