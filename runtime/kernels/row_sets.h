@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* row_sets.h - what the generated sets of row kernels share with the registry (row.c) and with
- * the packing of their weights (row_pack.c). Nobody else needs it: see row.h. */
+ * the packing of their weights (row_pack.c), and srpi_row_half with Winograd's kernels. Nobody else
+ * needs it: see row.h. */
 #ifndef SRPI_ROW_SETS_H
 #define SRPI_ROW_SETS_H
 

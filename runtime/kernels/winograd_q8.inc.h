@@ -13,6 +13,7 @@
  * A unit is a pair of input channels: two products of 16 bits are added to 32 (vpdpwssd,
  * vpmaddwd). */
 #include "kernels/q8_steps.inc.h"
+#include "kernels/row_sets.h"
 #define STEP 4u
 #define COPY_BROKEN (CODE_BYTES != 1)
 #include "kernels/winograd_tiles.inc.h"
@@ -93,17 +94,10 @@ static void forward(const struct work *w, const struct sizes *sizes)
 #endif
 #include "kernels/winograd_sum.inc.h"
 
-/* Whether the upper half of the last vector of output channels is empty, beside others, and that
- * saves work. */
+/* Whether the upper half of the last vector of output channels is empty, and that saves work. */
 static bool half_empty(const struct srpi_conv_shape *shape)
 {
-#ifdef i_add_dot_half
-    const uint32_t rest = shape->out_channels % VECTOR;
-    return shape->out_channels > VECTOR && rest != 0 && rest <= VECTOR / 2;
-#else
-    (void)shape;
-    return false;
-#endif
+    return srpi_row_half(shape->out_channels, VECTOR);
 }
 
 /* Six points to four neighbours, times 24, 12, 6 and 6. */

@@ -183,7 +183,9 @@ static void bench_shape(const struct srpi_kernels *k, const struct srpi_conv_sha
     const double products = (double)PIXELS * shape->kernel_height * shape->kernel_width *
                             shape->in_channels * shape->out_channels;
     const double most = peak(k->isa, shape->in);
-    printf("%-38s %8.1f us %7.1f Gop/s", name, best / 1e3, 2.0 * products / best);
+    printf("%-34s %ux%u %3u->%-3u %8.1f us %7.1f Gop/s", name, shape->kernel_height,
+           shape->kernel_width, shape->in_channels, shape->out_channels, best / 1e3,
+           2.0 * products / best);
     if (most > 0.0) {
         printf(" %5.1f %% of %.0f", 100.0 * products / best / most, 2.0 * most);
     }
@@ -195,7 +197,8 @@ static void bench(const struct srpi_kernels *k)
     static const uint32_t shapes[][3] = {{3, 32, 64}, {3, 64, 32},  {3, 32, 48}, {3, 32, 32},
                                          {3, 16, 16}, {3, 128, 32}, {3, 1, 16},  {3, 3, 32},
                                          {3, 8, 8},   {5, 3, 48},   {3, 16, 4},  {3, 32, 12},
-                                         {3, 8, 4},   {3, 32, 4}};
+                                         {3, 8, 4},   {3, 32, 4},   {3, 20, 20}, {5, 24, 24},
+                                         {3, 16, 40}, {7, 24, 24}};
     for (uint32_t pair = 0; pair < DTYPE_PAIRS; pair++) {
         if (!k->has[dtype_pairs[pair].in]) {
             continue;
