@@ -99,8 +99,9 @@ static float *work_row(const struct conv *c, uint32_t index)
 static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end,
                           struct srpi_winograd_rows *call)
 {
-    const int64_t above = c->step->node->kernel_height / 2;
-    for (uint32_t i = 0; i < SRPI_WINOGRAD_SIDE; i++) {
+    const uint32_t height = c->step->node->kernel_height;
+    const int64_t above = height / 2;
+    for (uint32_t i = 0; i < height + SRPI_WINOGRAD_ROWS - 1; i++) {
         const int64_t from = (int64_t)y + i - above;
         call->rows[i] = tap_row(c, from < (int64_t)end + above ? from : -1);
     }
@@ -246,7 +247,7 @@ static struct sums sums_of(const struct srpi_layer *layer, uint32_t element)
     const bool winograd = layer->parts[0].winograd != NULL;
     const uint32_t out = part->out_channels, in = part->in_channels;
     struct sums s = {.rows = winograd ? SRPI_WINOGRAD_ROWS : 1,
-                     .inputs = winograd ? SRPI_WINOGRAD_SIDE : 0};
+                     .inputs = winograd ? part->kernel_height + SRPI_WINOGRAD_ROWS - 1 : 0};
     s.pixels = SUM_VALUES / (s.rows * (out > in ? out : in)) / SUM_PIXELS * SUM_PIXELS;
     s.pixels = s.pixels > SUM_PIXELS ? s.pixels : SUM_PIXELS;
     s.floats = (size_t)s.pixels * out + SRPI_ROW_SLACK / sizeof(float);
@@ -309,7 +310,7 @@ static void add_winograd(const struct conv *c, const struct srpi_sum *part,
 {
     struct srpi_winograd_rows call = {.pixels = piece->pixels, .scratch = c->block->area};
     winograd_rows(c, piece->y, piece->end, &call);
-    for (uint32_t i = 0; i < SRPI_WINOGRAD_SIDE; i++) {
+    for (uint32_t i = 0; i < s->inputs; i++) {
         call.rows[i] = part_row(c, part, call.rows[i], piece, gathered + i * s->bytes);
     }
     for (uint32_t i = 0; i < piece->count; i++) {

@@ -455,7 +455,7 @@ static enum srp_err make_step(struct srpi_layers *layers, uint32_t s, struct srp
         code == SRP_OK && layer->part_count != 0 ? layer->parts[0].winograd : layer->winograd;
     if (code == SRP_OK && winograd != NULL) {
         const size_t size = winograd->scratch_size(shape);
-        layers->grid[s] = winograd->rows;
+        layers->grid[s] = SRPI_WINOGRAD_ROWS;
         layers->scratch_size = size > layers->scratch_size ? size : layers->scratch_size;
     }
     return code;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_f32.inc.h - the f32 kernels of winograd_row.h over the vectors of whoever includes it:
- * see winograd_f32_avx2.h. Units are channels. STEP is 4 (3x3 taps) or 2 (5x5). */
+ * see winograd_f32_avx2.c. Units are channels. */
 #define INLINE static inline __attribute__((always_inline))
 
 #define COPY_BROKEN true
@@ -23,8 +23,9 @@ static uint32_t block_at(uint32_t o, uint32_t padded)
 
 struct work {
     const struct srpi_conv_layer *layer;
+    struct srpi_winograd_windows windows;
     struct group group;
-    uint32_t in, out_vectors;
+    uint32_t units, out_vectors; /* of a window; of channels */
     float *terms, *products;
 };
 
@@ -66,7 +67,21 @@ typedef float value;
 #define FORWARD(name) name
 #define sample float
 #define f_vec vec
-#define f_store v_store
+#define f_store(p, v, rest) v_store(p, v)
+#define f_lanes VECTOR
+#define f_step VECTOR
+#include "kernels/winograd_forward.inc.h"
+
+/* With zeros for channels that there are not: what is there of the next pixel may be no number, and
+ * a weight of 0 would not make it 0. */
+#define forward6_last forward6
+#define forward2_last forward2
+#define FORWARD(name) name##_last
+#define sample float
+#define f_vec vec
+#define f_store(p, v, rest) v_store(p, v_first(v, rest))
+#define f_lanes VECTOR
+#define f_step VECTOR
 #include "kernels/winograd_forward.inc.h"
 
 /* The products: with whole vectors, and with half of one where that is less work. */
@@ -105,39 +120,34 @@ static __attribute__((noinline)) void products(const struct work *w)
     const uint32_t padded = padded_out(w->layer->shape.out_channels);
     const float *weights = w->layer->weights, *bias = w->layer->bias;
     for (uint32_t p = 0; p < POINTS; p++) {
-        const float *terms = w->terms + term_at(0, p);
+        const struct units units = units_at(&w->windows, w->units, p);
+        const float *terms = w->terms + unit_at(units.first) + term_at(0, p);
         for (uint32_t o = 0; o < padded;) {
             const uint32_t block = block_at(o, padded);
             /* What is added to the product at (1, 1) is added to all 16 pixels. */
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
             if (block >= VECTOR) {
-                sum_block(to, terms, weights, start, w->in, w->group.tiles, block / VECTOR,
+                sum_block(to, terms, weights, start, units.count, w->group.tiles, block / VECTOR,
                           false);
             } else {
-                sum_tiles_half(to, terms, weights, start, w->in, w->group.tiles, 1, false);
+                sum_tiles_half(to, terms, weights, start, units.count, w->group.tiles, 1, false);
             }
-            weights += (size_t)w->in * block;
+            weights += (size_t)units.count * block;
             o += block;
         }
     }
 }
 
-/* The last row and column of a tile's output, whose polynomials have the point at infinity. */
-#define LAST (STEP - 1)
-#define Q_LAST (STEP == 4 ? Q * Q * Q : Q)
-
-/* Six points to STEP neighbours. */
-INLINE void backward6(vec y[4], const vec m[SIDE])
+/* Six points to four neighbours. */
+INLINE void backward6(vec y[STEP], const vec m[SIDE])
 {
     const vec even1 = v_add(m[1], m[2]), odd1 = v_sub(m[1], m[2]);
     const vec even2 = v_add(m[3], m[4]), odd2 = v_sub(m[3], m[4]);
     y[0] = v_add(v_add(m[0], even1), even2);
-    if (STEP == 4) {
-        y[1] = v_fma(v_all(Q), odd2, odd1);
-        y[2] = v_fma(v_all(Q * Q), even2, even1);
-    }
-    y[LAST] = v_fma(v_all(Q_LAST), odd2, v_add(odd1, m[5]));
+    y[1] = v_fma(v_all(Q), odd2, odd1);
+    y[2] = v_fma(v_all(Q * Q), even2, even1);
+    y[3] = v_fma(v_all(Q * Q * Q), odd2, v_add(odd1, m[5]));
 }
 
 /* The layer's steps after the sum. */
@@ -146,14 +156,14 @@ struct steps {
     vec times, low, high;
 };
 
-/* STEP pixels of an output row. */
+/* Four pixels of an output row. */
 INLINE void finish(const struct srpi_conv_layer *layer, const struct stretch *stretch,
                    const struct steps *s, uint32_t row, size_t at, uint32_t o, const vec m[SIDE])
 {
     float *out = (float *)(void *)stretch->out[row];
     const float *residual = (const float *)(const void *)stretch->residual[row];
     const size_t pixel = layer->shape.out_channels;
-    vec y[4];
+    vec y[STEP];
     if (out == NULL) {
         return;
     }
@@ -194,20 +204,16 @@ INLINE void backward(const struct work *w, const struct stretch *stretch, uint32
                 b[c] = v_fma(v_all(Q * Q), e2, e1);
             }
             finish(layer, stretch, &s, 0, at, i * VECTOR, a);
-            if (STEP == 4) {
-                finish(layer, stretch, &s, 2, at, i * VECTOR, b);
-            }
+            finish(layer, stretch, &s, 2, at, i * VECTOR, b);
             UNROLL for (uint32_t c = 0; c < SIDE; c++) {
                 const float *p = m + c * POINT;
                 const vec o1 = v_sub(v_load(p + ROW1), v_load(p + ROW2));
                 const vec o2 = v_sub(v_load(p + ROW3), v_load(p + ROW4));
                 a[c] = v_fma(v_all(Q), o2, o1);
-                b[c] = v_fma(v_all(Q_LAST), o2, v_add(o1, v_load(p + ROW5)));
+                b[c] = v_fma(v_all(Q * Q * Q), o2, v_add(o1, v_load(p + ROW5)));
             }
-            if (STEP == 4) {
-                finish(layer, stretch, &s, 1, at, i * VECTOR, a);
-            }
-            finish(layer, stretch, &s, LAST, at, i * VECTOR, b);
+            finish(layer, stretch, &s, 1, at, i * VECTOR, a);
+            finish(layer, stretch, &s, 3, at, i * VECTOR, b);
         }
     }
 }
@@ -226,9 +232,29 @@ BACKWARD(backward_sc, true, false, true)
 BACKWARD(backward_sr, true, true, false)
 BACKWARD(backward_src, true, true, true)
 
+/* Where there are several windows: see winograd_tiles.inc.h. */
+static uint32_t units_of(const struct srpi_conv_shape *shape)
+{
+    const uint32_t in = shape->in_channels;
+    return window_count(shape) == 1 ? in : vectors(in) * VECTOR;
+}
+
+static size_t terms_size(const struct srpi_conv_shape *shape)
+{
+    return vectors(window_count(shape) * units_of(shape)) * term_at(0, POINTS);
+}
+
 static size_t products_size(uint32_t out)
 {
     return product_at(vectors(out), 0, 0);
+}
+
+static struct sizes float_sizes(const struct srpi_conv_shape *shape)
+{
+    struct sizes sizes = sizes_of(shape);
+    sizes.in = shape->in_channels * sizeof(float);
+    sizes.out = sizes.residual = shape->out_channels * sizeof(float);
+    return sizes;
 }
 
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
@@ -239,16 +265,32 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
         backward_s, backward_sc, backward_sr, backward_src};
     const uint32_t all = tiles_of(bands) * band_count;
     const uint32_t in = layer->shape.in_channels, out = layer->shape.out_channels;
-    const struct sizes sizes = {in * sizeof(float), out * sizeof(float), out * sizeof(float)};
-    struct work w = {.layer = layer, .in = in, .out_vectors = vectors(out)};
-    w.terms = bands->scratch;
-    w.products = w.terms + terms_size(in);
-    char *const copy = (char *)(w.products + products_size(out));
+    const struct sizes sizes = float_sizes(&layer->shape);
+    struct work w = {.layer = layer,
+                     .windows = srpi_winograd_windows(&layer->shape),
+                     .units = units_of(&layer->shape),
+                     .out_vectors = vectors(out),
+                     .terms = bands->scratch};
+    w.products = w.terms + terms_size(&layer->shape);
+    struct forward_work f = {.shape = &layer->shape,
+                             .sizes = &sizes,
+                             .units = w.units,
+                             .end = vectors(in),
+                             .copy = (char *)(w.products + products_size(out)),
+                             .pixels = bands->pixels};
+    struct forward_work last = f;
+    if (w.units != in) {
+        last.first = --f.end;
+        last.rest = in % VECTOR;
+    }
     void (*const finisher)(const struct work *, const struct stretch *, uint32_t) =
         finishers[(layer->slope ? 4 : 0) + (layer->has_residual ? 2 : 0) + (layer->clamp ? 1 : 0)];
     for (uint32_t first = 0; first < all; first += w.group.tiles) {
         group_next(&w.group, bands, &sizes, first, all - first);
-        forward_group(w.terms, &w.group, 0, vectors(in), VECTOR, in, copy, bands->pixels);
+        forward_group(w.terms, &w.group, &f);
+        if (w.units != in) {
+            forward_group_last(w.terms, &w.group, &last);
+        }
         products(&w);
         uint32_t tile = 0;
         for (uint32_t k = 0; k < w.group.stretch_count; k++) {
@@ -260,41 +302,39 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
 
 static bool suits(const struct srpi_conv_shape *shape)
 {
-    return shape->kernel_height == TAPS && shape->kernel_width == TAPS && shape->in == SRPI_F32 &&
-           shape->out == SRPI_F32 && shape->in_channels <= SRP_MAX_CHANNELS &&
-           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
-           SUITS(shape->in_channels, shape->out_channels);
+    return has_way(shape) && shape->in == SRPI_F32 && shape->out == SRPI_F32 &&
+           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
+                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels));
 }
 
-/* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
+/* Sizes of shapes that have_way() fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(float) * POINTS * shape->in_channels * padded_out(shape->out_channels);
+    const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
+    return aligned(sizeof(float) * srpi_winograd_before(&windows, POINTS) * units_of(shape) *
+                   padded_out(shape->out_channels));
 }
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
     const uint32_t padded = padded_out(shape->out_channels);
-    float *to = packed;
     for (uint32_t o = 0; o < padded;) {
         const uint32_t block = block_at(o, padded);
-        srpi_winograd_pack_f32(shape, weights, to, padded, o, block);
-        to += (size_t)shape->in_channels * block;
+        srpi_winograd_pack_f32(shape, weights, packed, units_of(shape), padded, o, block);
         o += block;
     }
 }
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(float) * (terms_size(shape->in_channels) + products_size(shape->out_channels)) +
-           SIDE * broken_row(shape->in_channels * sizeof(float));
+    const struct sizes sizes = float_sizes(shape);
+    return sizeof(float) * (terms_size(shape) + products_size(shape->out_channels)) +
+           sizes.rows * broken_row(&sizes);
 }
 
 const struct srpi_winograd_kernels KERNELS = {
     .name = NAME,
     .in = SRPI_F32,
-    .taps = TAPS,
-    .rows = STEP,
     .suits = suits,
     .packed_size = packed_size,
     .pack = pack,

@@ -14,24 +14,30 @@
  * vpmaddwd). */
 #include "kernels/q8_steps.inc.h"
 #include "kernels/row_sets.h"
-#define STEP 4u
 #define COPY_BROKEN (CODE_BYTES != 1)
 #include "kernels/winograd_tiles.inc.h"
 
 #define INVERSE_OF_9 0x38e38e39
 
-/* Vectors of products in memory: a block's, or one that is made and one that is finished. */
+/* KEPT: vectors of products in memory: a block's, or one that is made and one that is finished.
+ * RUN: where there are several windows, each has a multiple of so many units: sums begin with a
+ * whole vector, those of winograd_q8_overlap.inc.h also in the middle of one. */
 #ifdef OVERLAP
 #define KEPT 2u
+#define RUN (VECTOR / 2)
 #else
 #define KEPT WIDE
+#define RUN VECTOR
 #endif
 
 struct work {
     const struct srpi_conv_layer *layer;
     const struct srpi_winograd_rows *bands;
+    struct srpi_winograd_windows windows;
+    struct sizes sizes;
     struct group group;
-    uint32_t units;
+    uint32_t units;       /* of a window */
+    size_t channel_units; /* of an output channel's weights */
     int32_t *terms, *products;
 };
 
@@ -39,34 +45,43 @@ typedef int32_t value;
 #define FORWARD(name) name
 #define f_vec tvec
 #define f_codes t_codes
-#define f_store t_store
+#define f_store(p, v, rest) t_store(p, v)
+#define f_lanes VECTOR
+#define f_step (2 * VECTOR * CODE_BYTES)
 #include "kernels/winograd_forward_q8.inc.h"
 
 #ifdef t_codes_half
 #define FORWARD(name) name##_half
 #define f_vec half_tvec
 #define f_codes t_codes_half
-#define f_store t_store_half
+#define f_store(p, v, rest) t_store_half(p, v)
+#define f_lanes (VECTOR / 2)
+#define f_step (VECTOR * CODE_BYTES)
 #include "kernels/winograd_forward_q8.inc.h"
 #endif
 
 /* All terms of a group. A last vector of units that is at most half full takes half the work, where
- * there are such. */
-static void forward(const struct work *w, const struct sizes *sizes)
+ * there are such. A window that begins with the second half of a vector goes by halves. */
+static void forward(const struct work *w)
 {
-    char *copy = (char *)(w->products + product_at(KEPT, 0, 0));
-    const size_t step = 2 * VECTOR * CODE_BYTES;
-    const uint32_t all = vectors(w->units);
-    uint32_t whole = all;
+    struct forward_work f = {.shape = &w->layer->shape,
+                             .sizes = &w->sizes,
+                             .units = w->units,
+                             .end = vectors((w->layer->shape.in_channels + 1) / 2),
+                             .copy = (char *)(w->products + product_at(KEPT, 0, 0)),
+                             .pixels = w->bands->pixels};
 #ifdef t_codes_half
-    const uint32_t rest = w->units % VECTOR;
-    whole = rest != 0 && rest <= VECTOR / 2 ? all - 1 : all;
-    if (whole != all) {
-        forward_group_half(w->terms, &w->group, whole, all, step, sizes->in, copy,
-                           w->bands->pixels);
+    const uint32_t units = (w->layer->shape.in_channels + 1) / 2, rest = units % VECTOR;
+    const bool halves = w->units % VECTOR != 0 && window_count(&w->layer->shape) != 1;
+    if (halves || (rest != 0 && rest <= VECTOR / 2)) {
+        struct forward_work half = f;
+        f.end = halves ? 0 : f.end - 1;
+        half.first = 2 * f.end;
+        half.end = (units + VECTOR / 2 - 1) / (VECTOR / 2);
+        forward_group_half(w->terms, &w->group, &half);
     }
 #endif
-    forward_group(w->terms, &w->group, 0, whole, step, sizes->in, copy, w->bands->pixels);
+    forward_group(w->terms, &w->group, &f);
 }
 
 #define SUM(name) name
@@ -182,15 +197,12 @@ INLINE void finish(const struct work *w, const struct stretch *s, const struct e
     end_four(&e->steps, times, &to, at, v);
 }
 
-#ifdef OVERLAP
-#include "kernels/winograd_q8_overlap.inc.h"
-#else
-#include "kernels/winograd_q8_stages.inc.h"
-#endif
-
 static uint32_t units_of(const struct srpi_conv_shape *shape)
 {
     const uint32_t units = (shape->in_channels + 1) / 2;
+    if (window_count(shape) != 1) { /* see winograd_tiles.inc.h */
+        return (units + RUN - 1) / RUN * RUN;
+    }
 #ifdef DOT_IN_TWO
     return units < SUM_LEAST ? SUM_LEAST : units;
 #else
@@ -198,35 +210,62 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
 #endif
 }
 
+static size_t terms_size(const struct srpi_conv_shape *shape)
+{
+    return vectors(window_count(shape) * units_of(shape)) * term_at(0, POINTS);
+}
+
+static struct sizes code_sizes(const struct srpi_conv_shape *shape)
+{
+    struct sizes sizes = sizes_of(shape);
+    sizes.in = (size_t)shape->in_channels * CODE_BYTES;
+    sizes.out = (size_t)shape->out_channels * (shape->out == SRPI_F32 ? 4 : CODE_BYTES);
+    sizes.residual = (size_t)shape->out_channels * CODE_BYTES;
+    return sizes;
+}
+
+/* Of an output channel's weights at all points. */
+static size_t channel_units(const struct srpi_conv_shape *shape)
+{
+    const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
+    return (size_t)srpi_winograd_before(&windows, POINTS) * units_of(shape);
+}
+
+#ifdef OVERLAP
+#include "kernels/winograd_q8_overlap.inc.h"
+#else
+#include "kernels/winograd_q8_stages.inc.h"
+#endif
+
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
                 uint32_t band_count)
 {
-    const size_t out = layer->shape.out_channels;
-    const struct sizes sizes = {
-        .in = (size_t)layer->shape.in_channels * CODE_BYTES,
-        .out = out * (layer->shape.out == SRPI_F32 ? 4 : CODE_BYTES),
-        .residual = out * (layer->residual == SRPI_F32 ? 4 : CODE_BYTES)};
     struct work w = {.layer = layer,
                      .bands = bands,
+                     .windows = srpi_winograd_windows(&layer->shape),
+                     .sizes = code_sizes(&layer->shape),
                      .units = units_of(&layer->shape),
+                     .channel_units = channel_units(&layer->shape),
                      .terms = bands->scratch};
-    w.products = w.terms + terms_size(w.units);
-    run_groups(&w, &sizes, tiles_of(bands) * band_count);
+    if (layer->residual == SRPI_F32) {
+        w.sizes.residual = layer->shape.out_channels * sizeof(float);
+    }
+    w.products = w.terms + terms_size(&layer->shape);
+    run_groups(&w, tiles_of(bands) * band_count);
 }
 
 static bool suits(const struct srpi_conv_shape *shape)
 {
-    return shape->kernel_height == 3 && shape->kernel_width == 3 && shape->in == SRPI_Q8 &&
-           shape->out != SRPI_BF16 && shape->in_channels <= SRP_MAX_CHANNELS &&
-           shape->out_channels != 0 && shape->out_channels <= SRP_MAX_CHANNELS &&
-           SUITS(shape->in_channels, shape->out_channels);
+    return has_way(shape) && shape->in == SRPI_Q8 && shape->out != SRPI_BF16 &&
+           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
+                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels));
 }
 
-/* Sizes of shapes within SRP_MAX_CHANNELS fit 32 bits. */
+/* Sizes of shapes that have_way() fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * POINTS * units_of(shape) *
-           lanes(vectors(shape->out_channels), half_empty(shape));
+    return aligned(sizeof(int32_t) * channel_units(shape) *
+                   lanes(vectors(shape->out_channels), half_empty(shape)));
 }
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
@@ -237,12 +276,13 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
     const bool narrow = false;
 #endif
     const uint32_t units = units_of(shape);
+    const size_t all = channel_units(shape);
     int16_t *const to = packed;
     bool half = half_empty(shape);
     for (uint32_t o = vectors(shape->out_channels), block; o != 0; o -= block) {
         block = block_of(o);
         const uint32_t first = (o - block) * VECTOR;
-        srpi_winograd_pack_q8(shape, weights, to + (size_t)2 * first * POINTS * units, units, first,
+        srpi_winograd_pack_q8(shape, weights, to + 2 * first * all, units, first,
                               (uint32_t)lanes(block, half), narrow && block == 2);
         half = false; /* only the last block, which comes first */
     }
@@ -250,15 +290,14 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
-    return sizeof(int32_t) * (terms_size(units_of(shape)) + product_at(KEPT, 0, 0)) +
-           SIDE * broken_row((size_t)shape->in_channels * CODE_BYTES);
+    const struct sizes sizes = code_sizes(shape);
+    return sizeof(int32_t) * (terms_size(shape) + product_at(KEPT, 0, 0)) +
+           sizes.rows * broken_row(&sizes);
 }
 
 const struct srpi_winograd_kernels KERNELS = {
     .name = NAME,
     .in = SRPI_Q8,
-    .taps = TAPS,
-    .rows = STEP,
     .few = FEW_ROWS,
 #ifdef OVERLAP
     .overlap = true,

@@ -12,6 +12,7 @@
 #define KERNELS srpi_winograd_q8_avx2
 #define NAME "winograd int8 avx2"
 #define SUITS(in, out) ((in) >= 8 && (out) >= 4)
+#define SUITS_WINDOWS(in, out) ((in) >= 12 && (out) > 8)
 #define FEW_ROWS 1u /* two take 1.4 to 1.6 times as long */
 
 #define t_codes(p) (tvec)i_load(p)

@@ -10,6 +10,9 @@
 #define KERNELS srpi_winograd_q8_avxvnni
 #define NAME "winograd int8 avxvnni"
 #define SUITS(in, out) ((in) >= 20 && (out) > 8)
+/* More taps: where at most a sixth of the units is made up. */
+#define SUITS_WINDOWS(in, out) \
+    ((in) >= 24 && (out) > 8 && (in)*6 >= ((in) + 15) / 16 * 16 * 5)
 #define FEW_ROWS 2u /* three take as long as four */
 
 #define t_codes(p) (tvec)_mm256_cvtepu8_epi16(load128(p))

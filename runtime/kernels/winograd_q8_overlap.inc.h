@@ -99,23 +99,35 @@ static __attribute__((noinline)) void back_rest(struct back *b)
     }
 }
 
+/* What sums read beside weights: a copy, as they might be stored over struct work as far as the
+ * compiler knows. */
+struct input {
+    const int32_t *terms;
+    uint32_t units; /* of a window */
+    struct srpi_winograd_windows windows;
+};
+
 /* The sums of a vector of channels at POINTS_OF_TILE points from `first` on, of `tiles` tiles or
- * less; gives the next weights. pieces: and the backward stage of a tile of `b`. */
-INLINE const int32_t *sum_points(int32_t *to, const int32_t *all_terms, const int32_t *weights,
-                                 const int32_t *raised, uint32_t units, uint32_t first,
-                                 const uint32_t tiles, const bool half, struct back *b,
+ * less; gives the next weights. one: of one window, for which there is less to be found out.
+ * pieces: and the backward stage of a tile of `b`. */
+INLINE const int32_t *sum_points(const struct input *in, int32_t *to, const int32_t *weights,
+                                 const int32_t *raised, uint32_t first, const uint32_t tiles,
+                                 const bool half, const bool one, struct back *b,
                                  const bool pieces)
 {
     static const int32_t zeros[VECTOR];
     UNROLL for (uint32_t k = 0; k < POINTS_OF_TILE; k++) {
         const uint32_t p = first + k;
-        const int32_t *terms = all_terms + term_at(0, p);
+        const struct units units = one ? (struct units){0, in->units}
+                                       : units_at(&in->windows, in->units, p);
+        const int32_t *const terms = in->terms + term_at(0, p);
+        uint32_t unit = units.first;
         ivec s[SUMS];
-        uint32_t unit = 0;
         begin(s, terms, weights, p == 1 ? raised : zeros, tiles, 1);
         UNROLL for (uint32_t place = 0; place < PLACES; place++) {
-            for (const uint32_t end = units * (place + 1) / PLACES; unit < end;) {
-                const int32_t *at = terms + unit / VECTOR * term_at(0, POINTS) + unit % VECTOR;
+            const uint32_t end = units.first + units.count * (place + 1) / PLACES;
+            while (unit < end) {
+                const int32_t *at = terms + unit_at(unit);
                 const uint32_t left = VECTOR - unit % VECTOR;
                 const uint32_t count = left < end - unit ? left : end - unit;
                 const int32_t *const stop = weights + count * lanes(1, half);
@@ -139,38 +151,46 @@ INLINE const int32_t *sum_points(int32_t *to, const int32_t *all_terms, const in
 }
 
 /* All points, and all that is left of `b`: a group has as many tiles at most. */
-#define SUMS_FN(name, tiles, half) \
+#define SUMS_FN(name, tiles, half, one) \
     static __attribute__((noinline)) void name(const struct work *w, int32_t *to, \
                                                const int32_t *weights, const int32_t *raised, \
                                                struct back *b) \
     { \
-        const int32_t *const terms = w->terms; \
-        const uint32_t units = w->units, end = b->left * POINTS_OF_TILE; \
+        const struct input in = {w->terms, w->units, w->windows}; \
+        const uint32_t end = b->left * POINTS_OF_TILE; \
         uint32_t p = 0; \
         for (; p < end; p += POINTS_OF_TILE) { \
-            weights = sum_points(to, terms, weights, raised, units, p, tiles, half, b, true); \
+            weights = sum_points(&in, to, weights, raised, p, tiles, half, one, b, true); \
         } \
         for (; p < POINTS; p += POINTS_OF_TILE) { \
-            weights = sum_points(to, terms, weights, raised, units, p, tiles, half, b, false); \
+            weights = sum_points(&in, to, weights, raised, p, tiles, half, one, b, false); \
         } \
     }
-SUMS_FN(sums_6, 6, false)
-SUMS_FN(sums_8, 8, false)
-SUMS_FN(sums_12, 12, false)
-SUMS_FN(sums_8_half, 8, true)
-SUMS_FN(sums_12_half, 12, true)
+SUMS_FN(sums_6, 6, false, true)
+SUMS_FN(sums_8, 8, false, true)
+SUMS_FN(sums_12, 12, false, true)
+SUMS_FN(sums_8_half, 8, true, true)
+SUMS_FN(sums_12_half, 12, true, true)
+SUMS_FN(sums_windows_6, 6, false, false)
+SUMS_FN(sums_windows_12, 12, false, false)
+SUMS_FN(sums_windows_12_half, 12, true, false)
 
 /* The products of vector o of output channels. */
 static void products(const struct work *w, uint32_t o, int32_t *to, struct back *b)
 {
     const struct srpi_conv_shape *shape = &w->layer->shape;
     const bool half = half_empty(shape) && o + 1 == vectors(shape->out_channels);
-    const int32_t *weights =
-        (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
+    const int32_t *weights = (const int32_t *)w->layer->weights + o * VECTOR * w->channel_units;
     int32_t raised[VECTOR];
     /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
     i_store(raised, i_mul(i_load((const int32_t *)w->layer->bias + o * VECTOR), i_all(36)));
-    if (w->group.tiles > 8) {
+    if (window_count(shape) != 1) {
+        if (half) {
+            sums_windows_12_half(w, to, weights, raised, b);
+        } else {
+            (w->group.tiles > 6 ? sums_windows_12 : sums_windows_6)(w, to, weights, raised, b);
+        }
+    } else if (w->group.tiles > 8) {
         (half ? sums_12_half : sums_12)(w, to, weights, raised, b);
     } else if (half || w->group.tiles > 6) {
         (half ? sums_8_half : sums_8)(w, to, weights, raised, b);
@@ -179,14 +199,14 @@ static void products(const struct work *w, uint32_t o, int32_t *to, struct back 
     }
 }
 
-static void run_groups(struct work *w, const struct sizes *sizes, uint32_t all)
+static void run_groups(struct work *w, uint32_t all)
 {
     struct back back; /* not cleared: that takes long */
     uint32_t vector = 0;
     back.left = 0;
     for (uint32_t first = 0; first < all; first += w->group.tiles) {
-        group_next(&w->group, w->bands, sizes, first, all - first);
-        forward(w, sizes);
+        group_next(&w->group, w->bands, &w->sizes, first, all - first);
+        forward(w);
         /* The last vector of channels may reach into the next pixels: the others follow. */
         for (uint32_t o = vectors(w->layer->shape.out_channels); o-- > 0;) {
             int32_t *to = w->products + product_at(vector++ % KEPT, 0, 0);

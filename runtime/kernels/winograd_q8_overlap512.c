@@ -7,6 +7,9 @@
 #define KERNELS srpi_winograd_q8_overlap512
 #define NAME "winograd int8 avx512 overlap"
 #define SUITS(in, out) ((in) >= 16 && (out) > 8)
+/* More taps: where at most a sixth of the units is made up. */
+#define SUITS_WINDOWS(in, out) \
+    ((in) >= 16 && (out) > 8 && (in)*6 >= ((in) + 15) / 16 * 16 * 5)
 #define OVERLAP
 /* One vector of output channels and twelve tiles leave registers for the pieces. */
 #define WIDE 1u

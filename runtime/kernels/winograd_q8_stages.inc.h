@@ -11,8 +11,7 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
 #ifndef DOT_IN_TWO
     const int32_t *bias = (const int32_t *)w->layer->bias + o * VECTOR;
 #endif
-    const int32_t *weights =
-        (const int32_t *)w->layer->weights + (size_t)o * POINTS * w->units * VECTOR;
+    const int32_t *weights = (const int32_t *)w->layer->weights + o * VECTOR * w->channel_units;
 #ifndef DOT_IN_TWO
     /* What is added to the product at (1, 1) comes out as 1/36 of it in all 16 pixels. */
     int32_t raised[WIDE * VECTOR];
@@ -23,14 +22,16 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
     const int32_t *const raised = zeros; /* `backward` adds it */
 #endif
     for (uint32_t p = 0; p < POINTS; p++) {
-        const int32_t *terms = w->terms + term_at(0, p), *start = p == 1 ? raised : zeros;
+        const struct units units = units_at(&w->windows, w->units, p);
+        const int32_t *terms = w->terms + unit_at(units.first) + term_at(0, p);
+        const int32_t *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
         if (half) {
-            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, true);
+            sum_block(to, terms, weights, start, units.count, w->group.tiles, count, true);
         } else {
-            sum_block(to, terms, weights, start, w->units, w->group.tiles, count, false);
+            sum_block(to, terms, weights, start, units.count, w->group.tiles, count, false);
         }
-        weights += w->units * lanes(count, half);
+        weights += units.count * lanes(count, half);
     }
 }
 
@@ -109,12 +110,12 @@ static __attribute__((noinline)) void backward_pair(const struct work *w, uint32
 
 #endif
 
-static void run_groups(struct work *w, const struct sizes *sizes, uint32_t all)
+static void run_groups(struct work *w, uint32_t all)
 {
     const struct srpi_conv_shape *shape = &w->layer->shape;
     for (uint32_t first = 0; first < all; first += w->group.tiles) {
-        group_next(&w->group, w->bands, sizes, first, all - first);
-        forward(w, sizes);
+        group_next(&w->group, w->bands, &w->sizes, first, all - first);
+        forward(w);
         for (uint32_t o = vectors(shape->out_channels); o != 0;) {
             const uint32_t block = block_of(o);
             o -= block;

@@ -5,8 +5,53 @@
 #include <string.h>
 
 #define SIDE SRPI_WINOGRAD_SIDE
-#define MOST_TAPS 5u
 static const uint32_t row_place[SIDE] = {4, 0, 1, 2, 3, 5};
+
+/* Where the taps of a window begin in those of a kernel. */
+struct place {
+    uint32_t y, x;
+};
+
+static struct place place_of(const struct srpi_winograd_windows *windows, uint32_t index)
+{
+    struct place at;
+    srpi_winograd_window(windows, index, &at.y, &at.x);
+    at.y *= 2;
+    at.x *= 2;
+    return at;
+}
+
+/* Whether tap (y, x) of a window is its own. */
+static bool has_tap(const struct place *at, uint32_t y, uint32_t x)
+{
+    return (y != 0 || at->y == 0) && (x != 0 || at->x == 0);
+}
+
+/* Values of packed weights: of one window, all output channels; of the output channels before a
+ * block; of the block. */
+struct block {
+    size_t all, before, own;
+};
+
+#define NOWHERE SIZE_MAX
+
+/* Where, for point [y][x], a window's weights of the block lie; NOWHERE: it has no product
+ * there. */
+static void places_of(size_t places[SIDE][SIDE], const struct srpi_winograd_windows *windows,
+                      uint32_t index, const struct block *block)
+{
+    for (uint32_t y = 0; y < SIDE; y++) {
+        for (uint32_t x = 0; x < SIDE; x++) {
+            const uint32_t point = row_place[y] * SIDE + x;
+            const struct srpi_winograd_span span = srpi_winograd_at(windows, point);
+            const bool there = index >= span.first && index - span.first < span.count;
+            places[y][x] = !there ? NOWHERE
+                                  : srpi_winograd_before(windows, point) * block->all +
+                                        span.count * block->before +
+                                        (index - span.first) * block->own;
+        }
+    }
+}
 
 /* ---- f32 ------------------------------------------------------------------------------------- */
 
@@ -14,38 +59,34 @@ static const uint32_t row_place[SIDE] = {4, 0, 1, 2, 3, 5};
  * 0.6 of what it is with the usual 2; all powers used are exact in f32. */
 #define Q 1.5
 
-/* 3 or 5 taps at the six points, divided by what Lagrange's polynomials have in the denominator. */
-static void transform_taps(double out[SIDE], const double *g, uint32_t taps)
+/* Three taps at the six points, divided by what Lagrange's polynomials have in the denominator. */
+static void transform_taps(double out[SIDE], const double g[3])
 {
     const double q2 = Q * Q;
     const double points[SIDE - 1] = {0.0, 1.0, -1.0, Q, -Q};
     const double denominators[SIDE - 1] = {q2, 2.0 * (1.0 - q2), 2.0 * (1.0 - q2),
                                            2.0 * q2 * (q2 - 1.0), 2.0 * q2 * (q2 - 1.0)};
     for (uint32_t p = 0; p < SIDE - 1; p++) {
-        double sum = 0.0;
-        for (uint32_t t = taps; t-- > 0;) {
-            sum = sum * points[p] + g[t];
-        }
-        out[p] = sum / denominators[p];
+        out[p] = ((g[2] * points[p] + g[1]) * points[p] + g[0]) / denominators[p];
     }
-    out[SIDE - 1] = g[taps - 1];
+    out[SIDE - 1] = g[2];
 }
 
-/* One pair of channels, [6][6]. */
-static void transform_kernel(double whole[SIDE][SIDE], const float *g, uint32_t taps)
+/* A window of the taps of one pair of channels, [6][6]. `width`: of a row of taps. */
+static void transform_kernel(double whole[SIDE][SIDE], const float *g, uint32_t width,
+                             const struct place *at)
 {
-    double half[MOST_TAPS][SIDE], line[MOST_TAPS], points[SIDE];
-    for (uint32_t y = 0; y < taps; y++) {
-        for (uint32_t x = 0; x < taps; x++) {
-            line[x] = g[y * taps + x];
+    double half[3][SIDE], points[SIDE];
+    for (uint32_t y = 0; y < 3; y++) {
+        double line[3];
+        for (uint32_t x = 0; x < 3; x++) {
+            line[x] = has_tap(at, y, x) ? g[(at->y + y) * width + at->x + x] : 0.0;
         }
-        transform_taps(half[y], line, taps);
+        transform_taps(half[y], line);
     }
     for (uint32_t x = 0; x < SIDE; x++) {
-        for (uint32_t y = 0; y < taps; y++) {
-            line[y] = half[y][x];
-        }
-        transform_taps(points, line, taps);
+        const double line[3] = {half[0][x], half[1][x], half[2][x]};
+        transform_taps(points, line);
         for (uint32_t y = 0; y < SIDE; y++) {
             whole[y][x] = points[y];
         }
@@ -53,21 +94,27 @@ static void transform_kernel(double whole[SIDE][SIDE], const float *g, uint32_t 
 }
 
 void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
-                              float *packed, uint32_t padded, uint32_t first, uint32_t block)
+                            float *packed, uint32_t units, uint32_t padded, uint32_t first,
+                            uint32_t block)
 {
-    const uint32_t in = shape->in_channels, taps = shape->kernel_width;
-    const size_t matrix = (size_t)in * padded;
-    for (uint32_t i = 0; i < in; i++) {
-        for (uint32_t b = 0; b < block; b++) {
+    const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
+    const uint32_t in = shape->in_channels, width = shape->kernel_width;
+    const size_t taps = (size_t)shape->kernel_height * width;
+    const struct block sizes = {(size_t)units * padded, (size_t)units * first,
+                                (size_t)units * block};
+    for (uint32_t w = 0; w < windows.down * windows.across; w++) {
+        const struct place at = place_of(&windows, w);
+        size_t places[SIDE][SIDE];
+        places_of(places, &windows, w, &sizes);
+        for (size_t n = 0; n < sizes.own; n++) {
+            const uint32_t i = (uint32_t)(n / block), o = first + (uint32_t)(n % block);
             double points[SIDE][SIDE] = {{0}};
-            if (first + b < shape->out_channels) {
-                transform_kernel(points, weights + ((size_t)(first + b) * in + i) * taps * taps,
-                                 taps);
+            if (i < in && o < shape->out_channels) {
+                transform_kernel(points, weights + ((size_t)o * in + i) * taps, width, &at);
             }
-            for (uint32_t y = 0; y < SIDE; y++) {
-                for (uint32_t x = 0; x < SIDE; x++) {
-                    packed[(row_place[y] * SIDE + x) * matrix + (size_t)i * block + b] =
-                        (float)points[y][x];
+            for (uint32_t p = 0; p < SRPI_WINOGRAD_POINTS; p++) {
+                if (places[p / SIDE][p % SIDE] != NOWHERE) {
+                    packed[places[p / SIDE][p % SIDE] + n] = (float)points[p / SIDE][p % SIDE];
                 }
             }
         }
@@ -81,7 +128,8 @@ void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *we
 
 bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weights)
 {
-    const size_t taps = (size_t)layer->shape.in_channels * 9;
+    const size_t taps = (size_t)layer->shape.in_channels * layer->shape.kernel_height *
+                        layer->shape.kernel_width;
     const int32_t *bias = layer->bias;
     for (uint32_t o = 0; o < layer->shape.out_channels; o++) {
         int64_t most = llabs((long long)bias[o]);
@@ -108,12 +156,16 @@ static void whole_taps(int32_t out[SIDE], const int32_t g[3])
     out[5] = 6 * g[2];
 }
 
-/* One pair of channels, [6][6]. */
-static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g)
+/* A window of the taps of one pair of channels, [6][6]. */
+static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g, uint32_t width,
+                         const struct place *at)
 {
     int32_t half[3][SIDE], points[SIDE];
     for (uint32_t y = 0; y < 3; y++) {
-        const int32_t taps[3] = {g[y * 3], g[y * 3 + 1], g[y * 3 + 2]};
+        int32_t taps[3];
+        for (uint32_t x = 0; x < 3; x++) {
+            taps[x] = has_tap(at, y, x) ? g[(at->y + y) * width + at->x + x] : 0;
+        }
         whole_taps(half[y], taps);
     }
     for (uint32_t x = 0; x < SIDE; x++) {
@@ -129,17 +181,28 @@ void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *we
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            bool narrow)
 {
-    const uint32_t in = shape->in_channels, out = shape->out_channels;
-    memset(packed, 0, (size_t)36 * pairs * block * 2 * sizeof(packed[0]));
-    for (uint32_t b = 0; b < block && first + b < out; b++) {
-        const uint32_t lane = narrow ? b / 4 % 2 * (block / 2) + b / 8 * 4 + b % 4 : b;
-        for (uint32_t i = 0; i < in; i++) {
+    const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
+    const uint32_t in = shape->in_channels;
+    const uint32_t left = shape->out_channels - first, out = left < block ? left : block;
+    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
+    const size_t own = (size_t)pairs * block * 2;
+    const struct block sizes = {own, 0, own};
+    memset(packed, 0,
+           srpi_winograd_before(&windows, SRPI_WINOGRAD_POINTS) * own * sizeof(packed[0]));
+    for (uint32_t w = 0; w < windows.down * windows.across; w++) {
+        const struct place at = place_of(&windows, w);
+        size_t places[SIDE][SIDE];
+        places_of(places, &windows, w, &sizes);
+        for (uint32_t n = 0; n < in * out; n++) {
+            const uint32_t i = n % in, b = n / in;
+            const uint32_t lane = narrow ? b / 4 % 2 * (block / 2) + b / 8 * 4 + b % 4 : b;
             int32_t points[SIDE][SIDE];
-            whole_kernel(points, weights + ((size_t)(first + b) * in + i) * 9);
-            for (uint32_t y = 0; y < SIDE; y++) {
-                for (uint32_t x = 0; x < SIDE; x++) {
-                    const size_t unit = (size_t)(row_place[y] * SIDE + x) * pairs + i / 2;
-                    packed[(unit * block + lane) * 2 + i % 2] = (int16_t)points[y][x];
+            whole_kernel(points, weights + ((size_t)(first + b) * in + i) * taps,
+                         shape->kernel_width, &at);
+            for (uint32_t p = 0; p < SRPI_WINOGRAD_POINTS; p++) {
+                if (places[p / SIDE][p % SIDE] != NOWHERE) {
+                    packed[places[p / SIDE][p % SIDE] + ((size_t)(i / 2) * block + lane) * 2 +
+                           i % 2] = (int16_t)points[p / SIDE][p % SIDE];
                 }
             }
         }
@@ -155,29 +218,27 @@ const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
 #if defined(__x86_64__)
     case SRPI_ISA_AVX2: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx2, &srpi_winograd5_f32_avx2, &srpi_winograd_q8_avx2, NULL};
+            &srpi_winograd_f32_avx2, &srpi_winograd_q8_avx2, NULL};
         return all;
     }
 #ifdef SRPI_ROWS_avxvnni
     case SRPI_ISA_AVXVNNI: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx2, &srpi_winograd5_f32_avx2, &srpi_winograd_q8_avxvnni, NULL};
+            &srpi_winograd_f32_avx2, &srpi_winograd_q8_avxvnni, NULL};
         return all;
     }
 #endif
     case SRPI_ISA_AVX512:
     case SRPI_ISA_AVX512BF16: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx512, &srpi_winograd5_f32_avx512, &srpi_winograd_f32_avx2,
-            &srpi_winograd5_f32_avx2,  &srpi_winograd_q8_overlap512, &srpi_winograd_q8_avx512,
-            NULL};
+            &srpi_winograd_f32_avx512, &srpi_winograd_f32_avx2, &srpi_winograd_q8_overlap512,
+            &srpi_winograd_q8_avx512, NULL};
         return all;
     }
     case SRPI_ISA_AMX: {
         /* Not in int8: tiles do eight times the products of vpdpbusd. */
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx512, &srpi_winograd5_f32_avx512, &srpi_winograd_f32_avx2,
-            &srpi_winograd5_f32_avx2, NULL};
+            &srpi_winograd_f32_avx512, &srpi_winograd_f32_avx2, NULL};
         return all;
     }
 #elif defined(__aarch64__)
@@ -185,7 +246,7 @@ const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
     case SRPI_ISA_NEON:
     case SRPI_ISA_DOTPROD: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_neon, &srpi_winograd5_f32_neon, NULL};
+            &srpi_winograd_f32_neon, NULL};
         return all;
     }
 #endif

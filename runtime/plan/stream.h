@@ -74,7 +74,7 @@ struct srpi_stream_tensor {
     uint32_t element; /* bytes of one value in memory */
     bool fine;        /* Q8 in 16 bits */
     uint32_t factor, channels;
-    uint32_t grid;    /* rows that its step writes at once: 4 or 2 with Winograd, else 1 */
+    uint32_t grid;    /* rows that its step writes at once: 4 with Winograd, else 1 */
     uint64_t work;    /* multiply-accumulates for a pixel, and something for what has none */
     uint32_t lag;     /* by so many rows it trails the end of a block */
     uint32_t skew;    /* its rows of a strip begin so far below the strip's begin */

@@ -259,15 +259,16 @@ static void rig_create(struct rig *rig, const struct srpi_kernels *k,
                        uint32_t pixels)
 {
     const char *name = NULL;
-    const size_t in = shape->in_channels * srpi_element_size(k, shape->in) * (pixels + 8) + 512;
+    const size_t in = shape->in_channels * srpi_element_size(k, shape->in) * (pixels + 12) + 512;
     const size_t lanes = 64 * ((shape->out_channels + 63) / 64 + 1);
     uint32_t seed = 3;
     *rig = (struct rig){.k = k, .w = w, .direct = k->find(shape, &name)};
     rig->out = shape->out_channels * srpi_element_size(k, shape->out) * (pixels + 8) + 512;
-    rig->from = filled(SRPI_WINOGRAD_SIDE * in, &seed, shape->in, k->storage);
-    rig->to = filled(w->rows * rig->out, &seed, shape->out, k->storage);
-    rig->weights = filled(sizeof(float) * w->taps * w->taps * shape->in_channels *
-                              shape->out_channels, &seed, shape->in, SRPI_Q8_U8);
+    rig->from = filled((shape->kernel_height + 3) * in, &seed, shape->in, k->storage);
+    rig->to = filled(4 * rig->out, &seed, shape->out, k->storage);
+    rig->weights = filled(sizeof(float) * shape->kernel_height * shape->kernel_width *
+                              shape->in_channels * shape->out_channels, &seed, shape->in,
+                          SRPI_Q8_U8);
     rig->packed[0] = filled(k->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8);
     rig->packed[1] = filled(w->packed_size(shape) + 256, &seed, SRPI_Q8, SRPI_Q8_U8);
     rig->vector = (float *)(void *)filled(lanes * 4, &seed, SRPI_F32, k->storage);
@@ -280,10 +281,10 @@ static void rig_create(struct rig *rig, const struct srpi_kernels *k,
         .scratch = filled(w->scratch_size(shape), &seed, SRPI_Q8, SRPI_Q8_U8)};
     k->pack(shape, rig->weights, rig->packed[0]);
     w->pack(shape, rig->weights, rig->packed[1]);
-    for (uint32_t r = 0; r < SRPI_WINOGRAD_SIDE; r++) {
+    for (uint32_t r = 0; r < shape->kernel_height + 3; r++) {
         rig->rows.rows[r] = rig->from + r * in;
     }
-    for (uint32_t r = 0; r < w->rows; r++) {
+    for (uint32_t r = 0; r < 4; r++) {
         rig->rows.out[r] = rig->to + r * rig->out;
     }
 }
@@ -301,7 +302,7 @@ static void run_direct(struct rig *rig)
 {
     struct srpi_conv_row row = {.pixels = rig->rows.pixels};
     rig->layer.weights = rig->packed[0];
-    for (uint32_t r = 0; r < rig->w->rows; r++) {
+    for (uint32_t r = 0; r < 4; r++) {
         row.rows = rig->rows.rows + r;
         row.out = rig->rows.out[r];
         rig->direct(&rig->layer, &row, 1);
@@ -319,8 +320,9 @@ static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winog
 {
     struct rig rig;
     double best[2] = {1e30, 1e30};
+    const uint32_t taps = shape->kernel_height * shape->kernel_width;
     rig_create(&rig, k, w, shape, PIXELS);
-    for (int i = 0; i < RUNS; i++) {
+    for (uint32_t i = 0; i < RUNS * 9 / taps; i++) {
         const double start = now();
         run_direct(&rig);
         const double middle = now();
@@ -329,9 +331,10 @@ static void bench_winograd(const struct srpi_kernels *k, const struct srpi_winog
         best[1] = fmin(best[1], now() - middle);
     }
     const double products =
-        1.0 * w->rows * PIXELS * w->taps * w->taps * shape->in_channels * shape->out_channels;
-    printf("%-22s %3u -> %3u %-5s %8.1f us, direct %8.1f us: %.2f times, %.0f Gop/s%s\n", w->name,
-           shape->in_channels, shape->out_channels, shape->out == SRPI_F32 ? "f32" : "int8",
+        4.0 * PIXELS * taps * shape->in_channels * shape->out_channels;
+    printf("%-22s %ux%u %3u -> %3u %-5s %8.1f us, direct %8.1f us: %.2f times, %.0f Gop/s%s\n",
+           w->name, shape->kernel_height, shape->kernel_width, shape->in_channels,
+           shape->out_channels, shape->out == SRPI_F32 ? "f32" : "int8",
            best[1] / 1e3, best[0] / 1e3, best[0] / best[1], 2.0 * products / best[1],
            w->suits(shape) ? "" : "  not used");
     rig_free(&rig);
@@ -344,23 +347,25 @@ static const char *check_winograd(const struct srpi_kernels *k)
     for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
         for (int i = 0; (*w)->in == SRPI_F32 && i < 60; i++) {
             const struct srpi_conv_shape shape = {
-                .kernel_height = (*w)->taps, .kernel_width = (*w)->taps,
+                .kernel_height = 3 + noise(&seed) % 3 * 2, .kernel_width = 3 + noise(&seed) % 3 * 2,
                 .in_channels = 1 + noise(&seed) % 40, .out_channels = 1 + noise(&seed) % 40};
             const uint32_t pixels = 1 + noise(&seed) % 60, count = pixels * shape.out_channels;
             /* That of test_winograd_f32, for sums of so many products of order 1 */
-            const float bound =
-                1e-5f * sqrtf((float)(shape.in_channels * (*w)->taps * (*w)->taps));
+            const uint32_t windows = shape.kernel_height / 2 * (shape.kernel_width / 2);
+            const float bound = (windows == 1 ? 1e-5f : 1.5e-5f * sqrtf((float)windows)) *
+                                sqrtf((float)(shape.in_channels * shape.kernel_height *
+                                              shape.kernel_width));
             struct rig rig;
             rig_create(&rig, k, *w, &shape, pixels);
             run_direct(&rig);
             char *other = rig.to;
-            rig.to = filled((*w)->rows * rig.out, &seed, SRPI_F32, k->storage);
-            for (uint32_t r = 0; r < (*w)->rows; r++) {
+            rig.to = filled(4 * rig.out, &seed, SRPI_F32, k->storage);
+            for (uint32_t r = 0; r < 4; r++) {
                 rig.rows.out[r] = rig.to + r * rig.out;
             }
             run_winograd(&rig);
             bool same = true;
-            for (uint32_t r = 0; r < (*w)->rows; r++) {
+            for (uint32_t r = 0; r < 4; r++) {
                 const float *a = (const float *)(const void *)(rig.to + r * rig.out);
                 const float *b = (const float *)(const void *)(other + r * rig.out);
                 for (uint32_t n = 0; n < count; n++) {
@@ -383,12 +388,14 @@ static void winograd(const struct srpi_kernels *k)
                                          {32, 12}, {24, 24}, {16, 32}, {16, 16}, {56, 4}, {16, 4},
                                          {8, 8}};
     for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
-        for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-            const struct srpi_conv_shape shape = {
-                .kernel_height = (*w)->taps, .kernel_width = (*w)->taps,
-                .in_channels = shapes[i][0], .out_channels = shapes[i][1], .in = (*w)->in,
-                .out = shapes[i][1] % 16 == 0 ? (*w)->in : SRPI_F32};
-            bench_winograd(k, *w, &shape);
+        for (uint32_t taps = 3; taps <= 7; taps += 2) {
+            for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+                const struct srpi_conv_shape shape = {
+                    .kernel_height = taps, .kernel_width = taps,
+                    .in_channels = shapes[i][0], .out_channels = shapes[i][1], .in = (*w)->in,
+                    .out = shapes[i][1] % 16 == 0 ? (*w)->in : SRPI_F32};
+                bench_winograd(k, *w, &shape);
+            }
         }
     }
 }

@@ -535,28 +535,39 @@ static void test_groups(void **state)
     assert_true(winograd > 10 || !has_winograd(srpi_kernels_best()->isa));
 }
 
-/* Layers of 3x3 and 5x5 taps by Winograd's kernels, which make four and two rows at once, one after
- * the other; with what they read from above, sums, tanh. */
-static void test_wide_f32(void **state)
+/* Layers of 3x3 and more taps by Winograd's kernels, one after the other; with what they read from
+ * above, sums, tanh. */
+static const char large_taps[] =
+    "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"large\",\"scale\":2,\"colour\":\"y\","
+    "\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
+    CONV_OF(5, 5, "a", "x", "h", 32, ",\"activation\":\"relu\"")
+    CONV_OF(5, 5, "b", "h", "i", 24, ",\"activation\":\"leaky_relu\",\"alpha\":0.2")
+    CONV("c", "i", "j", 32, "") SUM("h", "j", "k", "")
+    CONV_OF(7, 7, "d", "k", "l", 17, ",\"activation\":\"tanh\"")
+    CONV_OF(9, 3, "e", "l", "m", 32, "") SUM("m", "k", "n", ",\"activation\":\"relu\"")
+    CONV_OF(3, 5, "tail", "n", "t", 12, "") CONV_OF(5, 5, "skip", "x", "u", 12, "")
+    SUM("t", "u", "v", "")
+    "{\"op\":\"conv2d\",\"name\":\"w\",\"inputs\":[\"v\"],\"output\":\"z\",\"channels\":4,"
+    "\"kernel\":[1,1]},{\"op\":\"depth_to_space\",\"name\":\"s\",\"inputs\":[\"z\"],"
+    "\"output\":\"y\",\"block\":2}]}";
+
+static void test_large_taps_f32(void **state)
 {
     (void)state;
-    static const char json[] =
-        "{\"format\":\"srp-graph\",\"version\":1,\"name\":\"wide\",\"scale\":2,\"colour\":\"y\","
-        "\"mean\":0.25,\"input\":\"x\",\"output\":\"y\",\"nodes\":["
-        CONV_OF(5, 5, "a", "x", "h", 16, ",\"activation\":\"relu\"")
-        CONV_OF(5, 5, "b", "h", "i", 24, ",\"activation\":\"leaky_relu\",\"alpha\":0.2")
-        CONV("c", "i", "j", 16, "") SUM("h", "j", "k", "")
-        CONV_OF(5, 5, "d", "k", "l", 17, ",\"activation\":\"tanh\"")
-        CONV_OF(5, 5, "e", "l", "m", 16, "") SUM("m", "k", "n", ",\"activation\":\"relu\"")
-        CONV_OF(5, 5, "tail", "n", "t", 4, "") CONV_OF(5, 5, "skip", "x", "u", 4, "")
-        SUM("t", "u", "v", "")
-        "{\"op\":\"depth_to_space\",\"name\":\"w\",\"inputs\":[\"v\"],\"output\":\"y\","
-        "\"block\":2}]}";
-    /* All but those that read the input; the tail's few outputs are not for NEON's. */
     const bool some = srpi_winograd_all(srpi_kernels_best()->isa)[0] != NULL;
-    for (uint32_t seed = 0; seed < 20; seed++) {
-        assert_true(check(json, seed, SRPI_F32) >= (some ? 4u : 0u));
+    for (uint32_t seed = 0; seed < 12; seed++) {
+        assert_true(check(large_taps, seed, SRPI_F32) >= (some ? 4u : 0u));
     }
+}
+
+static void test_large_taps_q8(void **state)
+{
+    (void)state;
+    uint32_t winograd = 0;
+    for (uint32_t seed = 0; seed < 6; seed++) {
+        winograd += check_exact(large_taps, seed, seed < 2 ? 0 : 31 + seed);
+    }
+    assert_true(winograd > 6 || !has_winograd(srpi_kernels_best()->isa));
 }
 
 static void test_bf16(void **state)
@@ -592,7 +603,8 @@ int main(void)
         cmocka_unit_test(test_stated),
         cmocka_unit_test(test_stated_sums),
         cmocka_unit_test(test_wide),
-        cmocka_unit_test(test_wide_f32),
+        cmocka_unit_test(test_large_taps_f32),
+        cmocka_unit_test(test_large_taps_q8),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bf16),
     };

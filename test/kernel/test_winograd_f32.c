@@ -17,8 +17,13 @@
 #include "kernels/winograd_row.h"
 
 #define MOST_CHANNELS 128u
-/* Of sums of order 1: inputs in 0..1, weights as a net begins. docs/engine.md quotes it. */
-#define TOLERANCE 1e-5
+/* The largest difference, of sums of order 1: inputs in 0..1, weights as a net begins.
+ * docs/engine.md quotes it. */
+static double tolerance(uint32_t taps_down, uint32_t taps_across)
+{
+    const double windows = (double)(taps_down / 2) * (taps_across / 2);
+    return windows == 1.0 ? 1e-5 : 1.5e-5 * sqrt(windows);
+}
 
 static bool can_run(enum srpi_isa isa)
 {
@@ -37,16 +42,13 @@ static bool can_run(enum srpi_isa isa)
     }
 }
 
-/* Kernels that can run here, one by one: of 3x3 taps of all instruction sets, then of 5x5; NULL: no
- * more. Each for the first set that has it. */
+/* Kernels that can run here, one by one; NULL: no more. */
 static const struct srpi_winograd_kernels *next_kernels(unsigned *at)
 {
-    while (*at < 2 * SRPI_ISA_COUNT) {
-        const unsigned now = (*at)++;
-        const enum srpi_isa isa = (enum srpi_isa)(now % SRPI_ISA_COUNT);
-        const uint32_t taps = now < SRPI_ISA_COUNT ? 3 : 5;
+    while (*at < SRPI_ISA_COUNT) {
+        const enum srpi_isa isa = (enum srpi_isa)(*at)++;
         const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
-        while (*k != NULL && ((*k)->in != SRPI_F32 || (*k)->taps != taps)) {
+        while (*k != NULL && (*k)->in != SRPI_F32) {
             k++;
         }
         if (can_run(isa)) {
@@ -56,6 +58,11 @@ static const struct srpi_winograd_kernels *next_kernels(unsigned *at)
     }
     return NULL;
 }
+
+/* Taps down and across: every number of windows of either side, and sides that differ. */
+static const uint32_t taps_of[][2] = {{3, 3}, {5, 5}, {3, 5}, {7, 3}, {5, 7}, {7, 7}, {9, 9}};
+#define TAPS_COUNT (sizeof(taps_of) / sizeof(taps_of[0]))
+#define MOST_ROWS SRPI_WINOGRAD_INPUTS
 
 /* Memory that ends exactly where an unmapped page begins, and begins soon behind one. */
 struct guarded {
@@ -83,21 +90,22 @@ static void release(struct guarded *g)
 
 struct layer {
     struct srpi_conv_layer conv;
-    float *weights; /* [out][in][taps][taps] */
+    float *weights; /* [out][in][taps down][taps across] */
     float bias[MOST_CHANNELS], slope[MOST_CHANNELS];
 };
 
-static struct layer *layer_create(uint32_t taps, uint32_t in, uint32_t out, uint32_t *seed)
+static struct layer *layer_create(const uint32_t taps[2], uint32_t in, uint32_t out,
+                                  uint32_t *seed)
 {
     struct layer *l = calloc(1, sizeof(*l));
     assert_non_null(l);
-    const size_t count = (size_t)out * in * taps * taps;
+    const size_t count = (size_t)out * in * taps[0] * taps[1];
     l->weights = calloc(count, sizeof(float));
     assert_non_null(l->weights);
-    l->conv.shape = (struct srpi_conv_shape){.kernel_height = taps, .kernel_width = taps,
+    l->conv.shape = (struct srpi_conv_shape){.kernel_height = taps[0], .kernel_width = taps[1],
         .in_channels = in, .out_channels = out, .in = SRPI_F32, .out = SRPI_F32};
     noise_fill(l->weights, count, seed);
-    const float scale = sqrtf(2.0f / (float)(taps * taps * in)) * 1.7320508f; /* as a net begins */
+    const float scale = sqrtf(2.0f / (float)(taps[0] * taps[1] * in)) * 1.7320508f; /* as a net begins */
     for (size_t i = 0; i < count; i++) {
         l->weights[i] *= scale;
     }
@@ -131,15 +139,16 @@ static void *aligned(size_t bytes)
     return data;
 }
 
-static double direct(const struct layer *l, const float *const rows[6], uint32_t y, uint32_t x,
+static double direct(const struct layer *l, const float *const rows[], uint32_t y, uint32_t x,
                      uint32_t o, float residual)
 {
-    const uint32_t in = l->conv.shape.in_channels, taps = l->conv.shape.kernel_width;
+    const uint32_t in = l->conv.shape.in_channels;
+    const uint32_t down = l->conv.shape.kernel_height, across = l->conv.shape.kernel_width;
     double v = l->bias[o];
     for (uint32_t i = 0; i < in; i++) {
-        for (uint32_t ky = 0; ky < taps; ky++) {
-            for (uint32_t kx = 0; kx < taps; kx++) {
-                v += (double)l->weights[(((size_t)o * in + i) * taps + ky) * taps + kx] *
+        for (uint32_t ky = 0; ky < down; ky++) {
+            for (uint32_t kx = 0; kx < across; kx++) {
+                v += (double)l->weights[(((size_t)o * in + i) * down + ky) * across + kx] *
                      (double)rows[y + ky][(size_t)(x + kx) * in + i];
             }
         }
@@ -158,7 +167,8 @@ static double direct(const struct layer *l, const float *const rows[6], uint32_t
 
 /* One call's memory. All blocks end with what may be touched at most. */
 struct call {
-    struct guarded in[6], out[4], residual[4], scratch;
+    struct guarded in[MOST_ROWS], out[4], residual[4], scratch;
+    unsigned in_rows;
     struct srpi_winograd_rows rows;
     size_t out_bytes; /* that may be written */
 };
@@ -169,11 +179,12 @@ static void call_create(struct call *c, const struct srpi_winograd_kernels *k,
                         const struct layer *l, uint32_t pixels, unsigned wanted, uint32_t *seed)
 {
     const struct srpi_conv_shape *shape = &l->conv.shape;
-    const size_t tiles = (pixels + k->rows - 1) / k->rows;
-    const size_t in = (k->rows * tiles + k->taps - 1) * shape->in_channels * 4 + SRPI_ROW_SLACK;
-    c->out_bytes = k->rows * tiles * shape->out_channels * 4 + SRPI_ROW_SLACK;
-    *c = (struct call){.rows.pixels = pixels, .out_bytes = c->out_bytes};
-    for (unsigned r = 0; r < 6; r++) {
+    const size_t whole = (pixels + 3) / 4 * 4, more = shape->kernel_width - 1;
+    const size_t in = (whole + more) * shape->in_channels * 4 + SRPI_ROW_SLACK;
+    *c = (struct call){.rows.pixels = pixels,
+                       .out_bytes = whole * shape->out_channels * 4 + SRPI_ROW_SLACK,
+                       .in_rows = shape->kernel_height + 3};
+    for (unsigned r = 0; r < c->in_rows; r++) {
         c->in[r] = guarded(in);
         float *row = (float *)(void *)c->in[r].data;
         noise_fill(row, in / 4, seed);
@@ -181,11 +192,11 @@ static void call_create(struct call *c, const struct srpi_winograd_kernels *k,
             row[i] = 0.5f + 0.5f * row[i];
         }
         /* What is behind the pixels that count may be anything. */
-        const size_t all = (pixels + k->taps - 1) * shape->in_channels;
+        const size_t all = (pixels + more) * shape->in_channels;
         memset(row + all, 0xff, in - all * 4);
         c->rows.rows[r] = row;
     }
-    for (unsigned r = 0; r < k->rows; r++) {
+    for (unsigned r = 0; r < 4; r++) {
         if (!(wanted >> r & 1)) {
             continue;
         }
@@ -207,7 +218,7 @@ static void call_create(struct call *c, const struct srpi_winograd_kernels *k,
 
 static void call_destroy(struct call *c)
 {
-    for (unsigned r = 0; r < 6; r++) {
+    for (unsigned r = 0; r < c->in_rows; r++) {
         release(&c->in[r]);
     }
     for (unsigned r = 0; r < 4; r++) {
@@ -226,6 +237,7 @@ static double compare(const struct call *c, const struct srpi_winograd_kernels *
                       const struct layer *l)
 {
     const uint32_t out = l->conv.shape.out_channels;
+    const double most = tolerance(l->conv.shape.kernel_height, l->conv.shape.kernel_width);
     double worst = 0.0;
     for (uint32_t y = 0; y < 4; y++) {
         const float *row = c->rows.out[y];
@@ -241,9 +253,11 @@ static double compare(const struct call *c, const struct srpi_winograd_kernels *
                 const float residual = c->rows.residual[y] ? ((const float *)c->rows.residual[y])[at] : 0.0f;
                 const double right = direct(l, (const float *const *)c->rows.rows, y, x, o, residual);
                 const double off = fabs(right - (double)row[at]);
-                if (!(off <= TOLERANCE)) {
-                    fail_msg("%s: %u -> %u, %u pixels, row %u, pixel %u, channel %u: %g, not %g",
-                             k->name, l->conv.shape.in_channels, out, c->rows.pixels, y, x, o,
+                if (!(off <= most)) {
+                    fail_msg("%s: %ux%u, %u -> %u, %u pixels, row %u, pixel %u, channel %u: %g, "
+                             "not %g", k->name, l->conv.shape.kernel_height,
+                             l->conv.shape.kernel_width, l->conv.shape.in_channels, out,
+                             c->rows.pixels, y, x, o,
                              (double)row[at], right);
                 }
                 worst = fmax(worst, off);
@@ -277,7 +291,8 @@ static void test_random(void **state)
         double worst = 0.0;
         for (unsigned i = 0; i < 400; i++) {
             const uint32_t in = 1 + noise(&seed) % 70, out = 1 + noise(&seed) % 70;
-            struct layer *l = layer_create(k->taps, in, out, &seed);
+            struct layer *l = layer_create(taps_of[i % 2 ? noise(&seed) % TAPS_COUNT : 0], in, out,
+                                           &seed);
             layer_steps(l, i);
             const unsigned wanted = i % 4 ? 15 : noise(&seed) % 16;
             worst = fmax(worst, check(k, l, 1 + noise(&seed) % 150, wanted, &seed));
@@ -298,7 +313,7 @@ static void test_pixels(void **state)
         uint32_t seed = 2;
         for (uint32_t pixels = 1; pixels <= 130; pixels++) {
             const uint32_t *c = channels[pixels % 4];
-            struct layer *l = layer_create(k->taps, c[0], c[1], &seed);
+            struct layer *l = layer_create(taps_of[pixels / 4 % 3], c[0], c[1], &seed);
             layer_steps(l, pixels / 4);
             check(k, l, pixels, 15, &seed);
             layer_destroy(l);
@@ -317,7 +332,7 @@ static void test_bands(void **state)
         for (uint32_t pixels = 1; pixels <= 70; pixels++) {
             const uint32_t in = 1 + noise(&seed) % 40, out = 1 + noise(&seed) % 40;
             const uint32_t count = 2 + pixels % (BANDS - 1);
-            struct layer *l = layer_create(k->taps, in, out, &seed);
+            struct layer *l = layer_create(taps_of[pixels % TAPS_COUNT], in, out, &seed);
             layer_steps(l, pixels);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -363,9 +378,9 @@ static void test_same_bits(void **state)
     unsigned isa = 0;
     for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
         uint32_t seed = 3;
-        for (unsigned s = 0; s < 3; s++) {
-            const uint32_t in = channels[s][0], out = channels[s][1];
-            struct layer *l = layer_create(k->taps, in, out, &seed);
+        for (unsigned s = 0; s < 9; s++) {
+            const uint32_t in = channels[s % 3][0], out = channels[s % 3][1];
+            struct layer *l = layer_create(taps_of[s / 3], in, out, &seed);
             layer_steps(l, 7);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -378,7 +393,7 @@ static void test_same_bits(void **state)
                 const uint32_t pixels = some < PIXELS - from ? some : PIXELS - from;
                 struct call part;
                 call_create(&part, k, l, pixels, 1 + noise(&seed) % 15, &seed);
-                for (unsigned r = 0; r < 6; r++) {
+                for (unsigned r = 0; r < part.in_rows; r++) {
                     part.rows.rows[r] = (const float *)whole.rows.rows[r] + (size_t)from * in;
                 }
                 for (unsigned r = 0; r < 4; r++) {
@@ -411,18 +426,16 @@ static void test_same_everywhere(void **state)
     (void)state;
     static const uint32_t channels[][2] = {{16, 16}, {20, 12}, {7, 33}};
     enum { PIXELS = 57 };
-    for (unsigned s = 0; s < 3; s++) {
-        const uint32_t out = channels[s][1];
+    for (unsigned s = 0; s < 9; s++) {
+        const uint32_t out = channels[s % 3][1];
         const size_t bytes = (size_t)PIXELS * out * 4;
         char *first = calloc(4, bytes);
         assert_non_null(first);
         unsigned isa = 0;
-        uint32_t taps = 0;
+        bool new = true;
         for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
-            const bool new = k->taps != taps;
-            taps = k->taps;
             uint32_t seed = 5;
-            struct layer *l = layer_create(k->taps, channels[s][0], out, &seed);
+            struct layer *l = layer_create(taps_of[s / 3], channels[s % 3][0], out, &seed);
             layer_steps(l, 7);
             void *packed = aligned(k->packed_size(&l->conv.shape));
             k->pack(&l->conv.shape, l->weights, packed);
@@ -430,12 +443,13 @@ static void test_same_everywhere(void **state)
             struct call c;
             call_create(&c, k, l, PIXELS, 15, &seed);
             k->fn(&l->conv, &c.rows, 1);
-            for (unsigned r = 0; r < k->rows; r++) {
+            for (unsigned r = 0; r < 4; r++) {
                 if (new) {
                     memcpy(first + r * bytes, c.rows.out[r], bytes);
                 }
                 assert_memory_equal(first + r * bytes, c.rows.out[r], bytes);
             }
+            new = false;
             call_destroy(&c);
             free(packed);
             layer_destroy(l);
@@ -451,13 +465,15 @@ static void test_error(void **state)
     unsigned isa = 0;
     for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
         uint32_t seed = 4;
-        for (uint32_t channels = 16; channels <= MOST_CHANNELS; channels *= 2) {
-            struct layer *l = layer_create(k->taps, channels, channels, &seed);
+        for (uint32_t i = 0; i < 8; i++) {
+            const uint32_t channels = 16u << i % 4, *taps = taps_of[i / 4];
+            struct layer *l = layer_create(taps, channels, channels, &seed);
             double worst = 0.0;
-            for (unsigned i = 0; i < 4; i++) {
+            for (unsigned n = 0; n < 4; n++) {
                 worst = fmax(worst, check(k, l, 96, 15, &seed));
             }
-            print_message("%s: %u channels: largest difference %.2g\n", k->name, channels, worst);
+            print_message("%s: %ux%u, %u channels: largest difference %.2g\n", k->name, taps[0],
+                          taps[1], channels, worst);
             layer_destroy(l);
         }
     }
@@ -474,19 +490,17 @@ static void test_suits(void **state)
             if (k->in != SRPI_F32) {
                 continue;
             }
-            assert_int_equal(k->rows + k->taps - 1, SRPI_WINOGRAD_SIDE);
-            const struct srpi_conv_shape good = {.kernel_height = k->taps,
-                .kernel_width = k->taps, .in_channels = 16, .out_channels = 16, .in = SRPI_F32,
+            const struct srpi_conv_shape good = {.kernel_height = 3,
+                .kernel_width = 3, .in_channels = 16, .out_channels = 16, .in = SRPI_F32,
                 .out = SRPI_F32};
             struct srpi_conv_shape s = good;
             assert_true(k->suits(&s));
-            assert_int_equal(srpi_winograd_for((enum srpi_isa)isa, &s, true)->taps, k->taps);
-            s.kernel_height = 1;
-            assert_false(k->suits(&s));
-            s = good, s.kernel_width = 8 - k->taps;
-            assert_false(k->suits(&s));
-            s.kernel_height = s.kernel_width = 7;
-            assert_null(srpi_winograd_for((enum srpi_isa)isa, &s, true));
+            for (uint32_t side = 1; side <= 11; side += 2) {
+                s = good, s.kernel_height = side;
+                assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
+                s = good, s.kernel_width = side;
+                assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
+            }
             s = good, s.in = SRPI_Q8;
             assert_false(k->suits(&s));
             s = good, s.in = s.out = SRPI_BF16;

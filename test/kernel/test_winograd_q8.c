@@ -63,9 +63,13 @@ static void garbage(void *to, size_t bytes, uint32_t *seed)
 
 /* ---- layers and pictures --------------------------------------------------------------------- */
 
+/* Taps down and across: every number of windows of either side, and sides that differ. */
+static const uint32_t taps_of[][2] = {{3, 3}, {5, 5}, {3, 5}, {7, 3}, {5, 7}, {7, 7}, {9, 9}};
+#define TAPS_COUNT (sizeof(taps_of) / sizeof(taps_of[0]))
+
 struct layer {
     struct srpi_conv_layer conv;
-    int8_t *weights; /* [out][in][3][3] */
+    int8_t *weights; /* [out][in][taps down][taps across] */
     int32_t *bias;
     float *multiplier, *shift, *slope;
     struct zone vectors[4];       /* of those four */
@@ -79,13 +83,21 @@ static void *vector_create(struct zone *zone, uint32_t count)
 }
 
 /* Weights and bias by chance, multiplier 1, no other step. */
-static struct layer layer_create(uint32_t in, uint32_t out, enum srpi_dtype to, uint32_t *seed)
+static struct layer layer_create(const uint32_t taps[2], uint32_t in, uint32_t out,
+                                 enum srpi_dtype to, uint32_t *seed)
 {
-    struct layer l = {.conv.shape = {.kernel_height = 3, .kernel_width = 3, .in_channels = in,
-                                     .out_channels = out, .in = SRPI_Q8, .out = to}};
-    l.weights = malloc((size_t)out * in * 9);
+    const size_t count = (size_t)out * in * taps[0] * taps[1];
+    struct layer l = {.conv.shape = {.kernel_height = taps[0], .kernel_width = taps[1],
+                                     .in_channels = in, .out_channels = out, .in = SRPI_Q8,
+                                     .out = to}};
+    l.weights = malloc(count);
     assert_non_null(l.weights);
-    garbage(l.weights, (size_t)out * in * 9, seed);
+    garbage(l.weights, count, seed);
+    /* Sums stay below the limit, however many taps there are. */
+    const int most = LIMIT / 2 / 255 / (int)(taps[0] * taps[1] * in);
+    for (size_t i = 0; most < LARGEST && i < count; i++) {
+        l.weights[i] = (int8_t)(l.weights[i] % (most + 1));
+    }
     l.bias = vector_create(&l.vectors[0], out);
     l.multiplier = vector_create(&l.vectors[1], out);
     l.shift = vector_create(&l.vectors[2], out);
@@ -111,7 +123,8 @@ static void layer_steps(struct layer *l, uint32_t *seed)
     const float unit = l->out_fine ? 256.0f : 1.0f; /* a code */
     for (uint32_t o = 0; o < s->out_channels; o++) {
         l->multiplier[o] = unit * (0.2f + fabsf(noise_f(seed))) * 200.0f /
-                           (8192.0f * sqrtf(9.0f * (float)s->in_channels));
+                           (8192.0f * sqrtf((float)(s->kernel_height * s->kernel_width *
+                                                    s->in_channels)));
         l->shift[o] = 10.0f * noise_f(seed);
     }
     l->conv.slope = noise(seed) % 2 != 0 ? l->slope : NULL;
@@ -139,8 +152,9 @@ static void layer_destroy(struct layer *l)
  * Fractions lie `values` behind their codes. */
 struct picture {
     uint32_t pixels;
+    unsigned rows;       /* of the input */
     size_t taps, values; /* of an input row, of an output row */
-    uint8_t *in[6];
+    uint8_t *in[SRPI_WINOGRAD_INPUTS];
     uint8_t *residual[4], *expected[4]; /* codes or floats */
 };
 
@@ -155,9 +169,10 @@ static struct picture picture_create(const struct layer *l, uint32_t pixels, uin
 {
     const struct srpi_conv_shape *s = &l->conv.shape;
     struct picture p = {.pixels = pixels,
-                        .taps = (size_t)(pixels + 2) * s->in_channels,
+                        .rows = s->kernel_height + 3,
+                        .taps = (size_t)(pixels + s->kernel_width - 1) * s->in_channels,
                         .values = (size_t)pixels * s->out_channels};
-    for (unsigned r = 0; r < 6; r++) {
+    for (unsigned r = 0; r < p.rows; r++) {
         p.in[r] = bytes_create(p.taps);
         garbage(p.in[r], p.taps, seed);
     }
@@ -176,7 +191,10 @@ static struct picture picture_create(const struct layer *l, uint32_t pixels, uin
 static void picture_expect(struct picture *p, const struct layer *l)
 {
     for (unsigned r = 0; r < 4; r++) {
-        const void *const taps[3] = {p->in[r], p->in[r + 1], p->in[r + 2]};
+        const void *taps[SRPI_WINOGRAD_TAPS];
+        for (unsigned i = 0; i < l->conv.shape.kernel_height; i++) {
+            taps[i] = p->in[r + i];
+        }
         const struct srpi_conv_row row = {
             .rows = taps,
             .out = p->expected[r],
@@ -191,7 +209,7 @@ static void picture_expect(struct picture *p, const struct layer *l)
 
 static void picture_destroy(struct picture *p)
 {
-    for (unsigned r = 0; r < 6; r++) {
+    for (unsigned r = 0; r < p->rows; r++) {
         free(p->in[r]);
     }
     for (unsigned r = 0; r < 4; r++) {
@@ -204,7 +222,7 @@ static void picture_destroy(struct picture *p)
 
 /* All zones end with what may be touched at most. */
 struct call {
-    struct zone packed, in[6], out[4], residual[4], scratch;
+    struct zone packed, in[SRPI_WINOGRAD_INPUTS], out[4], residual[4], scratch;
     struct srpi_winograd_rows rows;
 };
 
@@ -235,11 +253,12 @@ static void call_create(struct call *c, const struct set *set, const struct laye
     /* A second canary lies between the codes and their fractions. */
     c->rows.out_fraction = l->out_fine ? out_bytes + CANARY : 0;
     c->rows.residual_fraction = l->residual_fine ? other_bytes : 0;
-    for (unsigned r = 0; r < 6; r++) {
-        const size_t bytes = (group + 2) * s->in_channels * set->code + SRPI_ROW_SLACK;
+    for (unsigned r = 0; r < p->rows; r++) {
+        const size_t more = s->kernel_width - 1;
+        const size_t bytes = (group + more) * s->in_channels * set->code + SRPI_ROW_SLACK;
         c->in[r] = zone_create(bytes, true);
         garbage(c->in[r].data, bytes, seed);
-        put(c->in[r].data, p->in[r], (size_t)(pixels + 2) * s->in_channels, set->code);
+        put(c->in[r].data, p->in[r], (pixels + more) * s->in_channels, set->code);
         c->rows.rows[r] = c->in[r].data;
     }
     for (unsigned r = 0; r < 4; r++) {
@@ -276,7 +295,7 @@ static void call_create(struct call *c, const struct set *set, const struct laye
 static void call_destroy(struct call *c)
 {
     struct zone *const zones[] = {&c->packed, &c->scratch, c->in, c->out, c->residual};
-    static const unsigned counts[] = {1, 1, 6, 4, 4};
+    static const unsigned counts[] = {1, 1, SRPI_WINOGRAD_INPUTS, 4, 4};
     for (unsigned i = 0; i < 5; i++) {
         for (unsigned z = 0; z < counts[i]; z++) {
             if (zones[i][z].map != NULL) {
@@ -323,8 +342,8 @@ static void compare_row(const struct call *c, const struct set *set, const struc
         at = differs(got, p->expected[r] + p->values, count, size);
     }
     if (at != count) {
-        fail_msg("%s: %u -> %u%s, %u pixels, row %u, pixel %zu, channel %zu%s%s%s%s",
-                 set->kernels->name, s->in_channels, s->out_channels,
+        fail_msg("%s: %ux%u, %u -> %u%s, %u pixels, row %u, pixel %zu, channel %zu%s%s%s%s",
+                 set->kernels->name, s->kernel_height, s->kernel_width, s->in_channels, s->out_channels,
                  s->out == SRPI_F32 ? " f32" : l->out_fine ? " fine" : "", c->rows.pixels, r,
                  at / s->out_channels, at % s->out_channels, l->conv.slope ? ", slope" : "",
                  l->conv.has_residual ? ", residual" : "",
@@ -368,7 +387,8 @@ static void test_random(void **state)
     uint32_t seed = 1;
     for (unsigned i = 0; i < 400; i++) {
         const uint32_t in = 1 + noise(&seed) % 70, out = 1 + noise(&seed) % 70;
-        struct layer l = layer_create(in, out, i % 3 ? SRPI_Q8 : SRPI_F32, &seed);
+        struct layer l = layer_create(taps_of[i % 2 ? noise(&seed) % TAPS_COUNT : 0], in, out,
+                                      i % 3 ? SRPI_Q8 : SRPI_F32, &seed);
         layer_steps(&l, &seed);
         assert_true(srpi_winograd_exact(&l.conv, l.weights));
         struct picture p = picture_create(&l, 1 + noise(&seed) % (i % 4 ? 40 : 150), &seed);
@@ -383,10 +403,12 @@ static void test_random(void **state)
 static void test_tiles(void **state)
 {
     (void)state;
-    static const uint32_t channels[][2] = {{32, 64}, {24, 33}, {17, 16}, {33, 9}, {64, 32}};
+    static const uint32_t channels[][2] = {{32, 64}, {24, 33}, {17, 16}, {33, 9}, {64, 32},
+                                           {16, 24}, {48, 9}, {10, 17}};
+    static const unsigned taps[] = {0, 0, 0, 0, 0, 1, 2, 5};
     uint32_t seed = 2;
-    for (unsigned i = 0; i < 5; i++) {
-        struct layer l = layer_create(channels[i][0], channels[i][1],
+    for (unsigned i = 0; i < 8; i++) {
+        struct layer l = layer_create(taps_of[taps[i]], channels[i][0], channels[i][1],
                                       i == 2 ? SRPI_F32 : SRPI_Q8, &seed);
         layer_steps(&l, &seed);
         struct picture p = picture_create(&l, 130, &seed);
@@ -410,7 +432,8 @@ static void test_bands(void **state)
     uint32_t seed = 3;
     for (uint32_t pixels = 1; pixels <= 64; pixels += pixels % 8 == 5 ? 4 : 1) {
         const uint32_t count = 2 + pixels % (BANDS - 1);
-        struct layer l = layer_create(1 + noise(&seed) % 40, 1 + noise(&seed) % 40,
+        struct layer l = layer_create(taps_of[pixels % 4 ? 0 : noise(&seed) % TAPS_COUNT],
+                                      1 + noise(&seed) % 40, 1 + noise(&seed) % 40,
                                       pixels % 3 ? SRPI_Q8 : SRPI_F32, &seed);
         layer_steps(&l, &seed);
         struct picture p[BANDS];
@@ -496,7 +519,8 @@ static int extreme_weight(uint32_t o, uint32_t y, uint32_t x)
 /* The bias that brings the layer as near to the limit as can be. */
 static int32_t most_bias(const struct layer *l, uint32_t o)
 {
-    const size_t count = (size_t)l->conv.shape.in_channels * 9;
+    const size_t count = (size_t)l->conv.shape.in_channels * l->conv.shape.kernel_height *
+                         l->conv.shape.kernel_width;
     int32_t most = LIMIT - 1;
     for (size_t i = 0; i < count; i++) {
         most -= 255 * abs(l->weights[o * count + i]);
@@ -510,7 +534,7 @@ static int32_t most_bias(const struct layer *l, uint32_t o)
 static void check_worst(bool turn, bool negative, uint32_t *seed)
 {
     enum { IN = (LIMIT - 1) / (255 * LARGEST * 9), OUT = TERMS + 3 };
-    struct layer l = layer_create(IN, OUT, SRPI_F32, seed);
+    struct layer l = layer_create(taps_of[0], IN, OUT, SRPI_F32, seed);
     for (uint32_t o = 0; o < OUT; o++) {
         for (uint32_t i = 0; i < IN * 9; i++) {
             const int w = extreme_weight(o, i % 9 / 3, i % 3);
@@ -520,7 +544,7 @@ static void check_worst(bool turn, bool negative, uint32_t *seed)
     }
     assert_true(srpi_winograd_exact(&l.conv, l.weights));
     struct picture p = picture_create(&l, BLOCKS * BLOCK, seed);
-    for (uint32_t y = 0; y < 6; y++) {
+    for (uint32_t y = 0; y < p.rows; y++) {
         for (uint32_t x = 0; x < p.pixels; x++) {
             const uint8_t code = extreme_code(x / BLOCK, y, x % BLOCK, seed);
             for (uint32_t i = 0; i < IN; i++) {
@@ -555,12 +579,12 @@ static void test_large_bias(void **state)
     (void)state;
     uint32_t seed = 4;
     for (uint32_t in = 1; in <= 4; in++) {
-        struct layer l = layer_create(in, 17, SRPI_F32, &seed);
+        struct layer l = layer_create(taps_of[0], in, 17, SRPI_F32, &seed);
         for (uint32_t o = 0; o < 17; o++) {
             l.bias[o] = most_bias(&l, o) * (o % 2 ? 1 : -1);
         }
         struct picture p = picture_create(&l, 57, &seed);
-        for (unsigned r = 0; r < 6; r++) {
+        for (unsigned r = 0; r < p.rows; r++) {
             for (size_t i = 0; i < p.taps; i++) {
                 p.in[r][i] = p.in[r][i] & 1 ? 255 : 0;
             }
@@ -579,7 +603,7 @@ static void test_most_channels(void **state)
     static const uint32_t channels[][2] = {{SRP_MAX_CHANNELS, 9}, {3, SRP_MAX_CHANNELS}};
     uint32_t seed = 6;
     for (unsigned i = 0; i < 2; i++) {
-        struct layer l = layer_create(channels[i][0], channels[i][1], SRPI_Q8, &seed);
+        struct layer l = layer_create(taps_of[0], channels[i][0], channels[i][1], SRPI_Q8, &seed);
         layer_steps(&l, &seed);
         for (size_t w = 0; w < (size_t)channels[i][0] * channels[i][1] * 9; w++) {
             l.weights[w] = (int8_t)(l.weights[w] % 8);
@@ -593,12 +617,12 @@ static void test_most_channels(void **state)
     }
 }
 
-static void test_exact(void **state)
+static void check_exact(const uint32_t sides[2])
 {
-    (void)state;
-    enum { IN = 5, OUT = 7, COUNT = IN * 9 };
+    enum { IN = 5, OUT = 7 };
+    const uint32_t count = IN * sides[0] * sides[1];
     uint32_t seed = 5;
-    struct layer l = layer_create(IN, OUT, SRPI_Q8, &seed);
+    struct layer l = layer_create(sides, IN, OUT, SRPI_Q8, &seed);
     for (uint32_t o = 0; o < OUT; o++) {
         const int32_t bias = l.bias[o];
         for (int sign = -1; sign <= 1; sign += 2) {
@@ -611,8 +635,8 @@ static void test_exact(void **state)
             assert_false(srpi_winograd_exact(&l.conv, l.weights));
         }
         /* each weight alone counts, of either sign */
-        int8_t *weights = l.weights + o * COUNT;
-        for (uint32_t i = 0; i < COUNT; i++) {
+        int8_t *weights = l.weights + o * count;
+        for (uint32_t i = 0; i < count; i++) {
             const int8_t weight = weights[i];
             weights[i] = 0;
             l.bias[o] = most_bias(&l, o);
@@ -626,6 +650,14 @@ static void test_exact(void **state)
         l.bias[o] = bias;
     }
     layer_destroy(&l);
+}
+
+static void test_exact(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < TAPS_COUNT; i++) {
+        check_exact(taps_of[i]);
+    }
 }
 
 static void test_suits(void **state)
@@ -650,11 +682,11 @@ static void test_suits(void **state)
         s.in = s.out = SRPI_BF16;
         assert_false(k->suits(&s));
         assert_null(srpi_winograd_for(isa, &s, true));
-        for (uint32_t side = 1; side <= 5; side += 2) {
+        for (uint32_t side = 1; side <= 11; side += 2) {
             s = good, s.kernel_height = side;
-            assert_int_equal(k->suits(&s), side == 3);
+            assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
             s = good, s.kernel_width = side;
-            assert_int_equal(k->suits(&s), side == 3);
+            assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
         }
         s = good, s.in_channels = 0;
         assert_false(k->suits(&s));
