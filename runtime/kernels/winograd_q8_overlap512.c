@@ -6,7 +6,7 @@
 
 #define KERNELS srpi_winograd_q8_overlap512
 #define NAME "winograd int8 avx512 overlap"
-#define SUITS(in, out) ((in) >= 16 && (out) > 8)
+#define SUITS(in, out) ((in) >= 14 && (out) > 8)
 /* More taps: where at most a sixth of the units is made up. */
 #define SUITS_WINDOWS(in, out) \
     ((in) >= 16 && (out) > 8 && (in)*6 >= ((in) + 15) / 16 * 16 * 5)
