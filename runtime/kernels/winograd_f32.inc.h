@@ -300,19 +300,20 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     }
 }
 
-static bool suits(const struct srpi_conv_shape *shape)
-{
-    return has_way(shape) && shape->in == SRPI_F32 && shape->out == SRPI_F32 &&
-           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
-                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels));
-}
-
-/* Sizes of shapes that have_way() fit 32 bits. */
+/* Sizes of shapes that has_way() knows fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
     const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
     return aligned(sizeof(float) * srpi_winograd_before(&windows, POINTS) * units_of(shape) *
                    padded_out(shape->out_channels));
+}
+
+static bool suits(const struct srpi_conv_shape *shape)
+{
+    return has_way(shape) && shape->in == SRPI_F32 && shape->out == SRPI_F32 &&
+           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
+                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels) &&
+                                           packed_size(shape) <= MOST_WEIGHTS);
 }
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)

@@ -254,18 +254,19 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     run_groups(&w, tiles_of(bands) * band_count);
 }
 
-static bool suits(const struct srpi_conv_shape *shape)
-{
-    return has_way(shape) && shape->in == SRPI_Q8 && shape->out != SRPI_BF16 &&
-           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
-                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels));
-}
-
-/* Sizes of shapes that have_way() fit 32 bits. */
+/* Sizes of shapes that has_way() knows fit 32 bits. */
 static size_t packed_size(const struct srpi_conv_shape *shape)
 {
     return aligned(sizeof(int32_t) * channel_units(shape) *
                    lanes(vectors(shape->out_channels), half_empty(shape)));
+}
+
+static bool suits(const struct srpi_conv_shape *shape)
+{
+    return has_way(shape) && shape->in == SRPI_Q8 && shape->out != SRPI_BF16 &&
+           (window_count(shape) == 1 ? SUITS(shape->in_channels, shape->out_channels)
+                                     : SUITS_WINDOWS(shape->in_channels, shape->out_channels) &&
+                                           packed_size(shape) <= MOST_WEIGHTS);
 }
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)

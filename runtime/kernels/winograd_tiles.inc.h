@@ -193,6 +193,10 @@ static uint32_t window_count(const struct srpi_conv_shape *shape)
     return windows.down * windows.across;
 }
 
+/* Bytes of the weights of several windows, at most: what no cache holds would be fetched again for
+ * each group of tiles. */
+#define MOST_WEIGHTS (8u << 20)
+
 /* Whether there is a way for a shape, whatever it takes. */
 static bool has_way(const struct srpi_conv_shape *shape)
 {

@@ -690,6 +690,11 @@ static void test_suits(void **state)
         }
         s = good, s.in_channels = 0;
         assert_false(k->suits(&s));
+        /* Weights that no cache holds. */
+        s = good, s.in_channels = s.out_channels = SRP_MAX_CHANNELS;
+        assert_true(k->suits(&s));
+        s.kernel_height = s.kernel_width = SRPI_WINOGRAD_TAPS;
+        assert_false(k->suits(&s));
         s = good, s.out_channels = 0;
         assert_false(k->suits(&s));
         s = good, s.in_channels = SRP_MAX_CHANNELS + 1;
