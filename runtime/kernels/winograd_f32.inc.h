@@ -239,11 +239,6 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
     return window_count(shape) == 1 ? in : vectors(in) * VECTOR;
 }
 
-static size_t terms_size(const struct srpi_conv_shape *shape)
-{
-    return vectors(window_count(shape) * units_of(shape)) * term_at(0, POINTS);
-}
-
 static size_t products_size(uint32_t out)
 {
     return product_at(vectors(out), 0, 0);
@@ -271,7 +266,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
                      .units = units_of(&layer->shape),
                      .out_vectors = vectors(out),
                      .terms = bands->scratch};
-    w.products = w.terms + terms_size(&layer->shape);
+    w.products = w.terms + terms_size(&layer->shape, w.units);
     struct forward_work f = {.shape = &layer->shape,
                              .sizes = &sizes,
                              .units = w.units,
@@ -329,7 +324,8 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
     const struct sizes sizes = float_sizes(shape);
-    return sizeof(float) * (terms_size(shape) + products_size(shape->out_channels)) +
+    return sizeof(float) *
+               (terms_size(shape, units_of(shape)) + products_size(shape->out_channels)) +
            sizes.rows * broken_row(&sizes);
 }
 

@@ -210,11 +210,6 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
 #endif
 }
 
-static size_t terms_size(const struct srpi_conv_shape *shape)
-{
-    return vectors(window_count(shape) * units_of(shape)) * term_at(0, POINTS);
-}
-
 static struct sizes code_sizes(const struct srpi_conv_shape *shape)
 {
     struct sizes sizes = sizes_of(shape);
@@ -250,7 +245,7 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
     if (layer->residual == SRPI_F32) {
         w.sizes.residual = layer->shape.out_channels * sizeof(float);
     }
-    w.products = w.terms + terms_size(&layer->shape);
+    w.products = w.terms + terms_size(&layer->shape, w.units);
     run_groups(&w, tiles_of(bands) * band_count);
 }
 
@@ -292,7 +287,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
     const struct sizes sizes = code_sizes(shape);
-    return sizeof(int32_t) * (terms_size(shape) + product_at(KEPT, 0, 0)) +
+    return sizeof(int32_t) * (terms_size(shape, units_of(shape)) + product_at(KEPT, 0, 0)) +
            sizes.rows * broken_row(&sizes);
 }
 

@@ -193,6 +193,12 @@ static uint32_t window_count(const struct srpi_conv_shape *shape)
     return windows.down * windows.across;
 }
 
+/* Values of all terms. `units`: of a window. */
+static size_t terms_size(const struct srpi_conv_shape *shape, uint32_t units)
+{
+    return vectors(window_count(shape) * units) * term_at(0, POINTS);
+}
+
 /* Bytes of the weights of several windows, at most: what no cache holds would be fetched again for
  * each group of tiles. */
 #define MOST_WEIGHTS (8u << 20)

@@ -388,7 +388,7 @@ static void winograd(const struct srpi_kernels *k)
                                          {32, 12}, {24, 24}, {16, 32}, {16, 16}, {56, 4}, {16, 4},
                                          {8, 8}};
     for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
-        for (uint32_t taps = 3; taps <= 7; taps += 2) {
+        for (uint32_t taps = 3; taps <= SRPI_WINOGRAD_TAPS; taps += 2) {
             for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
                 const struct srpi_conv_shape shape = {
                     .kernel_height = taps, .kernel_width = taps,
