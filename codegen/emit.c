@@ -333,7 +333,8 @@ static bool floats_fit(const struct tile *t)
     return many_registers(t->isa) && 2 * t->pixels * t->vectors + t->vectors + 2 <= 32;
 }
 
-/* The floats of a split tile, to which the first value can be added like the others. They are
+/* The floats of a split tile, to which the first value can be added like the others (end_floats has
+ * what comes after the last). They are
  * named where there are registers for them, else in memory: gcc would keep some of them, and the
  * sums in memory. */
 static void begin_floats(const struct tile *t)
@@ -363,8 +364,14 @@ static void add_floats(const struct tile *t)
 
 static void end_floats(const struct tile *t)
 {
-    if (!floats_fit(t)) {
-        each_sum(t, "    const vfloat v@p_@v = load_float(all + (@p * VECTORS + @v) * LANES);");
+    fputs("    const size_t last = t->kernel_height * t->padded;\n", t->to);
+    each_vector(t, "    const vfloat m@v = load_float(t->multiplier + last + @v * LANES);");
+    each_vector(t, "    const vfloat h@v = load_float(t->shift + last + @v * LANES);");
+    if (floats_fit(t)) {
+        each_sum(t, "    v@p_@v = muladd(v@p_@v, m@v, h@v);");
+    } else {
+        each_sum(t, "    const vfloat v@p_@v =\n"
+                    "        muladd(load_float(all + (@p * VECTORS + @v) * LANES), m@v, h@v);");
     }
 }
 

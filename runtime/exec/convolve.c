@@ -345,16 +345,29 @@ static void add_sums(const struct conv *c, const struct sums *s, const struct pi
     }
 }
 
-/* Row y of the other summand from the piece on, as f32: in `wide` if it is something else. */
-static const float *real_residual(const struct conv *c, const struct piece *piece, uint32_t y,
-                                  float *wide)
+/* As srpi_layers_codec, for values that count the tensor's codes, or their fractions. */
+static struct srpi_codec code_codec(const struct conv *c, uint32_t t)
+{
+    struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, t);
+    const bool fine = srpi_block_tensor(c->block, t)->fraction != 0;
+    codec.scale = fine ? 256.0f : 1.0f;
+    codec.inverse = fine ? 0x1p-8f : 1.0f;
+    codec.zero = codec.fine_zero = 0.0f;
+    return codec;
+}
+
+/* Row y of the other summand from the piece on, as f32 (of codes: their numbers unless `real`): in
+ * `wide` if it is something else. */
+static const float *other_values(const struct conv *c, const struct piece *piece, uint32_t y,
+                                 bool real, float *wide)
 {
     const uint32_t t = c->step->residual;
     if (t == SRPI_NO_TENSOR) {
         return NULL;
     }
     const struct srpi_stream_tensor *other = srpi_block_tensor(c->block, t);
-    const struct srpi_codec codec = srpi_layers_codec(c->block->stream->layers, t);
+    const struct srpi_codec codec =
+        real ? srpi_layers_codec(c->block->stream->layers, t) : code_codec(c, t);
     const char *row =
         srpi_block_row(c->block, t, y) + c->residual_shift + piece->x * srpi_pixel_bytes(other);
     if (codec.dtype == SRPI_F32) {
@@ -364,20 +377,45 @@ static const float *real_residual(const struct conv *c, const struct piece *piec
     return wide;
 }
 
+/* Whether what follows the sums of parts or groups ends in real values. */
+static bool ends_real(const struct conv *c)
+{
+    return c->layer->sum == NULL || c->layer->sum->shape.out != SRPI_Q8;
+}
+
+/* The codes of a piece from the sum of its groups. */
+static void finish_codes(const struct conv *c, const struct piece *piece, float *sums,
+                         const float *other, char *to)
+{
+    const struct srpi_stream_tensor *out = srpi_block_tensor(c->block, c->out);
+    const struct srpi_codec codec = code_codec(c, c->out);
+    srpi_row_finish_sums(c->layer->sum, other, sums, piece->pixels);
+    srpi_row_store_fine(&codec, sums, to, out->fraction, (size_t)piece->pixels * out->channels);
+}
+
 /* What follows the sums of row y of a piece. */
 static void finish_sums(const struct conv *c, const struct sums *s, const struct piece *piece,
                         uint32_t y, float *values)
 {
     const struct srpi_conv_layer *layer = &c->layer->layer;
     const struct srpi_stream_tensor *out = srpi_block_tensor(c->block, c->out);
-    const struct srpi_row_finish finish = {
-        .slope = layer->slope,
-        .other = real_residual(c, piece, y, srpi_block_work(c->block) + 2 * s->rows * s->floats),
-        .clamp = layer->clamp,
-        .low = layer->low,
-        .high = layer->high};
-    srpi_row_finish(&finish, values, piece->pixels, out->channels);
+    const float *other = other_values(c, piece, y, ends_real(c),
+                                      srpi_block_work(c->block) + 2 * s->rows * s->floats);
     char *row = srpi_block_row(c->block, c->out, y) + piece->x * srpi_pixel_bytes(out);
+    if (!ends_real(c)) {
+        finish_codes(c, piece, values, other, row);
+        return;
+    }
+    if (c->layer->sum != NULL) {
+        srpi_row_finish_sums(c->layer->sum, other, values, piece->pixels);
+    } else {
+        const struct srpi_row_finish finish = {.slope = layer->slope,
+                                               .other = other,
+                                               .clamp = layer->clamp,
+                                               .low = layer->low,
+                                               .high = layer->high};
+        srpi_row_finish(&finish, values, piece->pixels, out->channels);
+    }
     if ((char *)values != row) {
         finish_row(c, values, row, piece->pixels);
     }
@@ -468,6 +506,7 @@ static void gather(const struct conv *c, const struct split *s, const struct pie
 
 static void run_split(const struct conv *c)
 {
+    const bool real = ends_real(c);
     const struct srpi_conv_layer *layer = &c->layer->layer;
     const struct srpi_stream_tensor *in = srpi_block_tensor(c->block, c->in);
     const struct srpi_stream_tensor *out = srpi_block_tensor(c->block, c->out);
@@ -485,12 +524,15 @@ static void run_split(const struct conv *c)
             piece.pixels = pixels - piece.x < s.pixels ? pixels - piece.x : s.pixels;
             gather(c, &s, &piece, columns, gathered);
             char *to = row + piece.x * srpi_pixel_bytes(out);
+            const float *other = other_values(c, &piece, y, real, wide);
             const struct srpi_conv_row call = {.rows = gathered,
                                                .out = in_place ? to : (char *)work,
-                                               .residual = real_residual(c, &piece, y, wide),
+                                               .residual = other,
                                                .pixels = piece.pixels};
             c->layer->direct(layer, &call, 1);
-            if (!in_place) {
+            if (!real) {
+                finish_codes(c, &piece, work, other, to);
+            } else if (!in_place) {
                 finish_row(c, work, to, piece.pixels);
             }
         }

@@ -159,7 +159,7 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
 }
 
 /* Codes are stored 128 lower: their share of the sum is put back. */
-static void lift_bias(const struct srpi_conv_shape *shape, const int8_t *weight,
+static void lift_bias(const struct srpi_conv_shape *shape, const int16_t *weight,
                       const int32_t *bias, int32_t *lifted)
 {
     const size_t taps =
@@ -289,18 +289,18 @@ static enum srp_err make_parts(struct srpi_layers *layers, uint32_t s,
 
 /* Weights of all sums, each [out][channels][ky][kx], as those of the split layer whose kernel rows
  * are columns: [out][ky][channels][sum][kx]. */
-static void turn_weights(const struct srpi_quant_conv *quant, int8_t *turned)
+static void turn_weights(const struct srpi_quant_conv *quant, int16_t *turned)
 {
     const uint32_t channels = quant->parts[0].channels, count = quant->part_count;
     const uint32_t width = quant->layer.shape.kernel_width;
     const uint32_t height = quant->layer.shape.kernel_height;
     for (uint32_t p = 0; p < count; p++) {
-        const int8_t *from = quant->parts[p].weights;
+        const int16_t *from = quant->parts[p].weights;
         for (uint32_t o = 0; o < quant->layer.shape.out_channels; o++) {
             for (uint32_t i = 0; i < channels; i++) {
                 for (uint32_t ky = 0; ky < height; ky++) {
                     const size_t column = ((size_t)o * height + ky) * channels + i;
-                    memcpy(turned + (column * count + p) * width, from, width);
+                    memcpy(turned + (column * count + p) * width, from, width * sizeof(from[0]));
                     from += width;
                 }
             }
@@ -324,6 +324,13 @@ static void join_vectors(const struct srpi_quant_conv *quant, enum srpi_q8_stora
             lift_bias(&shape, part->weights, part->bias, bias + at);
         }
     }
+    /* What the sum of all is multiplied by and gains. */
+    const bool real = quant->joined && quant->layer.shape.out == SRPI_F32;
+    const size_t last = quant->part_count * padded((uint32_t)channels);
+    for (size_t c = 0; c < channels; c++) {
+        multiplier[last + c] = real ? quant->layer.multiplier[c] : 1.0f;
+        shift[last + c] = real ? quant->layer.shift[c] : -0.0f;
+    }
 }
 
 /* A convolution whose sums read some of the channels each: see struct srpi_layer. */
@@ -337,17 +344,23 @@ static enum srp_err make_split(struct srpi_layers *layers, uint32_t s, struct sr
     l->shape.in_channels = quant->parts[0].channels * l->shape.kernel_height;
     l->shape.kernel_height = count;
     l->shape.split = true;
+    l->shape.out = SRPI_F32;
     l->has_residual = residual != SRPI_NO_TENSOR;
     l->residual = SRPI_F32;
     l->residual_multiplier = 1.0f;
     layer->widen_residual = l->has_residual && layers->tensor_dtype[residual] != SRPI_F32;
     layer->groups = quant->parts;
+    if (quant->layer.shape.out != SRPI_F32) {
+        layer->sum = &quant->layer;
+        l->has_residual = l->clamp = false;
+        l->slope = NULL;
+    }
     layer->direct = kernels->find(&l->shape, &layer->kernel);
     /* At most SRP_MAX_CHANNELS of sums and of vectors' entries: no overflow. */
-    const size_t lanes = count * padded(l->shape.out_channels);
+    const size_t lanes = (count + 1) * padded(l->shape.out_channels);
     const size_t packed = kernels->packed_size(&l->shape);
-    size_t turned_size = (size_t)l->shape.out_channels * l->shape.kernel_width, size = 0;
-    int8_t *turned = NULL;
+    size_t turned_size = sizeof(int16_t) * l->shape.out_channels * l->shape.kernel_width, size = 0;
+    int16_t *turned = NULL;
     if (packed == 0 || !srpi_mul(turned_size, count, &turned_size) ||
         !srpi_mul(turned_size, l->shape.in_channels, &turned_size) ||
         !srpi_add(packed, 3 * lanes * sizeof(float) + 2 * ALIGN, &size) ||
@@ -379,7 +392,7 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     *l = quant->layer; /* its vectors live as long as `quant` */
     layer->post = quant->activation;
     layer->widen_residual = quant->widen_residual;
-    if (quant->part_count != 0) {
+    if (quant->part_count != 0 && !quant->joined) {
         const struct srpi_winograd_kernels *winograd = winograd_of_parts(layers, s);
         return winograd == NULL && quant->parts[0].channels != l->shape.in_channels
                    ? make_split(layers, s, err)
@@ -387,14 +400,26 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     }
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
-    const bool whole = winograd != NULL && !layer->widen_residual &&
+    const bool tiles = winograd != NULL && !layer->widen_residual &&
                        srpi_winograd_exact(l, l->weights);
-    const size_t first = kernels->packed_size(&l->shape);
+    if (quant->joined && !tiles) {
+        const struct srpi_winograd_kernels *of_parts = winograd_of_parts(layers, s);
+        if (of_parts != NULL) {
+            layer->sum = &quant->layer;
+            return make_parts(layers, s, of_parts, err);
+        }
+    }
+    /* Of weights of 16 bits only kernels of such codes have products. */
+    const bool rows = !quant->joined || kernels->storage == SRPI_Q8_U16;
+    if (!rows && !tiles) {
+        return make_split(layers, s, err);
+    }
+    const size_t first = rows ? kernels->packed_size(&l->shape) : 0;
     size_t size = first;
-    if (first == 0 || (whole && !srpi_add(first, winograd->packed_size(&l->shape), &size))) {
+    if ((rows && first == 0) ||
+        (tiles && !srpi_add(first, winograd->packed_size(&l->shape), &size))) {
         size = 0;
     }
-    layer->direct = kernels->find(&l->shape, &layer->kernel);
     struct layout layout;
     if (!lay_out(&layout, l->shape.out_channels, size)) {
         return no_weights(layers, s, err);
@@ -406,9 +431,12 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
         l->bias = bias;
     }
     const void *weights = l->weights;
-    kernels->pack(&l->shape, weights, weights_of(&layout));
-    l->weights = weights_of(&layout);
-    if (whole) {
+    if (rows) {
+        layer->direct = kernels->find(&l->shape, &layer->kernel);
+        kernels->pack(&l->shape, weights, weights_of(&layout));
+        l->weights = weights_of(&layout);
+    }
+    if (tiles) {
         char *packed = (char *)weights_of(&layout) + first; /* a multiple of ALIGN */
         winograd->pack(&l->shape, weights, packed);
         layer->few = *l;

@@ -24,7 +24,8 @@ struct srpi_sum {
  * `few`, for what is left of rows that are no multiple of a band's. With `groups` a split
  * `layer` and `direct`: kernel row p are columns of the channels that sum p reads, in each pixel
  * what the convolution's rows hold of these channels, row after row. Kernels multiply 2, 4 or 64
- * neighbours at a time, and in a column few of these are missing, however narrow the group. */
+ * neighbours at a time, and in a column few of these are missing, however narrow the group. Where
+ * `sum` is there, parts or groups add up to the whole sum of that layer, as f32. */
 struct srpi_layer {
     struct srpi_conv_layer layer, few;
     bool widen_residual; /* the other summand's row is turned into f32 first */
@@ -33,6 +34,7 @@ struct srpi_layer {
     struct srpi_sum *parts; /* NULL, or part_count of them */
     uint32_t part_count;
     const struct srpi_quant_part *groups; /* NULL, or layer.shape.kernel_height of them */
+    const struct srpi_conv_layer *sum;    /* what follows the sum of all parts or groups, or NULL */
     /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */
     enum srpi_activation post;
     const char *kernel; /* name, static storage */

@@ -57,14 +57,16 @@ struct srpi_conv_shape {
 
 /* A layer ready to run. All vectors have out_channels entries, padded with zeros to a multiple of
  * SRPI_ROW_PADDED, and are owned by whoever made the layer; of a split layer bias, multiplier and
- * shift have as many for each kernel row. A value passes these steps in this order:
+ * shift have as many for each kernel row, and the latter two once more. A value passes these steps
+ * in this order:
  *   F32, BF16:  v = bias[c] + sum of products (f32, fused multiply-adds)
  *   Q8:         s = bias[c] + sum of q * w (exact 32-bit; bias includes - zero * sum of w, and the
  *               correction for S8 storage)
  *     to Q8:    v = fma((float)s, multiplier[c], offset) without slope;
  *               t = (float)s * multiplier[c], t < 0 ? t * slope[c] : t, v = t + offset with slope
  *     to F32:   v = fma((float)s, multiplier[c], shift[c]); split: for each kernel row, added from
- *               the first to the last; with slope v < 0 ? v * slope[c] : v
+ *               the first to the last, then fma(v, multiplier[c], shift[c]) once more;
+ *               with slope v < 0 ? v * slope[c] : v
  *   slope (F32, BF16): v < 0 ? v * slope[c] : v
  *   residual:   v = fma(r, residual_multiplier, v); r is the other summand's value as float: of a
  *               Q8 tensor the integer q itself (offset holds the rest), with fractions
@@ -126,7 +128,8 @@ struct srpi_kernels {
     bool has[3];      /* by dtype; F32 and Q8 always */
     /* Bytes of packed weights of a shape (0: does not fit size_t), 64-byte aligned. */
     size_t (*packed_size)(const struct srpi_conv_shape *shape);
-    /* From [out][in][ky][kx]: float (F32, BF16), int8_t (Q8). */
+    /* From [out][in][ky][kx]: float (F32, BF16), int16_t (Q8), of 8 bits unless
+     * `storage` is U16. */
     void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* The best kernel for a shape: generated for it, else of the general family. *name (may be
      * NULL) gets a name with static storage, as printed by `srinfo plan`. NULL where `has` says

@@ -125,7 +125,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
                 if (shape->in == SRPI_BF16) {
                     ((uint16_t *)packed)[to] = srpi_to_bf16(((const float *)weights)[from]);
                 } else {
-                    ((int8_t *)packed)[to] = ((const int8_t *)weights)[from];
+                    ((int8_t *)packed)[to] = (int8_t)((const int16_t *)weights)[from];
                 }
             }
         }

@@ -40,7 +40,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
                 const size_t tap = ky * shape->kernel_width + run / in;
                 const size_t vector = (size_t)ky * vectors + run / VALUES;
                 to[(vector * OUTPUTS + o) * VALUES + run % VALUES] =
-                    ((const int8_t *)weights)[((size_t)o * in + run % in) * taps + tap];
+                    ((const int16_t *)weights)[((size_t)o * in + run % in) * taps + tap];
             }
         }
     }

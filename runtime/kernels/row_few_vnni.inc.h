@@ -53,7 +53,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
         const uint32_t c = whole ? byte % in : (step * BYTES + byte) % in;
         if (kx < width && o < shape->out_channels) {
             ((int8_t *)packed)[i] =
-                ((const int8_t *)weights)[((size_t)o * in + c) * taps + ky * width + kx];
+                (int8_t)((const int16_t *)weights)[((size_t)o * in + c) * taps + ky * width + kx];
         }
     }
 }

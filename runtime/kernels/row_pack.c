@@ -38,14 +38,14 @@ static void put(const struct srpi_row_layout *layout, const struct srpi_conv_sha
         break;
     }
     case SRPI_Q8: {
-        const int8_t value = ((const int8_t *)weights)[at];
+        const int16_t value = ((const int16_t *)weights)[at];
         if (layout->q8_values == 4) {
-            memcpy(vector + (size_t)4 * lane + index, &value, 1);
+            const int8_t code = (int8_t)value;
+            memcpy(vector + (size_t)4 * lane + index, &code, 1);
         } else {
-            const int16_t wide = value;
             const size_t place = layout->q8_planar ? layout->lanes * index + lane
                                                    : (size_t)2 * lane + index;
-            memcpy(vector + 2 * place, &wide, 2);
+            memcpy(vector + 2 * place, &value, 2);
         }
         break;
     }

@@ -59,7 +59,7 @@ static void store_at(uint8_t *values, size_t index, enum srpi_dtype dtype,
 
 /* A value of a split layer, up to slope. */
 static float convolved_split(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
-                             enum srpi_q8_storage storage, const int8_t *weights, uint32_t pixel,
+                             enum srpi_q8_storage storage, const int16_t *weights, uint32_t pixel,
                              uint32_t c)
 {
     const struct srpi_conv_shape *shape = &layer->shape;
@@ -79,6 +79,8 @@ static float convolved_split(const struct srpi_conv_layer *layer, const struct s
         const float share = fmaf((float)sum, layer->multiplier[at], layer->shift[at]);
         v = ky == 0 ? share : v + share;
     }
+    const size_t last = (size_t)shape->kernel_height * padded + c;
+    v = fmaf(v, layer->multiplier[last], layer->shift[last]);
     return layer->slope != NULL && v < 0.0f ? v * layer->slope[c] : v;
 }
 
@@ -117,7 +119,7 @@ static float convolved(const struct srpi_conv_layer *layer, const struct srpi_co
             if (shape->in == SRPI_Q8) {
                 int32_t q = q8_at(row->rows[ky], at, storage);
                 q -= storage == SRPI_Q8_S8 ? 128 : 0; /* the bias makes up for it */
-                whole += q * ((const int8_t *)weights)[w];
+                whole += q * ((const int16_t *)weights)[w];
             } else if (shape->in == SRPI_BF16) {
                 const uint16_t half = srpi_to_bf16(((const float *)weights)[w]);
                 fine += (double)float_at(row->rows[ky], at, SRPI_BF16, storage) *

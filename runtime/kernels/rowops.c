@@ -275,6 +275,57 @@ void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pi
     finish_values(finish, v, pixels, channels);
 }
 
+INLINE void finish_sums(const struct srpi_conv_layer *layer, const float *restrict other,
+                        float *restrict v, uint32_t pixels)
+{
+    const uint32_t channels = layer->shape.out_channels;
+    const bool codes = layer->shape.out == SRPI_Q8, bends = layer->slope != NULL;
+    const float *restrict multiplier = layer->multiplier, *restrict slope = layer->slope;
+    const float offset = layer->offset, low = layer->low, high = layer->high;
+    for (uint32_t p = 0; p < pixels; p++, v += channels) {
+        for (uint32_t c = 0; codes && !bends && c < channels; c++) {
+            v[c] = fmaf(v[c], multiplier[c], offset);
+        }
+        for (uint32_t c = 0; codes && bends && c < channels; c++) {
+            const float t = v[c] * multiplier[c];
+            v[c] = srpi_select(t < 0.0f, t * slope[c], t) + offset;
+        }
+        for (uint32_t c = 0; !codes && c < channels; c++) {
+            v[c] = fmaf(v[c], multiplier[c], layer->shift[c]);
+        }
+        for (uint32_t c = 0; !codes && bends && c < channels; c++) {
+            v[c] = srpi_select(v[c] < 0.0f, v[c] * slope[c], v[c]);
+        }
+        for (uint32_t c = 0; other != NULL && c < channels; c++) {
+            v[c] = fmaf(other[(size_t)p * channels + c], layer->residual_multiplier, v[c]);
+        }
+        for (uint32_t c = 0; layer->clamp && c < channels; c++) {
+            const float above = v[c] > low ? v[c] : low;
+            v[c] = above < high ? above : high;
+        }
+    }
+}
+
+#if defined(__x86_64__)
+FMA static void finish_sums_fma(const struct srpi_conv_layer *layer, const float *other, float *v,
+                                uint32_t pixels)
+{
+    finish_sums(layer, other, v, pixels);
+}
+#endif
+
+void srpi_row_finish_sums(const struct srpi_conv_layer *layer, const float *other, float *v,
+                          uint32_t pixels)
+{
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        finish_sums_fma(layer, other, v, pixels);
+        return;
+    }
+#endif
+    finish_sums(layer, other, v, pixels);
+}
+
 void srpi_row_shift(const float *restrict from, float value, float *restrict to, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

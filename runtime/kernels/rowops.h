@@ -57,6 +57,12 @@ struct srpi_row_finish {
 void srpi_row_finish(const struct srpi_row_finish *finish, float *v, uint32_t pixels,
                      uint32_t channels);
 
+/* What follows the sums of a layer that reads Q8 (row.h), in place: sums as f32, which hold them
+ * exactly, become real values, or those to be rounded to codes. other: the other summand as f32, in
+ * the same units times 1 / residual_multiplier, or NULL. */
+void srpi_row_finish_sums(const struct srpi_conv_layer *layer, const float *other, float *v,
+                          uint32_t pixels);
+
 /* to[i] = from[i] + value. */
 void srpi_row_shift(const float *from, float value, float *to, size_t count);
 

@@ -124,24 +124,8 @@ void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *we
 /* ---- int8 ------------------------------------------------------------------------------------ */
 
 #define SUM_LIMIT (1ll << 25)
+#define MOST_GAIN 49 /* of a weight at the points: see whole_taps */
 #define LEAST_MULTIPLIER 0x1p-100f /* whose 64th is no subnormal number */
-
-bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weights)
-{
-    const size_t taps = (size_t)layer->shape.in_channels * layer->shape.kernel_height *
-                        layer->shape.kernel_width;
-    const int32_t *bias = layer->bias;
-    for (uint32_t o = 0; o < layer->shape.out_channels; o++) {
-        int64_t most = llabs((long long)bias[o]);
-        for (size_t i = 0; i < taps; i++) {
-            most += 255 * abs(*weights++);
-        }
-        if (most >= SUM_LIMIT || !(layer->multiplier[o] >= LEAST_MULTIPLIER)) {
-            return false;
-        }
-    }
-    return true;
-}
 
 /* Three taps at the six points, times 24, -6, -6, 24, 24 and 6 over Lagrange's denominators: so
  * that `backward4` of winograd_q8.inc.h has few multiplications. At most 7 times the largest
@@ -157,7 +141,7 @@ static void whole_taps(int32_t out[SIDE], const int32_t g[3])
 }
 
 /* A window of the taps of one pair of channels, [6][6]. */
-static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g, uint32_t width,
+static void whole_kernel(int32_t whole[SIDE][SIDE], const int16_t *g, uint32_t width,
                          const struct place *at)
 {
     int32_t half[3][SIDE], points[SIDE];
@@ -177,7 +161,50 @@ static void whole_kernel(int32_t whole[SIDE][SIDE], const int8_t *g, uint32_t wi
     }
 }
 
-void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
+/* Whether the weights of a pair of channels fit 16 bits at all points. */
+static bool points_fit(const struct srpi_winograd_windows *windows, const int16_t *g,
+                       uint32_t width)
+{
+    for (uint32_t w = 0; w < windows->down * windows->across; w++) {
+        const struct place at = place_of(windows, w);
+        int32_t points[SIDE][SIDE];
+        whole_kernel(points, g, width, &at);
+        for (uint32_t p = 0; p < SRPI_WINOGRAD_POINTS; p++) {
+            if (abs(points[p / SIDE][p % SIDE]) > INT16_MAX) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int16_t *weights)
+{
+    const struct srpi_conv_shape *shape = &layer->shape;
+    const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
+    const uint32_t taps = shape->kernel_height * shape->kernel_width;
+    const int32_t *bias = layer->bias;
+    for (uint32_t o = 0; o < shape->out_channels; o++) {
+        int64_t most = llabs((long long)bias[o]);
+        for (uint32_t i = 0; i < shape->in_channels; i++, weights += taps) {
+            int greatest = 0;
+            for (uint32_t t = 0; t < taps; t++) {
+                most += 255 * abs(weights[t]);
+                greatest = abs(weights[t]) > greatest ? abs(weights[t]) : greatest;
+            }
+            if (greatest > INT16_MAX / MOST_GAIN &&
+                !points_fit(&windows, weights, shape->kernel_width)) {
+                return false;
+            }
+        }
+        if (most >= SUM_LIMIT || !(layer->multiplier[o] >= LEAST_MULTIPLIER)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *weights,
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            bool narrow)
 {

@@ -69,7 +69,7 @@ struct srpi_winograd_kernels {
     bool (*suits)(const struct srpi_conv_shape *shape);
     /* Bytes of packed weights, which are 64-byte aligned. */
     size_t (*packed_size)(const struct srpi_conv_shape *shape);
-    /* From [out][in][kernel_height][kernel_width]: float, int8_t (Q8). */
+    /* From [out][in][kernel_height][kernel_width]: float, int16_t (Q8). */
     void (*pack)(const struct srpi_conv_shape *shape, const void *weights, void *packed);
     /* Bytes, whatever the number of pixels. */
     size_t (*scratch_size)(const struct srpi_conv_shape *shape);
@@ -88,9 +88,10 @@ const struct srpi_winograd_kernels *srpi_winograd_for(enum srpi_isa isa,
 /* All kernels for this instruction set, in the order in which they are asked; NULL ends them. */
 const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa);
 
-/* Whether Winograd is exact for a Q8 layer, with int8_t weights [out][in][kernel_height]
- * [kernel_width], its bias and its multipliers: sums fit 26 bits whatever the codes are. */
-bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int8_t *weights);
+/* Whether Winograd is exact for a Q8 layer, with weights [out][in][kernel_height]
+ * [kernel_width], its bias and its multipliers: sums fit 26 bits whatever the codes are, and the
+ * weights at the points 16 (those of 8 bits always do). */
+bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int16_t *weights);
 
 /* Between winograd_row.c and the kernels. Rows and columns of points come in the order 1, 2, 3, 4,
  * 0, 5 and 0, 1, 2, 3, 4, 5. */
@@ -168,7 +169,7 @@ void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *we
  * channels that there are not. `packed` is the place of the block. `pairs`: all input channels, or
  * more. `narrow`: every second four channels are the block's first vector, the others its
  * second. */
-void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int8_t *weights,
+void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *weights,
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            bool narrow);
 extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,

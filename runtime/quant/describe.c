@@ -52,7 +52,7 @@ static bool is_flagged(const struct layer *layer)
 
 /* By a scale for each channel, whatever the parameters hold; `codes` has room for one channel. */
 static void measure_channels(struct layer *layer, const struct srpi_node *node, double in_scale,
-                             int8_t *codes)
+                             int16_t *codes)
 {
     struct srpi_node plain = *node;
     double power[SRP_MAX_CHANNELS] = {0.0}, noise[SRP_MAX_CHANNELS] = {0.0};
@@ -114,7 +114,7 @@ static enum srp_err look_at(struct layer *layer, const struct srpi_quant *quant,
     const struct srpi_node *node = step->node;
     const struct srpi_quant_tensor *in = &quant->tensors[node->inputs[0]];
     const struct srpi_quant_tensor *out = &quant->tensors[step->output];
-    int8_t *codes = malloc((size_t)layer->in * node->kernel_height * node->kernel_width);
+    int16_t *codes = malloc(sizeof(int16_t) * layer->in * node->kernel_height * node->kernel_width);
     if (codes == NULL) {
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for node '%s'", node->name);
     }

@@ -15,6 +15,10 @@
 /* A bias is at most 2^29 steps of its sums; a channel with weights that are tiny beside its bias
  * gets coarser steps. */
 #define MAX_BIAS_STEPS 0x1p29
+/* Joined groups: |sums| stay below what f32 holds exactly, and 127 times two to this
+ * fits 16 bits. */
+#define MAX_JOINED 0x1p24
+#define MOST_SHIFT 8
 /* Values that are rounded to codes stay below 2^29 as computed here in double, so below 2^30 in
  * f32; F32 tensors below 2^120. */
 #define MAX_CODE 0x1p29
@@ -71,7 +75,8 @@ size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_
     const uint32_t channels = graph->tensors[step->output].channels;
     const size_t groups = node->groups > 1 ? node->groups : 1;
     const bool fine = graph->ranges != NULL && graph->ranges[node->inputs[0]].fine;
-    const size_t parts = fine ? 2 * groups : groups;
+    /* A convolution with groups may have a sum of all. */
+    const size_t parts = fine ? 2 * groups : groups > 1 ? groups + 1 : 1;
     return (parts * sizeof(struct srpi_quant_part) + 63) / 64 * 64 +
            parts * part_bytes(channels, true);
 }
@@ -79,7 +84,8 @@ size_t srpi_quant_layer_bytes(const struct srpi_graph *graph, const struct srpi_
 size_t srpi_quant_layer_weights(const struct srpi_graph *graph, const struct srpi_step *step)
 {
     const size_t groups = step->node->groups > 1 ? step->node->groups : 1;
-    return groups * part_weights((size_t)srpi_node_weight_count(graph, step->node) / groups);
+    const size_t all = (size_t)srpi_node_weight_count(graph, step->node);
+    return groups * part_weights(all / groups) + (groups > 1 ? part_weights(all) : 0);
 }
 
 static enum srp_err sums_too_large(const struct srpi_quant_work *work,
@@ -103,11 +109,13 @@ static enum srp_err values_too_large(const struct srpi_quant_work *work,
 }
 
 double srpi_quant_weights(const struct srpi_node *node, uint32_t c, size_t count,
-                          double in_scale, int8_t *out)
+                          double in_scale, int16_t *out)
 {
     const float *weight = node->weight + c * count;
     if (node->codes != NULL) {
-        memcpy(out, node->codes + c * count, count);
+        for (size_t i = 0; i < count; i++) {
+            out[i] = node->codes[c * count + i];
+        }
         return (double)node->scales[c];
     }
     double most = 0.0;
@@ -120,7 +128,7 @@ double srpi_quant_weights(const struct srpi_node *node, uint32_t c, size_t count
     double scale = fine > coarse ? fine : coarse;
     scale = scale > 0.0 ? scale : 1.0;
     for (size_t i = 0; i < count; i++) {
-        out[i] = (int8_t)lrint((double)weight[i] / scale);
+        out[i] = (int16_t)lrint((double)weight[i] / scale);
     }
     return scale;
 }
@@ -137,12 +145,12 @@ static double zero_of(const struct srpi_quant_tensor *tensor)
 }
 
 struct vectors {
-    int8_t *weights;
+    int16_t *weights;
     int32_t *bias;
     float *multiplier, *shift, *slope;
 };
 
-static struct vectors vectors_of(char *memory, int8_t *weights, uint32_t channels, bool slope)
+static struct vectors vectors_of(char *memory, int16_t *weights, uint32_t channels, bool slope)
 {
     const size_t length = padded(channels);
     int32_t *bias = (int32_t *)(void *)memory;
@@ -163,39 +171,85 @@ static void set_vectors(struct srpi_conv_layer *layer, const struct vectors *v)
     layer->slope = v->slope;
 }
 
+/* Codes of all groups of a channel in steps of the least of their scales, which is returned; 0: the
+ * scales are not powers of two of each other, or too far apart for 16 bits. */
+static double joined_weights(const struct srpi_node *node, uint32_t c, size_t count, int16_t *out)
+{
+    const float *scales = node->scales + (size_t)c * node->groups;
+    const int8_t *codes = node->codes + c * count;
+    double least = (double)scales[0];
+    for (uint32_t g = 1; g < node->groups; g++) {
+        least = fmin(least, (double)scales[g]);
+    }
+    for (uint32_t g = 0; g < node->groups; g++) {
+        int exponent = 0;
+        if (frexp((double)scales[g] / least, &exponent) != 0.5 || exponent > MOST_SHIFT + 1) {
+            return 0.0;
+        }
+        for (size_t i = 0; i < count / node->groups; i++) {
+            *out++ = (int16_t)(*codes++ * (1 << (exponent - 1)));
+        }
+    }
+    return least;
+}
+
+/* What the weights of an output channel make of its bias. */
+struct channel_sum {
+    double step;         /* of the sum, in reals */
+    double exact, whole; /* the bias in steps, the zero point's share included; rounded */
+    double most;         /* no |sum| is greater */
+    int16_t greatest;    /* |weight| */
+};
+
+/* Of the weights in 8 bits, or of all groups'; writes them. `step` is 0 where these have none. */
+static struct channel_sum sum_channel(const struct srpi_quant_work *work,
+                                      const struct srpi_step *step, uint32_t c, int16_t *weights)
+{
+    const struct srpi_node *node = step->node;
+    const struct srpi_quant_tensor *in = &work->quant->tensors[node->inputs[0]];
+    const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
+                         work->graph->tensors[node->output].channels;
+    struct channel_sum s = {
+        .step = in->exact_scale *
+                (node->groups > 1 ? joined_weights(node, c, count, weights)
+                                  : srpi_quant_weights(node, c, count, in->exact_scale, weights))};
+    if (s.step == 0.0) {
+        return s;
+    }
+    int64_t sum = 0, absolute = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int16_t size = (int16_t)abs(weights[i]);
+        sum += weights[i];
+        absolute += size;
+        s.greatest = size > s.greatest ? size : s.greatest;
+    }
+    s.exact = (double)node->bias[c] / s.step - in->exact_zero * (double)sum;
+    s.whole = rint(s.exact);
+    /* 256: in S8 storage the bias grows by 128 * sum, and codes reach 128. */
+    s.most = fabs(s.whole) + 256.0 * (double)absolute;
+    return s;
+}
+
 /* One output channel. *bound: no |value| before the residual is greater, in units of the output. */
 static enum srp_err make_channel(const struct srpi_quant_work *work, const struct srpi_step *step,
                                  uint32_t c, const struct vectors *v, double *bound,
                                  struct srp_error *err)
 {
     const struct srpi_node *node = step->node;
-    const struct srpi_quant_tensor *in = &work->quant->tensors[node->inputs[0]];
     const struct srpi_quant_conv *conv =
         &work->quant->convs[work->program->writer[step->output]];
     const bool to_codes = conv->layer.shape.out == SRPI_Q8;
     const double out_scale = to_codes ? step_of(&work->quant->tensors[step->output]) : 1.0;
     const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
                          work->graph->tensors[node->output].channels;
-    int8_t *weights = v->weights + c * count;
-    const double weight_scale = srpi_quant_weights(node, c, count, in->exact_scale, weights);
-
-    int64_t sum = 0, absolute = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += weights[i];
-        absolute += abs(weights[i]);
-    }
-    const double step_size = in->exact_scale * weight_scale;
-    const double exact = (double)node->bias[c] / step_size - in->exact_zero * (double)sum;
-    const double whole = rint(exact);
-    /* 256: in S8 storage the bias grows by 128 * sum, and codes reach 128. */
-    const double most = fabs(whole) + 256.0 * (double)absolute;
-    if (most > (double)INT32_MAX) {
+    const struct channel_sum s = sum_channel(work, step, c, v->weights + c * count);
+    if (s.most > (double)INT32_MAX) {
         return sums_too_large(work, node, c, err);
     }
-    v->bias[c] = (int32_t)whole;
-    v->multiplier[c] = (float)(step_size / out_scale);
-    v->shift[c] = to_codes ? 0.0f : (float)((exact - whole) * step_size);
-    double channel = most * (double)v->multiplier[c] + fabs((double)v->shift[c]);
+    v->bias[c] = (int32_t)s.whole;
+    v->multiplier[c] = (float)(s.step / out_scale);
+    v->shift[c] = to_codes ? 0.0f : (float)((s.exact - s.whole) * s.step);
+    double channel = s.most * (double)v->multiplier[c] + fabs((double)v->shift[c]);
     if (v->slope != NULL) {
         v->slope[c] = slope_of(node, c);
         const double steep = fabs((double)v->slope[c]);
@@ -270,8 +324,8 @@ static enum srp_err check_bound(const struct srpi_quant_work *work, const struct
     return SRP_OK;
 }
 
-static enum srp_err make_whole(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               int8_t *weights, struct srp_error *err)
+static enum srp_err make_single(struct srpi_quant_work *work, uint32_t index, char *memory,
+                                int16_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_quant_tensor *out = &work->quant->tensors[step->output];
@@ -300,13 +354,15 @@ static enum srp_err make_whole(struct srpi_quant_work *work, uint32_t index, cha
 /* Codes of group `group` of one channel, [in / groups][ky][kx]; the scale of weights of the whole
  * channel where the parameters hold no codes. */
 static double group_codes(const struct srpi_node *node, uint32_t c, size_t count, uint32_t group,
-                          double in_scale, int8_t *out)
+                          double in_scale, int16_t *out)
 {
     if (node->groups <= 1) {
         return srpi_quant_weights(node, c, count, in_scale, out);
     }
     const size_t part = count / node->groups;
-    memcpy(out, node->codes + c * count + group * part, part);
+    for (size_t i = 0; i < part; i++) {
+        out[i] = node->codes[c * count + group * part + i];
+    }
     return (double)node->scales[c * node->groups + group];
 }
 
@@ -321,7 +377,7 @@ static enum srp_err make_sum(const struct srpi_quant_work *work, const struct sr
     const size_t count = (size_t)srpi_node_weight_count(work->graph, node) /
                          work->graph->tensors[node->output].channels;
     const size_t part = count / groups;
-    int8_t *weights = v->weights + c * part;
+    int16_t *weights = v->weights + c * part;
     const double step_size =
         in->exact_scale * group_codes(node, c, count, group, in->exact_scale, weights);
     int64_t sum = 0, absolute = 0;
@@ -371,7 +427,7 @@ static enum srp_err finish_split(struct srpi_quant_work *work, const struct srpi
 }
 
 static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               int8_t *weights, struct srp_error *err)
+                               int16_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_node *node = step->node;
@@ -422,8 +478,85 @@ static enum srp_err make_split(struct srpi_quant_work *work, uint32_t index, cha
     return finish_split(work, step, conv, conv->part_count > groups ? 2.0 * most : most, err);
 }
 
+/* ---- joined groups -------------------------------------------------------------------------- */
+
+/* Whether they have. *greatest: the greatest |weight|. `weights` has room for them. */
+static bool can_join(const struct srpi_quant_work *work, const struct srpi_step *step,
+                        int16_t *weights, int16_t *greatest)
+{
+    *greatest = 0;
+    for (uint32_t c = 0; c < work->graph->tensors[step->output].channels; c++) {
+        const struct channel_sum s = sum_channel(work, step, c, weights);
+        if (s.step == 0.0 || !(s.most < MAX_JOINED)) {
+            return false;
+        }
+        *greatest = s.greatest > *greatest ? s.greatest : *greatest;
+    }
+    return true;
+}
+
+/* The same sum in parts whose weights are the codes. */
+static void make_joined_parts(struct srpi_quant_work *work, uint32_t index, char *memory,
+                         int16_t *weights)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_node *node = step->node;
+    struct srpi_quant_conv *conv = &work->quant->convs[index];
+    const uint32_t channels = conv->layer.shape.out_channels;
+    const uint32_t in = conv->layer.shape.in_channels / node->groups;
+    const size_t count = (size_t)srpi_node_weight_count(work->graph, node) / channels;
+    const size_t part = count / node->groups;
+    const int32_t *bias = conv->layer.bias;
+    for (uint32_t g = 0; g < node->groups; g++) {
+        const struct vectors v = vectors_of(memory, weights, channels, false);
+        memory += part_bytes(channels, false);
+        weights += part_weights(part * channels);
+        conv->parts[g] = (struct srpi_quant_part){.first = g * in,
+                                                  .channels = in,
+                                                  .weights = v.weights,
+                                                  .bias = v.bias,
+                                                  .multiplier = v.multiplier,
+                                                  .shift = v.shift};
+        for (uint32_t c = 0; c < channels; c++) {
+            const float *scales = node->scales + (size_t)c * node->groups;
+            float least = scales[0];
+            for (uint32_t i = 1; i < node->groups; i++) {
+                least = fminf(least, scales[i]);
+            }
+            group_codes(node, c, count, g, 0.0, v.weights + c * part);
+            v.multiplier[c] = scales[g] / least;
+            v.shift[c] = g == 0 ? (float)bias[c] : 0.0f;
+        }
+    }
+}
+
+/* The vectors of the whole, then those of the parts, and weights alike. */
+static enum srp_err make_groups(struct srpi_quant_work *work, uint32_t index, char *memory,
+                                int16_t *weights, struct srp_error *err)
+{
+    const struct srpi_step *step = &work->program->steps[index];
+    const struct srpi_node *node = step->node;
+    struct srpi_quant_conv *conv = &work->quant->convs[index];
+    int16_t greatest = 0;
+    if (reads_fractions(work, step) || !can_join(work, step, weights, &greatest)) {
+        return make_split(work, index, memory, weights, err);
+    }
+    struct srpi_quant_part *parts = (struct srpi_quant_part *)(void *)memory;
+    memory += (node->groups * sizeof(parts[0]) + 63) / 64 * 64;
+    enum srp_err rc = make_single(work, index, memory, weights, err);
+    if (rc == SRP_OK && greatest > INT8_MAX) {
+        conv->joined = true;
+        conv->part_count = node->groups;
+        conv->parts = parts;
+        make_joined_parts(work, index,
+                     memory + part_bytes(conv->layer.shape.out_channels, has_slope(step)),
+                     weights + part_weights((size_t)srpi_node_weight_count(work->graph, node)));
+    }
+    return rc;
+}
+
 static enum srp_err make_layer(struct srpi_quant_work *work, uint32_t index, char *memory,
-                               int8_t *weights, struct srp_error *err)
+                               int16_t *weights, struct srp_error *err)
 {
     const struct srpi_step *step = &work->program->steps[index];
     const struct srpi_node *node = step->node;
@@ -440,9 +573,9 @@ static enum srp_err make_layer(struct srpi_quant_work *work, uint32_t index, cha
         .out = conv->activation != SRPI_ACT_NONE ? SRPI_F32
                                                  : work->quant->tensors[step->output].dtype,
     };
-    return node->groups > 1 || reads_fractions(work, step)
-               ? make_split(work, index, memory, weights, err)
-               : make_whole(work, index, memory, weights, err);
+    return node->groups > 1             ? make_groups(work, index, memory, weights, err)
+           : reads_fractions(work, step) ? make_split(work, index, memory, weights, err)
+                                         : make_single(work, index, memory, weights, err);
 }
 
 /* The other operators: how large their f32 values may become. */
@@ -476,7 +609,7 @@ static enum srp_err bound_step(struct srpi_quant_work *work, uint32_t index, str
                        to_codes ? bound / step_of(out) + 65535.0 : 0.0, err);
 }
 
-enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, int8_t *weights,
+enum srp_err srpi_quant_layers(struct srpi_quant_work *work, char *memory, int16_t *weights,
                                struct srp_error *err)
 {
     enum srp_err rc = SRP_OK;

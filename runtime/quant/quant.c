@@ -211,7 +211,7 @@ static enum srp_err allocate(struct srpi_quant *quant, const struct srpi_program
     const size_t tensors = program->graph->tensor_count, steps = program->step_count;
     const size_t structs =
         tensors * sizeof(quant->tensors[0]) + steps * sizeof(quant->convs[0]) + ALIGN - 1;
-    size_t bytes = 0, weights = ALIGN;
+    size_t bytes = 0, weights = ALIGN; /* how many */
     for (uint32_t s = 0; s < steps; s++) {
         const struct srpi_step *step = &program->steps[s];
         if (step->node->op == SRPI_OP_CONV2D &&
@@ -226,7 +226,7 @@ static enum srp_err allocate(struct srpi_quant *quant, const struct srpi_program
         bytes -= bytes % ALIGN;
         memory = aligned_alloc(ALIGN, bytes);
     }
-    if (memory != NULL) {
+    if (memory != NULL && srpi_mul(weights, sizeof(quant->weights[0]), &weights)) {
         quant->weights = aligned_alloc(ALIGN, weights);
     }
     if (quant->weights == NULL) {

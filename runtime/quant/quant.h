@@ -28,18 +28,18 @@ struct srpi_quant_tensor {
 
 /* One of the sums of a convolution that has several: input channels [first, first + channels) of
  * the codes or of their fractions. v = fma((float)sum, multiplier[c], shift[c]), in reals. Vectors
- * as in struct srpi_conv_layer; weights [out][channels][ky][kx]. */
+ * as in struct srpi_conv_layer; weights [out][channels][ky][kx], of 8 bits. */
 struct srpi_quant_part {
     bool fractions;
     uint32_t first, channels;
-    const int8_t *weights;
+    const int16_t *weights;
     const int32_t *bias;
     const float *multiplier, *shift;
 };
 
-/* A convolution step. `layer` is complete but for the packing: weights are int8_t
- * [out][in][ky][kx], bias is that for U8 storage (U16 alike; for S8 storage add 128 * the sum of
- * the channel's weights). */
+/* A convolution step. `layer` is complete but for the packing: weights are int16_t
+ * [out][in][ky][kx], of 8 bits unless `joined`, bias is that for U8 storage (U16 alike; for S8
+ * storage add 128 * the sum of the channel's weights). */
 struct srpi_quant_conv {
     struct srpi_conv_layer layer;
     /* TANH or SIGMOID: the layer's output is F32, whatever the tensor is; this follows
@@ -53,6 +53,10 @@ struct srpi_quant_conv {
      * as its real value, and the code follows last, if the tensor is Q8. */
     uint32_t part_count;
     struct srpi_quant_part *parts;
+    /* Groups with one sum (arithmetic.md, "Joined groups"): `layer` is complete, with weights of up
+     * to 16 bits. Who has no products of these adds up the parts: the v's are whole numbers below
+     * 2^24, and their sum is that of `layer`, bias included. */
+    bool joined;
 };
 
 /* Immutable, but that the weights may go. */
@@ -61,7 +65,7 @@ struct srpi_quant {
     struct srpi_quant_tensor *tensors;  /* graph->tensor_count; set where program->used */
     struct srpi_quant_conv *convs;      /* program->step_count; zeroed for other operators */
     void *memory;
-    int8_t *weights; /* of all convs; NULL: gone */
+    int16_t *weights; /* of all convs; NULL: gone */
 };
 
 /* The graph's parameters are bound. On failure *quant is zeroed. Errors, each with the node's or

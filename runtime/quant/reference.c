@@ -60,7 +60,7 @@ struct sum {
 
 /* From [out][in][ky][kx] to [ky][kx][in][out]. */
 static int32_t *spread_weights(const struct srpi_conv_shape *shape, uint32_t in_channels,
-                               const int8_t *weights)
+                               const int16_t *weights)
 {
     const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
     int32_t *spread = malloc(taps * in_channels * shape->out_channels * sizeof(int32_t));
@@ -266,7 +266,7 @@ static bool run_conv(struct run *run, uint32_t index)
     const struct srpi_conv_layer *layer = &conv->layer;
     const uint32_t in = step->node->inputs[0], channels = layer->shape.out_channels;
     const uint32_t width = run->width * run->graph->tensors[in].factor;
-    if (conv->part_count != 0) {
+    if (conv->part_count != 0 && !conv->joined) {
         return run_split(run, index);
     }
     const struct srpi_quant_part all = {

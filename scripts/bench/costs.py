@@ -21,11 +21,14 @@ GROUPS = {  # graph: layer and number of groups
     "wdsr2-x4": [("skip", 3)],
     "edge16-x2": [("body1", 2), ("tail", 2)],
 }
+APART = (3, 5, None)  # octaves from scale to scale of the groups
+DEVIATION = 32  # of the codes
 MASKS = ("best", "avx2")  # SRP_CPU; what is no set masks nothing
 
 
-def parameters(graph, grouped, path):
-    """A file of random codes for `graph`, {layer: groups} of them with a scale for each group."""
+def parameters(graph, grouped, apart, path):
+    """A file of random codes for `graph`, {layer: groups} of them with a scale for each group: powers
+    of two, up to `apart` octaves from each other, as srpack makes them, or others (None)."""
     torch.manual_seed(1)
     channels, tensors = {graph["input"]: {"rgb": 3, "y": 1}[graph["colour"]]}, {}
     for node in graph["nodes"]:
@@ -35,11 +38,18 @@ def parameters(graph, grouped, path):
         channels[node["output"]] = node["channels"] if node["op"] == "conv2d" else read
         if node["op"] == "conv2d":
             shape, groups = (node["channels"], read, *node["kernel"]), grouped.get(node["name"], 1)
-            deviation = math.sqrt(2 / math.prod(shape[1:])) / 73.3  # that of the codes
+            deviation = math.sqrt(2 / math.prod(shape[1:])) / DEVIATION
             scales = (shape[0], groups) if groups > 1 else shape[:1]
-            tensors[f"{node['name']}.weight"] = torch.randint(-127, 128, shape, dtype=torch.int8)
+            # As trained weights are: few are as large as the largest.
+            codes = (DEVIATION * torch.randn(shape)).round().clamp(-127, 127)
+            scale = torch.full(scales, deviation)
+            if groups > 1:
+                octaves = torch.randint(0, (apart or 0) + 1, scales)
+                scale = torch.ldexp(scale, -octaves) if apart is not None else scale * octaves.add(
+                    torch.rand(scales)).neg().exp2()
+            tensors[f"{node['name']}.weight"] = codes.to(torch.int8)
             tensors[f"{node['name']}.bias"] = (0.1 * torch.randn(shape[0])).half()
-            tensors[f"{node['name']}.scale"] = torch.full(scales, deviation).half()
+            tensors[f"{node['name']}.scale"] = scale.half()
     safetensors.torch.save_file(tensors, path)
 
 
@@ -71,15 +81,19 @@ def groups(build, isa, rounds):
         for name, layers in GROUPS.items():
             path = f"models/{name}.json"
             graph = json.loads(Path(path).read_text())
-            files = [f"{folder}/{i}.safetensors" for i in range(len(layers) + 1)]
-            for file, grouped in zip(files, [{}, *({layer: n} for layer, n in layers)]):
-                parameters(graph, grouped, file)
+            what = [({}, None), *(({layer: n}, apart) for layer, n in layers for apart in APART)]
+            files = [f"{folder}/{i}.safetensors" for i in range(len(what))]
+            for file, (grouped, apart) in zip(files, what):
+                parameters(graph, grouped, apart, file)
             plain, *times = least(build, isa, rounds, [
                 ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
                 for file in files])[0]
-            for (layer, n), time in zip(layers, times):
-                print(f"{isa} {name} {layer}, {n} groups: {100 * (time / plain - 1):+.1f} % of "
-                      f"{plain:.2f} ms", flush=True)
+            costs = [f"{100 * (time / plain - 1):+.1f}" for time in times]
+            for i, (layer, n) in enumerate(layers):
+                print(f"{isa} {name} {layer}, {n} groups: " + ", ".join(
+                    costs[i * len(APART):(i + 1) * len(APART)])
+                    + f" % of {plain:.2f} ms, up to {APART[0]}, {APART[1]} octaves apart, by chance",
+                    flush=True)
 
 
 def main():

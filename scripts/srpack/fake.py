@@ -104,7 +104,8 @@ class Module(graphs.GraphModule):
         for i, (name, conv) in enumerate(self.convolutions.items()):
             base = quant.scales(conv.weight.detach()) if scales is None else scales[name]
             self.register_buffer(f"scale_base{i}", base.clone())
-            self.scale_steps.append(torch.nn.Parameter(torch.zeros(base.numel())))
+            # One factor for all groups of a channel: their ratios stay powers of two.
+            self.scale_steps.append(torch.nn.Parameter(torch.zeros(len(base))))
         self._shared = self._shared_steps()
 
     def _apply(self, fn, recurse=True):
@@ -119,7 +120,7 @@ class Module(graphs.GraphModule):
         """[out][groups], or [1][1]."""
         i = self._place[name]
         base = getattr(self, f"scale_base{i}")
-        return base * self.scale_steps[i].reshape(base.shape).exp()
+        return base * self.scale_steps[i][:, None].exp()
 
     def granularity(self, name):
         scale = getattr(self, f"scale_base{self._place[name]}")
@@ -199,7 +200,11 @@ class Module(graphs.GraphModule):
             least = quant.least_scale(conv.bias, limits[name])[:, None]
             base = getattr(self, f"scale_base{i}")
             scale = self.weight_scale(name)
-            scale = torch.maximum(scale, least.amax() if scale.shape[0] == 1 else least)
+            if scale.shape[1] > 1:  # by powers of two
+                octaves = torch.log2(least / scale).ceil().clamp_min(0)
+                scale = torch.ldexp(scale, octaves.int())
+            else:
+                scale = torch.maximum(scale, least.amax() if scale.shape[0] == 1 else least)
             base.copy_(quant.f16_or_bf16(scale.cpu()).float())
             self.scale_steps[i].zero_()
             spread = quant.spread(base, conv.weight)
@@ -229,14 +234,18 @@ class Module(graphs.GraphModule):
     def _bias_error(self, step, program, weight, scale, grids):
         """What the bias gains when it becomes a whole number in units of the sum; a split sum and
         one that stays f32 get it back."""
-        source = step.node["inputs"][0]
-        one_sum = scale.shape[1] == 1 and kind(step.last) not in CURVES
-        if step.output not in program.codes or not one_sum:
+        if step.output not in program.codes or kind(step.last) in CURVES:
             return 0.0
         bias = self.convolutions[step.node["name"]].bias.double()
-        unit = grids[source][0].double() * scale[:, 0].double()
-        total = (weight.double() / quant.spread(scale, weight)).round().sum((1, 2, 3))
-        exact = bias / unit - grids[source][1].double() * total
+        unit, zero = (value.double() for value in grids[step.node["inputs"][0]])
+        code = (weight.double() / quant.spread(scale, weight)).round()
+        if scale.shape[1] > 1:
+            found = quant.joined(code, scale, unit, zero, bias)
+            if found is None:
+                return 0.0
+            code, scale = found
+        unit = unit * scale[:, 0].double()
+        exact = bias / unit - zero * code.sum((1, 2, 3))
         return ((exact.round() - exact) * unit).float()
 
     def _convolve(self, step, program, x, grids):

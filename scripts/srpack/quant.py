@@ -20,6 +20,9 @@ GREATEST = 127           # of all codes
 LEAST = 8                # code of the greatest weight of a scale, however little it matters
 LARGEST_BIAS = 2.0**29   # |bias| in units of input scale * weight scale
 TIE = 1 + 2.0**-20       # what keeps a coarsened channel below it after rounding
+NEAR, FIRM = 3, 31       # octaves between groups that cost no time; code for which that is enough
+MOST_SHIFT = 8           # groups have one sum if their scales are at most so many octaves apart
+LARGEST_JOINED = 2.0**24  # and their sum stays below this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +51,44 @@ def scales(weight, groups=1, power=None, grain=0.0):
     """[out][groups] ([1][1] with groups 0): the greatest weight is code GREATEST; 1 where all are
     zero. With `power`, like the weight, what noise of variance 1 on each weight adds to the squared
     error, scales are coarser where that is little: rounding adds grain^2 / 12 for each weight, the
-    mean of those under a scale, as far as GREATEST and LEAST allow."""
+    mean of those under a scale, as far as GREATEST and LEAST allow. Those of a channel's groups are
+    powers of two of each other, so that the engine needs one sum (docs/arithmetic.md): the greatest
+    is as above, others the nearest to that which GREATEST and LEAST allow, and at most NEAR octaves
+    below it if so the greatest weight of each group keeps a code of FIRM."""
     most = _blocks(weight.abs(), groups).amax(2)
     scale = most / GREATEST
     if power is not None:
         wanted = grain / _blocks(power, groups).mean(2).sqrt()
         scale = wanted.clamp(scale, most / LEAST)
-    return torch.where(most > 0, scale, torch.ones_like(most))
+    if groups > 1:
+        scale = _octaves(scale, most)
+    return torch.where(most.amax(1, keepdim=True) > 0, scale, torch.ones_like(most))
+
+
+def _octaves(scale, most):
+    """The greatest of each row, and its halves, quarters...: see scales()."""
+    top = scale.amax(1, keepdim=True)
+    finest = torch.floor(torch.log2(top * GREATEST / most) + 1e-5)  # of rounding
+    coarsest = torch.ceil(torch.log2(top * LEAST / most) - 1e-5)
+    down = torch.log2(top / scale).round().clamp(coarsest, finest)
+    if (torch.log2(top * FIRM / most)[most > 0] <= NEAR).all():
+        down = down.clamp_max(NEAR)
+    down = torch.where(most > 0, down, torch.zeros_like(down))
+    return torch.ldexp(top.expand_as(down), -down.int())
+
+
+def joined(code, scale, input_scale, zero, bias):
+    """Codes [out][in][ky][kx] and scales [out][1] of one sum, both double, where the engine has one
+    for the groups of a layer; None where it adds up several."""
+    scale = scale.double()
+    least = scale.amin(1, keepdim=True)
+    mantissa, exponent = torch.frexp(scale / least)
+    if (mantissa != 0.5).any() or int(exponent.max()) > MOST_SHIFT + 1:
+        return None
+    whole = code.double() * spread(scale / least, code)
+    offset = bias.double() / (input_scale * least[:, 0]) - zero * whole.sum((1, 2, 3))
+    greatest = (offset.round().abs() + 256 * whole.abs().sum((1, 2, 3))).max()
+    return (whole, least) if float(greatest) < LARGEST_JOINED else None
 
 
 def spread(scale, weight):

@@ -124,7 +124,8 @@ def made(name, seed):
 
 def to_codes(graph, parameters, seed, share=0.8):
     """Weights of most convolutions as codes: with one scale for each channel, or for groups of input channels; scales in
-    each of the three dtypes (BF16 as uint16)."""
+    each of the three dtypes (BF16 as uint16). Every second layer's groups have scales that are powers of two of each other:
+    few and far apart, such that they have one sum, of 8 bits or of more, and such that they have not."""
     rng = np.random.default_rng(seed)
     for n in graph["nodes"]:
         if n["op"] != "conv2d" or rng.random() > share:
@@ -133,9 +134,15 @@ def to_codes(graph, parameters, seed, share=0.8):
         counts = [g for g in range(1, min(64, shape[1]) + 1) if shape[1] % g == 0]
         size = [(shape[0],), (shape[0], 1), (shape[0], int(rng.choice(counts)))][rng.integers(0, 3)]
         scale = (rng.uniform(0.3, 1.7, size) * 1.2 / 73 / np.sqrt(np.prod(shape[1:]))).astype(F)
-        scale.flat[0] *= F(2.0 ** -rng.integers(0, 12))  # still a normal number as F16
+        if scale.ndim == 2 and rng.random() < 0.5:
+            scale = scale[:, :1] * F(2) ** rng.integers(0, rng.choice([1, 3, 5, 10]), size).astype(F)
+            scale = (scale.view(np.uint32) & np.uint32(0xffff0000)).view(F)  # the same in each dtype
+            codes = rng.integers(-127, 128, shape) // rng.choice([2, 3, 16])
+        else:
+            scale.flat[0] *= F(2.0 ** -rng.integers(0, 12))  # still a normal number as F16
+            codes = rng.integers(-127, 128, shape)
         form = rng.integers(0, 3)
-        parameters[f"{n['name']}.weight"] = rng.integers(-127, 128, shape).astype(np.int8)
+        parameters[f"{n['name']}.weight"] = codes.clip(-127, 127).astype(np.int8)
         parameters[f"{n['name']}.scale"] = [scale, scale.astype(np.float16), (scale.view(np.uint32) >> 16).astype(np.uint16)][form]
 
 

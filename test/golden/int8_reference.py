@@ -449,6 +449,8 @@ class Network:
         a = self.tensors[step.inputs[0]]
         wq, sw = self.weights(step.node["name"], a.scale)
         fractions = a.wide and step.output not in self.q8
+        if not fractions and sw.shape[1] > 1:
+            wq, sw = self.joined(step, a, wq, sw)
         if fractions or sw.shape[1] > 1:
             v = self.finish(step, held, self.split_sums(step, held[step.inputs[0]], fractions, wq, sw))
         else:
@@ -456,6 +458,18 @@ class Network:
             if step.output in self.q8 and not step.curve:
                 return saturate(v, self.tensors[step.output].most)
         return self.hold(step.output, activate(v, step.last) if step.curve else v)
+
+    def joined(self, step, a, wq, sw):
+        """Codes and scales of one sum, where the groups have one; else what they are."""
+        least = sw.min(1, keepdims=True)
+        mantissa, exponent = np.frexp(sw / least)
+        if (mantissa != 0.5).any() or exponent.max() > 9:
+            return wq, sw
+        whole = wq * np.repeat(sw / least, wq.shape[1] // sw.shape[1], 1)[:, :, None, None]
+        bias = self.parameters[f"{step.node['name']}.bias"].astype(D)
+        bq = np.rint(bias / (a.scale * least[:, 0]) - a.zero * whole.sum((1, 2, 3)))
+        most = np.abs(bq) + 256 * np.abs(whole).sum((1, 2, 3))
+        return (whole, least) if most.max() < 2**24 else (wq, sw)
 
     def slope(self, step):
         kind = step.node.get("activation", "none")

@@ -166,6 +166,7 @@ def test_every_path_is_looked_at(build):
     graphs.to_codes(plain, parameters, 5, share=1.0)
     deepest = [n["name"] for n in graph["nodes"] if n["op"] == "conv2d"][-1]
     parameters[f"{deepest}.bias"] = np.full_like(parameters[f"{deepest}.bias"], 1e38)
+    parameters[f"{deepest}.scale"] = np.array([[0.001, 0.003]] * len(parameters[f"{deepest}.bias"]), F)  # the bias is in no sum
     lib = srp.Srp(build / "libsrp.so")
     lib.free(lib.model(json.dumps(graph).encode(), graphs.packed(parameters)))
     graphs.state_ranges(plain, parameters, 6)

@@ -20,7 +20,7 @@ import int8_reference as reference  # noqa: E402
 
 F = np.float32
 GENERAL = sorted((ROOT / "models" / "general").glob("*.safetensors"))
-SEEDS = range(48)
+SEEDS = range(64)
 
 
 @pytest.fixture
@@ -104,12 +104,14 @@ def test_groups_read_the_code_alone_where_the_output_has_codes(aid):
     check(aid, graph, graphs.packed(parameters), [(9, 9)])
 
 
+@pytest.mark.parametrize("shifts", [None, 0, 2, 4, 8], ids=lambda s: "apart" if s is None else f"by {s}")
 @pytest.mark.parametrize("wide", [False, True], ids=["8 bits", "16 bits"])
 @pytest.mark.parametrize("kernel, channels, groups", [
     ([5, 5], 3, 3), ([3, 3], 3, 3), ([3, 3], 6, 2), ([3, 3], 10, 5), ([5, 5], 8, 8), ([1, 3], 4, 4), ([3, 1], 9, 3),
     ([1, 1], 12, 3), ([11, 11], 2, 2), ([3, 3], 32, 2), ([3, 3], 64, 4), ([3, 3], 16, 2), ([3, 3], 96, 2)])
-def test_groups(aid, kernel, channels, groups, wide):
-    """Narrow groups and wide ones, in a layer to codes and in one to f32 that reads the input or 16 bits."""
+def test_groups(aid, kernel, channels, groups, wide, shifts):
+    """Narrow groups and wide ones, in a layer to codes and in one to f32 that reads the input or 16 bits; scales by chance, or
+    up to so many powers of two apart."""
     graph = graphs.whole("groups", "rgb", 2, 0.4488, [
         graphs.conv("head", "x", "h", channels, 1), graphs.conv("a", "h", "g", 13, kernel, activation="relu"),
         graphs.conv("c", "h", "f", 48, kernel), graphs.conv("e", "f", "e", 12, 1), graphs.conv("t", "g", "t", 12),
@@ -121,6 +123,10 @@ def test_groups(aid, kernel, channels, groups, wide):
         shape = parameters[f"{n}.weight"].shape
         parameters[f"{n}.weight"] = rng.integers(-127, 128, shape).astype(np.int8)
         parameters[f"{n}.scale"] = (rng.uniform(0.3, 1.7, (shape[0], count)) / 73 / np.sqrt(np.prod(shape[1:]))).astype(F)
+        if shifts is not None:
+            apart = F(2) ** -rng.integers(0, shifts + 1, (shape[0], count)).astype(F)
+            parameters[f"{n}.scale"] = parameters[f"{n}.scale"][:, :1] * apart
+            parameters[f"{n}.weight"] //= np.int8(3)  # so that most layers' sums are below 2^24
     for t in "hgfestu":
         parameters[f"{t}.range16" if wide and t in "hf" else f"{t}.range"] = np.array([-1.1, 1.4], F)
     parameters["v.range"] = np.array([-1, 1], F)
@@ -151,7 +157,11 @@ def test_random_graphs_have_everything():
             if s.conv:
                 seen.add(f"conv to {q8}")
                 scale = parameters.get(f"{s.node['name']}.scale", np.ones(1))
-                seen |= {f"groups to {q8}", f"groups {s.residual is not None}"} if scale.ndim == 2 and scale.shape[1] > 1 else set()
+                if scale.ndim == 2 and scale.shape[1] > 1:
+                    a = network.tensors[s.inputs[0]]
+                    wq, sw = network.joined(s, a, *network.weights(s.node["name"], a.scale))
+                    sums = "groups" if sw.shape[1] > 1 else f"joined {8 if np.abs(wq).max() < 128 else 16} bits"
+                    seen |= {f"{sums} to {q8}", f"{sums} {s.residual is not None}"}
             if s.residual:
                 r = network.tensors.get(s.residual)
                 seen.add(f"residual {'f32' if r is None else 'wide' if r.wide else 'q8'} to {q8}")
@@ -162,8 +172,9 @@ def test_random_graphs_have_everything():
     wanted = {
         *(f"{op} {a}" for op in ("conv2d", "add", "mul") for a in activations), "conv2d prelu", "concat none", "slice none",
         "resize nearest", "resize bilinear", "resize bicubic", "depth_to_space dcr", "depth_to_space ", "conv to q8", "conv to f32",
-        "input stated", "input samples", "groups to q8", "groups to f32", "groups True", "groups False", "moved True", "moved False", "wide conv2d", "wide add",
+        "input stated", "input samples", "moved True", "moved False", "wide conv2d", "wide add",
         "wide mul", *(f"residual {r} to {o}" for r in ("f32", "q8", "wide") for o in ("q8", "f32")),
+        *(f"{g} {what}" for g in ("groups", "joined 8 bits", "joined 16 bits") for what in ("to q8", "to f32", True, False)),
         *(f"{op} reads 16 bits to {o}" for op in ("conv2d", "add", "mul") for o in ("q8", "f32")),
         "slice reads 16 bits to q8", "resize reads 16 bits to q8", "depth_to_space reads 16 bits to q8",
     }

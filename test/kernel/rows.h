@@ -52,7 +52,7 @@ struct trial {
     struct srpi_conv_row row;
     uint32_t group_pixels; /* row.pixels rounded up to whole groups */
     float *real_weights;   /* one of the two, by dtype */
-    int8_t *weights;
+    int16_t *weights;
     const void *taps[MOST_TAP_ROWS]; /* row.rows */
     struct zone rows[MOST_TAP_ROWS], packed, bias, multiplier, shift, slope, out, residual;
     uint8_t *expected;
@@ -113,14 +113,20 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
     const size_t count = products * s->out_channels;
     const size_t padded =
         (s->out_channels + SRPI_ROW_PADDED - 1) / SRPI_ROW_PADDED * SRPI_ROW_PADDED;
-    const size_t vectors = s->split ? s->kernel_height : 1;
+    const size_t vectors = s->split ? s->kernel_height + 1 : 1;
     const float typical = 128.0f * 64.0f * sqrtf((float)products);
     const float unit = wish->fractions && s->out == SRPI_Q8 ? 256.0f : 1.0f; /* a code */
+    /* Where codes have 16 bits in memory, weights may have too, as long as sums fit 32. */
+    const bool wide = s->in == SRPI_Q8 && t->kernels->storage == SRPI_Q8_U16 && !wish->worst &&
+                      products < 20000 && noise(seed) % 2 == 0;
+    const int most = !wide               ? 128
+                     : products < 200 ? 127 * 256
+                                      : (int)(INT32_MAX / 2 / 256 / products);
     t->real_weights = malloc(count * sizeof(float));
-    t->weights = malloc(count);
+    t->weights = malloc(count * sizeof(t->weights[0]));
     for (size_t i = 0; i < count; i++) {
         t->real_weights[i] = noise_f(seed);
-        t->weights[i] = wish->worst ? -128 : (int8_t)(noise(seed) % 256 - 128);
+        t->weights[i] = wish->worst ? -128 : (int16_t)((int)(noise(seed) % (2u * (uint32_t)most)) - most);
     }
     t->bias = zone_create(vectors * padded * 4, true);
     t->multiplier = zone_create(vectors * padded * 4, true);
@@ -480,7 +486,7 @@ static inline const char *check_together(const struct srpi_kernels *k, const str
         struct trial *t = &trials[i];
         trial_create(t, k, wish, seed);
         t->layer = trials[0].layer;
-        memcpy(t->weights, trials[0].weights, weights);
+        memcpy(t->weights, trials[0].weights, weights * sizeof(t->weights[0]));
         memcpy(t->real_weights, trials[0].real_weights, weights * sizeof(float));
         rows[i] = t->row;
         struct srpi_conv_row row = t->row;
@@ -624,11 +630,11 @@ static inline uint64_t golden_layer(const struct srpi_kernels *k, const struct g
     static int32_t bias[64];
     static float multiplier[64], shift[64], slopes[64];
     uint32_t seed = in->channels * 100 + out_channels;
-    int8_t *weights = malloc((size_t)count * out_channels);
+    int16_t *weights = malloc(sizeof(int16_t) * count * out_channels);
     for (uint32_t c = 0; c < out_channels; c++) {
         int32_t sum = 0;
         for (uint32_t i = 0; i < count; i++) {
-            weights[c * count + i] = (int8_t)(noise(&seed) % 256 - 128);
+            weights[c * count + i] = (int16_t)(noise(&seed) % 256 - 128);
             sum += weights[c * count + i];
         }
         bias[c] = (int32_t)(noise(&seed) % 2000) - GOLDEN_ZERO * sum +

@@ -79,11 +79,16 @@ static void state_codes(struct rig *rig, uint32_t seed)
         next += out * node->groups * sizeof(float);
         int8_t *codes = (int8_t *)next;
         next += (count + 3) / 4 * 4;
+        /* By chance, or powers of two apart and with smaller codes: then groups have one sum. */
+        const uint32_t shifts = noise(&seed) % 2 == 0 ? 1 + noise(&seed) % 5 : 0;
+        const uint32_t most = shifts != 0 ? 8 + noise(&seed) % 56 : 127;
         for (uint32_t i = 0; i < out * node->groups; i++) {
-            scales[i] = (float)(1 + noise(&seed) % 100) * 2e-5f;
+            const bool first = shifts == 0 || i % node->groups == 0;
+            scales[i] = first ? (float)(1 + noise(&seed) % 100) * 2e-5f
+                              : ldexpf(scales[i - i % node->groups], (int)(noise(&seed) % shifts));
         }
         for (size_t i = 0; i < count; i++) {
-            codes[i] = (int8_t)(noise(&seed) % 255 - 127);
+            codes[i] = (int8_t)(noise(&seed) % (2 * most + 1) - most);
         }
         node->scales = scales;
         node->codes = codes;

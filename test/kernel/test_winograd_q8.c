@@ -16,7 +16,8 @@
 #include "kernels/winograd_row.h"
 
 #define LIMIT (1 << 25) /* of sums: exact below */
-#define LARGEST 127     /* weight */
+#define LARGEST 127     /* weight of 8 bits */
+#define MOST_WEIGHT 668 /* 49 times this fits 16 bits, as any weights up to it do at the points */
 #define FILL 0xa5       /* what rows to be written hold before */
 
 /* One instruction set. */
@@ -69,7 +70,7 @@ static const uint32_t taps_of[][2] = {{3, 3}, {5, 5}, {3, 5}, {7, 3}, {5, 7}, {7
 
 struct layer {
     struct srpi_conv_layer conv;
-    int8_t *weights; /* [out][in][taps down][taps across] */
+    int16_t *weights; /* [out][in][taps down][taps across] */
     int32_t *bias;
     float *multiplier, *shift, *slope;
     struct zone vectors[4];       /* of those four */
@@ -90,13 +91,15 @@ static struct layer layer_create(const uint32_t taps[2], uint32_t in, uint32_t o
     struct layer l = {.conv.shape = {.kernel_height = taps[0], .kernel_width = taps[1],
                                      .in_channels = in, .out_channels = out, .in = SRPI_Q8,
                                      .out = to}};
-    l.weights = malloc(count);
+    l.weights = malloc(count * sizeof(l.weights[0]));
     assert_non_null(l.weights);
-    garbage(l.weights, count, seed);
-    /* Sums stay below the limit, however many taps there are. */
-    const int most = LIMIT / 2 / 255 / (int)(taps[0] * taps[1] * in);
-    for (size_t i = 0; most < LARGEST && i < count; i++) {
-        l.weights[i] = (int8_t)(l.weights[i] % (most + 1));
+    garbage(l.weights, count * sizeof(l.weights[0]), seed);
+    /* Sums stay below the limit, however many taps there are, and weights at the points, too. */
+    const int fitting = LIMIT / 2 / 255 / (int)(taps[0] * taps[1] * in);
+    const int largest = noise(seed) % 2 == 0 ? LARGEST : MOST_WEIGHT;
+    const int most = fitting < largest ? fitting : largest;
+    for (size_t i = 0; i < count; i++) {
+        l.weights[i] = (int16_t)(l.weights[i] % (most + 1));
     }
     l.bias = vector_create(&l.vectors[0], out);
     l.multiplier = vector_create(&l.vectors[1], out);
@@ -508,12 +511,12 @@ static uint8_t extreme_code(uint32_t block, uint32_t y, uint32_t x, uint32_t *se
 }
 
 /* Weights of output channels: 36 that make one point as large as can be, and plain ones. */
-static int extreme_weight(uint32_t o, uint32_t y, uint32_t x)
+static int extreme_weight(int largest, uint32_t o, uint32_t y, uint32_t x)
 {
     if (o < TERMS) {
-        return taps[o / 6][y] * taps[o % 6][x] < 0 ? -LARGEST : LARGEST;
+        return taps[o / 6][y] * taps[o % 6][x] < 0 ? -largest : largest;
     }
-    return o == TERMS || (o == TERMS + 2 && (x + y) % 2) ? LARGEST : -LARGEST;
+    return o == TERMS || (o == TERMS + 2 && (x + y) % 2) ? largest : -largest;
 }
 
 /* The bias that brings the layer as near to the limit as can be. */
@@ -531,14 +534,15 @@ static int32_t most_bias(const struct layer *l, uint32_t o)
 
 /* The largest terms, weights at the points and sums that there can be, of both signs; sums become
  * floats. `turn`: what odd input channels hold is turned around. */
-static void check_worst(bool turn, bool negative, uint32_t *seed)
+static void check_worst(int largest, bool turn, bool negative, uint32_t *seed)
 {
-    enum { IN = (LIMIT - 1) / (255 * LARGEST * 9), OUT = TERMS + 3 };
-    struct layer l = layer_create(taps_of[0], IN, OUT, SRPI_F32, seed);
+    enum { OUT = TERMS + 3 };
+    const uint32_t in = (uint32_t)((LIMIT - 1) / (255 * largest * 9));
+    struct layer l = layer_create(taps_of[0], in, OUT, SRPI_F32, seed);
     for (uint32_t o = 0; o < OUT; o++) {
-        for (uint32_t i = 0; i < IN * 9; i++) {
-            const int w = extreme_weight(o, i % 9 / 3, i % 3);
-            l.weights[o * IN * 9 + i] = (int8_t)(turn && i / 9 % 2 ? -w : w);
+        for (uint32_t i = 0; i < in * 9; i++) {
+            const int w = extreme_weight(largest, o, i % 9 / 3, i % 3);
+            l.weights[o * in * 9 + i] = (int16_t)(turn && i / 9 % 2 ? -w : w);
         }
         l.bias[o] = most_bias(&l, o) * ((o % 2 != 0) == negative ? 1 : -1);
     }
@@ -547,8 +551,8 @@ static void check_worst(bool turn, bool negative, uint32_t *seed)
     for (uint32_t y = 0; y < p.rows; y++) {
         for (uint32_t x = 0; x < p.pixels; x++) {
             const uint8_t code = extreme_code(x / BLOCK, y, x % BLOCK, seed);
-            for (uint32_t i = 0; i < IN; i++) {
-                p.in[y][x * IN + i] = turn && i % 2 ? 255 - code : code;
+            for (uint32_t i = 0; i < in; i++) {
+                p.in[y][x * in + i] = turn && i % 2 ? 255 - code : code;
             }
         }
     }
@@ -569,7 +573,8 @@ static void test_worst(void **state)
     (void)state;
     uint32_t seed = 3;
     for (unsigned i = 0; i < 4; i++) {
-        check_worst(i % 2, i / 2, &seed);
+        check_worst(LARGEST, i % 2, i / 2, &seed);
+        check_worst(MOST_WEIGHT, i % 2, i / 2, &seed);
     }
 }
 
@@ -606,7 +611,7 @@ static void test_most_channels(void **state)
         struct layer l = layer_create(taps_of[0], channels[i][0], channels[i][1], SRPI_Q8, &seed);
         layer_steps(&l, &seed);
         for (size_t w = 0; w < (size_t)channels[i][0] * channels[i][1] * 9; w++) {
-            l.weights[w] = (int8_t)(l.weights[w] % 8);
+            l.weights[w] = (int16_t)(l.weights[w] % 8);
         }
         struct picture p = picture_create(&l, 21, &seed);
         picture_expect(&p, &l);
@@ -635,9 +640,9 @@ static void check_exact(const uint32_t sides[2])
             assert_false(srpi_winograd_exact(&l.conv, l.weights));
         }
         /* each weight alone counts, of either sign */
-        int8_t *weights = l.weights + o * count;
+        int16_t *weights = l.weights + o * count;
         for (uint32_t i = 0; i < count; i++) {
-            const int8_t weight = weights[i];
+            const int16_t weight = weights[i];
             weights[i] = 0;
             l.bias[o] = most_bias(&l, o);
             assert_true(srpi_winograd_exact(&l.conv, l.weights));
@@ -658,6 +663,27 @@ static void test_exact(void **state)
     for (unsigned i = 0; i < TAPS_COUNT; i++) {
         check_exact(taps_of[i]);
     }
+}
+
+/* The greatest weights that fit 16 bits at all points, in one corner and everywhere. */
+static void test_points(void **state)
+{
+    (void)state;
+    uint32_t seed = 7;
+    struct layer l = layer_create(taps_of[0], 1, 1, SRPI_F32, &seed);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        for (int more = 0; more <= 1; more++) {
+            for (unsigned tap = 0; tap < 9; tap++) {
+                l.weights[tap] = (int16_t)(sign * (MOST_WEIGHT + more));
+            }
+            l.bias[0] = 0;
+            assert_true(srpi_winograd_exact(&l.conv, l.weights) == (more == 0));
+            memset(l.weights, 0, 9 * sizeof(l.weights[0]));
+            l.weights[6] = (int16_t)(sign * (INT16_MAX / 36 + more));
+            assert_true(srpi_winograd_exact(&l.conv, l.weights) == (more == 0));
+        }
+    }
+    layer_destroy(&l);
 }
 
 static void test_suits(void **state)
@@ -709,7 +735,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),     cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_worst),      cmocka_unit_test(test_large_bias),
-        cmocka_unit_test(test_exact),      cmocka_unit_test(test_most_channels),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_points),      cmocka_unit_test(test_most_channels),
         cmocka_unit_test(test_suits),      cmocka_unit_test(test_bands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,8 +42,8 @@ def test_scales_by_hand():
     assert quant.scales(weight).tolist() == [[1], [2]]
     assert quant.scales(weight, 0).tolist() == [[2]]
     grouped = quant.scales(weight, 2)
-    assert torch.equal(grouped, torch.tensor([[1, 0.5 / 127], [1, 2]]))
-    assert quant.codes(weight, grouped)[:, :, 0, 0].tolist() == [[127, -1, 127, 64],
+    assert torch.equal(grouped, torch.tensor([[1, 1 / 128], [2, 2]]))
+    assert quant.codes(weight, grouped)[:, :, 0, 0].tolist() == [[127, -1, 64, 32],
                                                                 [0, 0, 0, -127]]
     found = quant.measure(weight, quant.scales(weight))
     assert found.zeros == 2 / 5  # 0.5 and 0.25: to even, to zero
@@ -61,9 +61,29 @@ def test_coarser_codes_by_hand():
     assert quant.codes(9 * weight, scale)[1].flatten().tolist() == [127, -127, 14, 4]
     assert torch.equal(quant.scales(weight, power=power), quant.scales(weight))
     # Under one scale the mean counts.
-    power = torch.tensor([1.0, 1, 4, 12]).reshape(1, 4, 1, 1)
+    power = torch.tensor([1.0, 1, 4, 16]).reshape(1, 4, 1, 1)
     grouped = quant.scales(weight[:1], 2, power, 1.0)
-    assert grouped[0].tolist() == pytest.approx([1, 8 ** -0.5])
+    assert grouped[0].tolist() == [1, 0.25]  # of 10 ** -0.5 the nearest power of two
+
+
+@pytest.mark.parametrize("grain", [None, 1e-3, 0.1, 10.0])
+def test_scales_of_groups_are_powers_of_two_of_each_other(grain):
+    weight = weights(20, 12) * torch.logspace(-3, 0, 12)[:, None, None]
+    weight[3, :3] = weight[4] = 0
+    power = None if grain is None else weights(20, 12, seed=2).exp()
+    scale = quant.scales(weight, 4, power, grain or 0.0)
+    mantissa, exponent = torch.frexp(scale / scale.amin(1, keepdim=True))
+    assert (mantissa == 0.5).all() and exponent.max() > 3
+    assert torch.equal(scale[4], torch.ones(4)) and scale[3, 0] == scale[3].max()
+    most = (weight.reshape(20, 4, -1).abs().amax(2) / scale)[weight.reshape(20, 4, -1).amax(2) > 0]
+    assert most.max() <= 127.01 and most.min() >= (63 if grain is None else quant.LEAST - 0.01)
+    # Three octaves are enough where they leave codes of 31; then they are all.
+    weight = torch.tensor([127.0, 4]).reshape(1, 2, 1, 1)
+    assert quant.scales(weight, 2).tolist() == [[1, 1 / 8]]
+    weight[0, 1] = 3.8
+    assert quant.scales(weight, 2).tolist() == [[1, 1 / 32]]
+    stored = quant.f16_or_bf16(scale).float()
+    assert torch.equal(stored / stored.amax(1, keepdim=True), scale / scale.amax(1, keepdim=True))
 
 
 @pytest.mark.parametrize("scale, flags", [(1, False), (10, False), (1000, True)])
