@@ -125,6 +125,25 @@ static void shuffle_row(const struct simple *s, uint32_t y, char *row, uint32_t 
     }
 }
 
+/* As codes if they mean the same. What f32 gives has no negative zero, as a sum from 0 has none. */
+static void repeat_row(const struct simple *s, const struct srpi_row_resize *resize,
+                       const struct srpi_codec *codec, char *row)
+{
+    const uint32_t first = resize->first_out / resize->scale;
+    const uint32_t last = (resize->first_out + resize->pixels - 1) / resize->scale;
+    const size_t count = (size_t)(last - first + 1) * resize->channels;
+    const char *from = (const char *)resize->rows[SRPI_REF_WINDOW / 2] +
+                       (size_t)(first - resize->first_in) * resize->channels * codec->element;
+    if (codec->dtype == SRPI_Q8 && srpi_codec_equal(codec, &s->codec)) {
+        srpi_row_repeat(resize, from, row, (size_t)resize->channels * codec->element);
+        return;
+    }
+    srpi_row_load(codec, from, s->work[1], count);
+    srpi_row_shift(s->work[1], 0.0f, s->work[2], count);
+    srpi_row_repeat(resize, s->work[2], s->work[0], resize->channels * sizeof(float));
+    srpi_row_store(&s->codec, s->work[0], row, (size_t)resize->pixels * resize->channels);
+}
+
 static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t pixels)
 {
     const struct srpi_node *node = s->node;
@@ -146,6 +165,10 @@ static void resize_row(const struct simple *s, uint32_t y, char *row, uint32_t p
         const int64_t from = (int64_t)(y / node->scale) + k - 2;
         const int64_t at = from < 0 ? 0 : from > last ? last : from;
         resize.rows[k] = srpi_block_row(s->block, t, (uint32_t)at);
+    }
+    if (node->mode == SRPI_RESIZE_NEAREST) {
+        repeat_row(s, &resize, &codec, row);
+        return;
     }
     srpi_row_resize(&resize, &codec, s->work[0], s->work[1], s->work[2]);
     srpi_row_store(&s->codec, s->work[0], row, pixels * in->channels);

@@ -343,16 +343,52 @@ void srpi_row_mul(float *a, const float *b, size_t count)
     srpi_ref_mul(a, b, a, count);
 }
 
+/* The activations without a curve. */
+INLINE void bend(float *a, size_t count, enum srpi_activation activation, float alpha, float min,
+                 float max)
+{
+    if (activation == SRPI_ACT_RELU) {
+        for (size_t i = 0; i < count; i++) {
+            a[i] = srpi_select(a[i] > 0.0f, a[i], 0.0f);
+        }
+    } else if (activation == SRPI_ACT_LEAKY_RELU) {
+        for (size_t i = 0; i < count; i++) {
+            a[i] = srpi_select(a[i] >= 0.0f, a[i], alpha * a[i]);
+        }
+    } else if (activation == SRPI_ACT_CLIP) {
+        for (size_t i = 0; i < count; i++) {
+            const float above = srpi_select(a[i] > min, a[i], min);
+            a[i] = srpi_select(above < max, above, max);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+FMA static void bend_fma(float *a, size_t count, enum srpi_activation activation, float alpha,
+                         float min, float max)
+{
+    bend(a, count, activation, alpha, min, max);
+}
+#endif
+
 void srpi_row_activate(float *a, size_t count, enum srpi_activation activation, float alpha,
                        float min, float max)
 {
     if (activation == SRPI_ACT_TANH) {
         srpi_row_tanh(a, a, count);
-    } else if (activation == SRPI_ACT_SIGMOID) {
-        srpi_row_sigmoid(a, a, count);
-    } else {
-        srpi_ref_activate(a, count, 1, activation, alpha, min, max, NULL);
+        return;
     }
+    if (activation == SRPI_ACT_SIGMOID) {
+        srpi_row_sigmoid(a, a, count);
+        return;
+    }
+#if defined(__x86_64__)
+    if (srpi_cpu_avx2()) {
+        bend_fma(a, count, activation, alpha, min, max);
+        return;
+    }
+#endif
+    bend(a, count, activation, alpha, min, max);
 }
 
 /* ---- channels -------------------------------------------------------------------------------- */
@@ -579,6 +615,22 @@ void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_cod
                 sum += across[k] * from[(size_t)k * channels + c];
             }
             *out++ = sum;
+        }
+    }
+}
+
+void srpi_row_repeat(const struct srpi_row_resize *resize, const void *from, void *to,
+                     size_t pixel_bytes)
+{
+    const char *pixel = from;
+    char *next = to;
+    uint32_t left = resize->scale - resize->first_out % resize->scale; /* of the first one */
+    for (uint32_t x = 0; x < resize->pixels; x++) {
+        memcpy(next, pixel, pixel_bytes);
+        next += pixel_bytes;
+        if (--left == 0) {
+            left = resize->scale;
+            pixel += pixel_bytes;
         }
     }
 }

@@ -123,5 +123,9 @@ struct srpi_row_resize {
 /* `out` has pixels * channels values; `work` and `spare` as many and 5 pixels more. */
 void srpi_row_resize(const struct srpi_row_resize *resize, const struct srpi_codec *codec,
                      float *out, float *work, float *spare);
+/* NEAREST is a repetition: output pixel x is pixel x / scale, whatever the scale. from: the pixel
+ * of output pixel first_out, and those that follow. */
+void srpi_row_repeat(const struct srpi_row_resize *resize, const void *from, void *to,
+                     size_t pixel_bytes);
 
 #endif

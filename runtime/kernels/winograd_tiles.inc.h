@@ -199,9 +199,10 @@ static size_t terms_size(const struct srpi_conv_shape *shape, uint32_t units)
     return vectors(window_count(shape) * units) * term_at(0, POINTS);
 }
 
-/* Bytes of the weights of several windows, at most: what no cache holds would be fetched again for
- * each group of tiles. */
-#define MOST_WEIGHTS (8u << 20)
+/* Bytes of the weights of several windows, at most. Each group of tiles fetches them again, from
+ * the third cache or from memory, which takes less time than the products that they save; this is
+ * for their memory. */
+#define MOST_WEIGHTS (64u << 20)
 
 /* Whether there is a way for a shape, whatever it takes. */
 static bool has_way(const struct srpi_conv_shape *shape)
