@@ -38,6 +38,7 @@ class Model:
     output: str
     type: type             # of the input's samples, a numpy type
     dims: list             # of the input: a number, or None where it is free
+    widened: bool          # it had float16, which became float32 in all of the above
 
 
 def attributes(node):
@@ -139,6 +140,30 @@ def _ordered(graph, known):
     return order
 
 
+def _widen(graph, constants):
+    """Makes float16 float32 everywhere. Whether there was any.
+
+    The graph is computed in float32, so a file that rounds after every operator has no result of
+    its own to compare with; the network that it means does. Its numbers are taken as they are."""
+    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    tensors = [item for item in graph.initializer if item.data_type == half]
+    found = bool(tensors)
+    for item in graph.node:
+        for attribute in item.attribute:
+            if attribute.HasField("t") and attribute.t.data_type == half:
+                tensors.append(attribute.t)
+            elif item.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
+                attribute.i, found = full, True
+    for item in tensors:
+        item.CopyFrom(onnx.numpy_helper.from_array(tensor(item).astype(np.float32), item.name))
+    for name, value in constants.items():
+        constants[name] = value.astype(np.float32) if value.dtype == np.float16 else value
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type, found = full, True
+    return found or bool(tensors)
+
+
 def read(path) -> Model:
     """PackError when the file cannot be read, Refused when it is not what can be imported."""
     proto = _parse(path)
@@ -165,7 +190,9 @@ def read(path) -> Model:
     for node in nodes:
         if node.domain not in ("", "ai.onnx"):
             raise Refused(f"is an operator of '{node.domain}', not of ONNX itself", node)
-    return Model(proto, nodes, constants, opset, name, output, kind, dims)
+    widened = _widen(graph, constants)
+    return Model(proto, nodes, constants, opset, name, output,
+                 np.float32 if kind is np.float16 else kind, dims, widened)
 
 
 def _size_of_result(op, attrs, inputs):

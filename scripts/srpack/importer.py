@@ -234,6 +234,8 @@ def _import(options, folder, name):
     made = convert(options.source, name, options.range, options.mean)
     if made.found:
         say(f"note: samples 0..255: {made.found}")
+    if made.model.widened:
+        say("note: the file has float16: compared with onnxruntime of a copy in float32")
     if made.size:
         say(f"note: the file holds for {made.size[1]}x{made.size[0]} alone, the graph for any size: "
             "compared at that one")

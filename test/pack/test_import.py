@@ -30,11 +30,11 @@ TOLERANCE = 1e-5
 torch.set_num_threads(1)  # for pictures this small, threads cost more than they do
 
 
-def export(net, path, channels, free=True, size=(20, 24), **more):
+def export(net, path, channels, free=True, size=(20, 24), kind=torch.float32, **more):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(net.eval(), torch.rand(1, channels, *size), str(path), dynamo=False,
-                          input_names=["in"], output_names=["out"], opset_version=17,
+        torch.onnx.export(net.eval(), torch.rand(1, channels, *size, dtype=kind), str(path),
+                          dynamo=False, input_names=["in"], output_names=["out"], opset_version=17,
                           dynamic_axes={"in": {2: "h", 3: "w"}} if free else None, **more)
     return path
 
@@ -158,6 +158,31 @@ def test_f16_parameters(small, tmp_path):
     assert 1e-6 < result["difference"]["pytorch"] < 4e-3
     size = (tmp_path / "half.safetensors").stat().st_size
     assert size < 2.2 * result["parameter_count"] + 1000
+
+
+def test_float16_files_are_compared_in_float32(tmp_path, capsys):
+    """Whole ones, and those that converters make: float32 outside, casts, float16 inside."""
+    torch.manual_seed(7)
+    net = nn.Sequential(nets.conv(1, 16), nn.PReLU(16), nets.conv(16, 16), nn.Hardtanh(-1.0, 1.0),
+                        nets.conv(16, 4), nn.PixelShuffle(2))
+    whole = export(net.half(), tmp_path / "whole.onnx", 1, kind=torch.float16)
+    proto = onnx.load(whole)
+    for value, node in zip((proto.graph.input[0], proto.graph.output[0]), (0, -1)):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+        names = getattr(proto.graph.node[node], "output" if node else "input")
+        names[0] = f"{value.name}_half"
+    proto.graph.node.insert(0, helper.make_node("Cast", ["in"], ["in_half"], to=TensorProto.FLOAT16))
+    proto.graph.node.append(helper.make_node("Cast", ["out_half"], ["out"], to=TensorProto.FLOAT))
+    onnx.save(proto, tmp_path / "inside.onnx")
+    for path in (whole, tmp_path / "inside.onnx"):
+        _, target, result = imported(path)
+        assert max(result["difference"].values()) < 1e-5 and result["tolerance"] < 1.5e-4
+        assert "float16" in capsys.readouterr().err
+    x = torch.rand(1, 1, 11, 14, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = net.float()(x).numpy()
+    for found in both_outputs(target, x):
+        assert np.abs(found - expected).max() < TOLERANCE
 
 
 def test_srpack_finds_an_imported_graph(small, tmp_path, monkeypatch):
