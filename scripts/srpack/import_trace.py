@@ -579,12 +579,9 @@ class _Trace:
         place = attrs.get("coordinate_transformation_mode", b"half_pixel").decode()
         rounding = attrs.get("nearest_mode", b"round_prefer_floor").decode()
         centred = place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
-        # Pixel y shows source pixel floor(y / scale) here. (y + 0.5) / scale - 0.5 is never
-        # halfway between two whole numbers, so rounding it gives the same, whichever way.
         if mode == "nearest":
-            exact = (centred and rounding.startswith("round")) or (
-                place in ("asymmetric", "tf_half_pixel_for_nn") and rounding == "floor")
-            if not exact:
+            if any(_nearest(place, rounding, scale, size) !=
+                   [y // scale for y in range(scale * size)] for size in (x.height, x.width)):
                 raise Refused(f"nearest by {place} and {rounding}: takes other pixels than "
                               "floor(y / scale)")
         elif mode not in ("linear", "cubic"):
@@ -621,6 +618,25 @@ class _Trace:
             raise Refused(f"scales {[round(s, 4) for s in full]}: only 1, 2, 3 or 4 for height "
                           "and width alike")
         return int(full[2])
+
+
+def _nearest(place, rounding, scale, size):
+    """The source pixels that ONNX's Resize takes for a row of scale * size pixels, or None where it
+    has no such modes. In whole numbers, so that no case hangs on how a quotient is rounded."""
+    if place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric"):
+        places = [(2 * y + 1 - scale, 2 * scale) for y in range(scale * size)]
+    elif place == "tf_half_pixel_for_nn":
+        places = [(2 * y + 1, 2 * scale) for y in range(scale * size)]
+    elif place == "align_corners":
+        places = [(y * (size - 1), scale * size - 1) for y in range(scale * size)]
+    else:
+        places = [(y, scale) for y in range(scale * size)] if place == "asymmetric" else None
+    whole = {"floor": lambda n, d: n // d, "ceil": lambda n, d: -(-n // d),
+             "round_prefer_floor": lambda n, d: -((d - 2 * n) // (2 * d)),
+             "round_prefer_ceil": lambda n, d: (2 * n + d) // (2 * d)}.get(rounding)
+    if places is None or whole is None:
+        return None
+    return [min(max(whole(n, d), 0), size - 1) for n, d in places]
 
 
 def _why_not(op):

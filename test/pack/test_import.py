@@ -533,6 +533,28 @@ def test_spellings(tmp_path, nodes, opset):
     assert result["scale"] == 2 and result["difference"]["libsrp"] < 1e-6
 
 
+PLACES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "asymmetric",
+          "tf_half_pixel_for_nn", "align_corners")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("place", PLACES)
+def test_nearest_is_taken_where_onnxruntime_takes_the_same_pixels(tmp_path, place, scale):
+    """A case is imported exactly where rows and columns of 23 and 17 become floor(y / scale)."""
+    for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+        path = onnx_case(tmp_path, ("Resize", ["-", "", "scales"], {
+            "mode": "nearest", "coordinate_transformation_mode": place, "nearest_mode": rounding}),
+            weights={"scales": np.array([1, 1, scale, scale], np.float32)}, opset=19)
+        x = np.arange(23 * 17, dtype=np.float32).reshape(1, 1, 23, 17)
+        y, = onnxruntime.InferenceSession(path.read_bytes()).run(None, {"in": x})
+        if np.array_equal(y, x.repeat(scale, 2).repeat(scale, 3)):
+            assert imported(path)[2]["difference"]["libsrp"] < 1e-6
+            path.with_suffix(".json").unlink()
+            path.with_suffix(".safetensors").unlink()
+        else:
+            assert "takes other pixels than floor(y / scale)" in refused(path)
+
+
 # ---- refusals --------------------------------------------------------------------------------------
 
 def _net(*layers):
