@@ -49,6 +49,10 @@ class View:
 
     def reshape(self, shape):
         """shape: whole numbers without 0 and -1."""
+        divisor = self._divides(shape)
+        if divisor is not None:
+            raise Refused(f"makes the picture smaller: a reshape divides its {divisor}, as "
+                          "PixelUnshuffle and windows do, which the format cannot")
         if math.prod(shape) != math.prod(self.shape) or min(shape, default=1) < 1:
             raise Refused(f"a tensor of {list(self.shape)} cannot become {list(shape)}")
         atoms, dims = [atom for dim in reversed(self.dims) for atom in reversed(dim)], []
@@ -69,6 +73,21 @@ class View:
                 missing = 1
             dims.append(dim)
         return self._with(dims)
+
+    def _divides(self, shape):
+        """Says "rows by 2" where the first size that changes is a part of them, else None. The
+        sizes of a trace may not divide: then `shape` was computed by rounding down."""
+        dims = [dim for dim in self.dims if dim]
+        for dim, size in zip(dims, (n for n in shape if n != 1)):
+            whole = math.prod(a.size for a in dim)
+            if size == whole:
+                continue
+            parts = whole // size if size > 0 else 1
+            if (len(dim) == 1 and dim[0].kind != "channels" and parts > 1 and parts in shape
+                    and whole // parts == size):
+                return f"{dim[0].kind} by {parts}"
+            return None
+        return None
 
     def expand(self, shape):
         """Repeats dimensions of size 1, as numpy.broadcast_to does in both directions."""
