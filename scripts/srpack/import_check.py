@@ -21,6 +21,8 @@ class Original:
         self.type, self.input = model.type, model.input
         proto = type(model.proto)()
         proto.CopyFrom(model.proto)
+        del proto.graph.node[:]  # it may not know the operators of those that nobody reads
+        proto.graph.node.extend(model.nodes)
         if size is None:
             del proto.graph.value_info[:]
             for value in (*proto.graph.input, *proto.graph.output):

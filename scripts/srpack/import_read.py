@@ -31,7 +31,7 @@ CONSTANT_OPS = frozenset(
 @dataclasses.dataclass
 class Model:
     proto: onnx.ModelProto
-    nodes: list            # NodeProto, each after those that it reads
+    nodes: list            # NodeProto, each after those that it reads; none that nobody reads
     constants: dict        # initialisers by name
     opset: int
     input: str
@@ -140,6 +140,16 @@ def _ordered(graph, known):
     return order
 
 
+def _alive(nodes, output):
+    """Of nodes in order those that the output hangs on."""
+    read, alive = {output}, []
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.output):
+            read.update(filter(None, node.input))
+            alive.append(node)
+    return alive[::-1]
+
+
 def _widen(graph, constants):
     """Makes float16 float32 everywhere. Whether there was any.
 
@@ -179,7 +189,7 @@ def read(path) -> Model:
             raise Refused(f"'{item.name}' is there twice")
         constants[item.name] = tensor(item)
     name, output, kind, dims = _ends(graph, constants)
-    nodes = _ordered(graph, {*constants, name})
+    nodes = _alive(_ordered(graph, {*constants, name}), output)
     for node in nodes:
         for item in node.attribute:
             if item.HasField("t"):

@@ -533,6 +533,19 @@ def test_spellings(tmp_path, nodes, opset):
     assert result["scale"] == 2 and result["difference"]["libsrp"] < 1e-6
 
 
+@pytest.mark.parametrize("domain", ["", "com.example"])
+def test_nodes_that_nobody_reads_are_removed(tmp_path, domain):
+    path = onnx_case(tmp_path, CONV, SHUFFLE, weights={"w": W["w"]})
+    proto = onnx.load(path)
+    proto.graph.node.insert(1, helper.make_node("Mystery", ["t0"], ["dead"], domain=domain))
+    proto.graph.node.append(helper.make_node("Relu", ["dead"], ["deader"]))
+    if domain:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+    onnx.save(proto, path)
+    graph, _, result = imported(path)
+    assert len(graph["nodes"]) == 2 and result["difference"]["libsrp"] < 1e-6
+
+
 PLACES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "asymmetric",
           "tf_half_pixel_for_nn", "align_corners")
 
