@@ -232,8 +232,10 @@ static enum srp_err allocate_layout(struct srpi_layout *layout,
 
 static enum srp_err search(struct maker *m)
 {
-    enum srp_err rc = srpi_order_find(m->graph, m->attempt.layout.order, &m->best->lower_bound,
-                                      &m->best->exact_peak, m->err);
+    size_t peak = 0;
+    enum srp_err rc = srpi_order_find(m->graph, m->attempt.layout.order, &peak,
+                                      &m->best->lower_bound, m->err);
+    m->best->exact_peak = m->best->lower_bound == peak;
     m->best->arena_bytes = SIZE_MAX;
     if (rc == SRP_OK) {
         rc = try_order(m, SRPI_PLACE_FULL);

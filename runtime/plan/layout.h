@@ -14,13 +14,13 @@ struct srpi_layout {
     size_t *offset;     /* tensor_count: bytes from the arena's start; SRPI_NOWHERE where it has
                            no life */
     size_t arena_bytes;
-    size_t lower_bound; /* lowest peak of any order that was found */
-    bool exact_peak;    /* no order has a lower one, so no arena is smaller */
+    size_t lower_bound; /* no order has a lower peak, so no arena is smaller */
+    bool exact_peak;    /* an order has that peak */
     void *memory;
 };
 #define SRPI_NOWHERE SIZE_MAX
 
-/* Takes the order of the lowest peak; where its arena is larger than that peak, other orders are
+/* Takes the order of the lowest peak; where its arena is larger than the bound, other orders are
  * placed too, within a bounded amount of work. Deterministic. Errors: as srpi_order_find and
  * srpi_place. Any thread. */
 enum srp_err srpi_layout_create(struct srpi_layout *layout, const struct srpi_order_graph *graph,

@@ -576,21 +576,23 @@ static void walk_to(struct search *s, struct sets *sets, const struct set_state 
     s->work += s->graph->node_count;
 }
 
-/* True: searched to the end, and s->peak is the lowest. */
-static bool search_sets(struct search *s, struct sets *sets)
+/* Searched to the end, s->peak is the lowest, and the bound too. Until then the bound follows the
+ * sets that come out: their peaks never fall, and what is cut off has none below s->peak. */
+static void search_sets(struct search *s, struct sets *sets)
 {
     const uint64_t limit = s->work + SETS_WORK;
     const uint32_t nodes = s->graph->node_count;
     while (sets->heap_count > 0 && s->work < limit) {
         const uint32_t index = pop(sets);
         const struct set_state *state = &sets->states[index];
+        s->bound = larger(s->bound, state->peak);
         if (state->done == nodes) { /* the first that is complete: none has a lower peak */
             s->peak = state->peak;
             for (uint32_t step = nodes; step-- > 0;) {
                 s->order[step] = state->node;
                 state = &sets->states[state->parent];
             }
-            return true;
+            return;
         }
         walk_to(s, sets, state);
         uint32_t free_move = NONE;
@@ -609,17 +611,17 @@ static bool search_sets(struct search *s, struct sets *sets)
             s->work += degree(s, n);
             if (larger(state->peak, during) < s->peak &&
                 !add_state(sets, index, n, larger(state->peak, during))) {
-                return false;
+                return;
             }
             if (free_move != NONE) {
                 break;
             }
         }
     }
-    return sets->heap_count == 0;
+    s->bound = sets->heap_count == 0 ? s->peak : s->bound;
 }
 
-static enum srp_err find_exactly(struct search *s, bool *exact, struct srp_error *err)
+static enum srp_err find_exactly(struct search *s, struct srp_error *err)
 {
     struct sets sets = {0};
     sets.states = malloc(MOST_SETS * sizeof(sets.states[0]));
@@ -636,7 +638,7 @@ static enum srp_err find_exactly(struct search *s, bool *exact, struct srp_error
         sets.states[0] = (struct set_state){.peak = sets.walk.live, .parent = NONE, .node = NONE};
         sets.count = 1;
         push(&sets, 0);
-        *exact = search_sets(s, &sets);
+        search_sets(s, &sets);
     }
     free(sets.states);
     free(sets.table);
@@ -647,10 +649,9 @@ static enum srp_err find_exactly(struct search *s, bool *exact, struct srp_error
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 enum srp_err srpi_order_find(const struct srpi_order_graph *graph, uint32_t *order, size_t *peak,
-                             bool *exact, struct srp_error *err)
+                             size_t *bound, struct srp_error *err)
 {
     struct search s = {.graph = graph, .order = order};
-    bool proved = false;
     enum srp_err rc = srpi_order_lists_create(&s.lists, graph, err);
     if (rc == SRP_OK) {
         rc = start(&s, err);
@@ -659,12 +660,12 @@ enum srp_err srpi_order_find(const struct srpi_order_graph *graph, uint32_t *ord
         rc = find_by_beam(&s, by_live != 0, err);
     }
     if (rc == SRP_OK && s.peak > s.bound) {
-        rc = find_exactly(&s, &proved, err);
+        rc = find_exactly(&s, err);
     }
     if (rc == SRP_OK) {
         *peak = s.peak;
-        if (exact != NULL) {
-            *exact = proved || s.peak == s.bound;
+        if (bound != NULL) {
+            *bound = s.bound;
         }
     }
     srpi_order_lists_destroy(&s.lists);

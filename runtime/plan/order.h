@@ -35,11 +35,12 @@ struct srpi_order_graph {
  * kept lives in its writer's step alone, without a writer not at all.
  *
  * Finds order[node_count]: node order[i] runs in step i. *peak: the most bytes alive in one step,
- * all operands and the output of the step among them. *exact (may be NULL): proved that no order
- * has a lower peak. Errors: LIMIT (sizes whose sum does not fit size_t, too many nodes), GRAPH (an
- * input that is not written before, a tensor that is written twice), NOMEM. */
+ * all operands and the output of the step among them. *bound (may be NULL), at most *peak: it is
+ * proved that no order has a lower peak. Errors: LIMIT (sizes whose sum does not fit size_t, too
+ * many nodes), GRAPH (an input that is not written before, a tensor that is written twice),
+ * NOMEM. */
 enum srp_err srpi_order_find(const struct srpi_order_graph *graph, uint32_t *order, size_t *peak,
-                             bool *exact, struct srp_error *err);
+                             size_t *bound, struct srp_error *err);
 
 /* A graph's lists, each without repetitions. */
 struct srpi_order_lists {

@@ -218,7 +218,7 @@ static void text_memory(FILE *out, const struct srpi_report *r)
                 "MiB%s)\n",
                 (double)r->whole->arena_bytes / MEBIBYTE,
                 (double)r->whole->lower_bound / MEBIBYTE,
-                r->whole->exact_peak ? "" : ", not proved");
+                r->whole->exact_peak ? "" : ", which no order is known to reach");
     }
     fprintf(out, "a picture     %10.3f million MAC\n",
             (double)total_macs(r) * r->width * r->height /

@@ -15,9 +15,13 @@
 static size_t find(const struct srpi_order_graph *g, uint32_t *order, bool *exact)
 {
     struct srp_error err = {0};
-    size_t peak = 0;
-    if (srpi_order_find(g, order, &peak, exact, &err) != SRP_OK) {
+    size_t peak = 0, bound = 0;
+    if (srpi_order_find(g, order, &peak, &bound, &err) != SRP_OK) {
         fail_msg("%s", err.detail);
+    }
+    assert_true(bound > 0 && bound <= peak);
+    if (exact != NULL) {
+        *exact = bound == peak;
     }
     data_check_order(g, order);
     assert_int_equal(peak, data_peak(g, order));
