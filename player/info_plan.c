@@ -85,6 +85,24 @@ static enum srp_err choose_path(struct options *o, struct srp_error *err)
     return SRP_OK;
 }
 
+/* As an upscaler refuses it. The library's own limit is that of tensors, which are smaller than the
+ * picture where the network works at the size of chroma. */
+static enum srp_err check_size(const struct options *o, struct srp_error *err)
+{
+    struct srp_model_info info;
+    srp_model_get_info(o->params.model, &info);
+    const uint64_t width = (uint64_t)o->params.width * info.scale;
+    const uint64_t height = (uint64_t)o->params.height * info.scale;
+    if (width > SRP_MAX_DIMENSION || height > SRP_MAX_DIMENSION ||
+        width * height > SRP_MAX_PICTURE_PIXELS) {
+        return sp_fail(err, SRP_ERR_LIMIT,
+                       "--size %ux%u: times %u, sides are at most %u, pixels at most %u",
+                       o->params.width, o->params.height, info.scale, SRP_MAX_DIMENSION,
+                       SRP_MAX_PICTURE_PIXELS);
+    }
+    return SRP_OK;
+}
+
 int sp_info_plan(int argc, char **argv)
 {
     struct options o = {.path = SRP_MAX_PATHS};
@@ -103,6 +121,9 @@ int sp_info_plan(int argc, char **argv)
     sp_bytes_free(&file);
     if (code == SRP_OK) {
         code = choose_path(&o, &err);
+    }
+    if (code == SRP_OK) {
+        code = check_size(&o, &err);
     }
     if (code == SRP_OK) {
         code = srp_plan_describe(&text, &o.params, o.format, &err);

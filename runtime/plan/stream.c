@@ -403,6 +403,12 @@ enum srp_err srpi_stream_plan_create(struct srpi_stream_plan *plan,
         return srpi_fail(err, SRP_ERR_LIMIT, "%ux%u is not a size from 1x1 to %ux%u",
                          params->width, params->height, SRP_MAX_DIMENSION, SRP_MAX_DIMENSION);
     }
+    if ((uint64_t)params->picture_width * params->picture_height * graph->scale * graph->scale >
+        SRP_MAX_PICTURE_PIXELS) {
+        return srpi_fail(err, SRP_ERR_LIMIT, "%ux%u times %u is more than %u pixels",
+                         params->picture_width, params->picture_height, graph->scale,
+                         SRP_MAX_PICTURE_PIXELS);
+    }
     plan->program = params->program;
     plan->workers = params->workers;
     plan->tensors = calloc(graph->tensor_count, sizeof(plan->tensors[0]));

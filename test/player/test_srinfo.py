@@ -554,11 +554,25 @@ def test_plan_without_a_size(build, odd):
 
 
 def test_plan_of_what_is_too_large_in_whole(build):
-    found = plan(build, aid.ROOT / "models" / "edge8-x2.json", "--size", "16384x16384")
+    path = aid.ROOT / "models" / "wdsr16-x2.json"
+    found = plan(build, path, "--size", "4096x4096")
     assert found["arena_bytes"] < 1 << 30 and found["whole_arena_bytes"] is None
-    done = aid.run(build / "srinfo", "plan", "--graph", aid.ROOT / "models" / "edge8-x2.json",
-                   "--size", "16384x16384")
+    done = aid.run(build / "srinfo", "plan", "--graph", path, "--size", "4096x4096")
     assert done.returncode == 0 and "above the limit" in done.stdout
+
+
+def test_plan_of_a_picture_that_the_engine_refuses(build, tmp_path):
+    nodes = [{**n, "channels": 24} if n["name"] == "last" else n for n in ODD["nodes"]]
+    path = tmp_path / "yuv.json"
+    path.write_text(json.dumps({**ODD, "colour": "yuv420", "nodes": nodes}))
+    for graph, most, refused in (
+            (aid.ROOT / "models" / "edge8-x2.json", "4096x4096", ("4097x4096", "16384x16384", "8193x2")),
+            (path, "2048x2048", ("2049x2048",))):
+        assert plan(build, graph, "--size", most)["arena_bytes"] > 0
+        for size in refused:
+            done = aid.run(build / "srinfo", "plan", "--graph", graph, "--size", size)
+            assert done.returncode == 5 and done.stdout == "", done
+            assert len(done.stderr.splitlines()) == 1 and f"--size {size}: times " in done.stderr
 
 
 def test_plan_as_graphviz(build, odd):

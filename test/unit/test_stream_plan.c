@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <srp/plan.h>
 #include <stdlib.h>
 
 #include "kernel/sketch.h"
@@ -518,6 +519,22 @@ static void test_every_row_counts(void **state)
     }
 }
 
+/* Pictures that the engine refuses are not planned either. */
+static void test_size(void **state)
+{
+    (void)state;
+    struct srp_model *model = model_from(chain, 1);
+    struct srp_error err = {0};
+    char *text = NULL;
+    struct srp_plan_params params = {.model = model, .width = 4096, .height = 4096};
+    assert_int_equal(srp_plan_describe(&text, &params, SRP_PLAN_TEXT, &err), SRP_OK);
+    srp_plan_free(text);
+    params.height++;
+    assert_int_equal(srp_plan_describe(&text, &params, SRP_PLAN_TEXT, &err), SRP_ERR_LIMIT);
+    assert_string_equal(err.detail, "4096x4097 times 2 is more than 67108864 pixels");
+    srp_model_unref(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_grid),
         cmocka_unit_test(test_few_calls),
         cmocka_unit_test(test_every_row_counts),
+        cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
