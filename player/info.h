@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include <srp/model.h>
+
 #include "base.h"
 
 #define SP_INFO_PROGRAM "srinfo"
@@ -18,6 +20,11 @@ int sp_info_verify(const char *manifest, bool json);
 int sp_info_plan(int argc, char **argv);
 /* What int8 makes of parameters: the arguments behind the word "quant". */
 int sp_info_quant(int argc, char **argv);
+
+/* The model of a graph and its parameters, random ones where `parameters` is NULL, else as
+ * safetensors or compact ones, compressed or not. *bytes, may be NULL: of their file. */
+enum srp_err sp_info_load_model(struct srp_model **model, const char *graph, const char *parameters,
+                                uint64_t *bytes, struct srp_error *err);
 
 bool sp_info_is_zstd(const struct sp_bytes *file);
 /* One zstd frame becomes its content. Errors: PARSE, LIMIT, NOMEM. */

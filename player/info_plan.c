@@ -23,7 +23,7 @@ static int misuse(const char *option, const char *value, const char *wanted)
 }
 
 struct options {
-    const char *graph;
+    const char *graph, *parameters; /* NULL: random ones */
     struct srp_plan_params params;
     uint32_t path; /* SRP_MAX_PATHS: the default one */
     enum srp_plan_format format;
@@ -41,6 +41,11 @@ static int read_options(struct options *o, int argc, char **argv)
         uint64_t number = 0;
         if (strcmp(option, "--graph") == 0) {
             o->graph = value;
+        } else if (strcmp(option, "--parameters") == 0) {
+            if (value[0] == '\0') {
+                return misuse(option, value, "wants a file");
+            }
+            o->parameters = value;
         } else if (strcmp(option, "--isa") == 0) {
             o->params.isa = value;
         } else if (strcmp(option, "--size") == 0) {
@@ -107,18 +112,12 @@ int sp_info_plan(int argc, char **argv)
 {
     struct options o = {.path = SRP_MAX_PATHS};
     struct srp_error err = {.code = SRP_OK};
-    struct sp_bytes file = {0};
     char *text = NULL;
     const int status = read_options(&o, argc, argv);
     if (status != SP_EXIT_OK) {
         return status;
     }
-    enum srp_err code = sp_bytes_read_file(&file, o.graph, SRP_MAX_JSON_BYTES, &err);
-    if (code == SRP_OK) {
-        const struct srp_blob blob = {file.data, file.size, o.graph};
-        code = srp_model_create_random(&o.params.model, &blob, 1, &err);
-    }
-    sp_bytes_free(&file);
+    enum srp_err code = sp_info_load_model(&o.params.model, o.graph, o.parameters, NULL, &err);
     if (code == SRP_OK) {
         code = choose_path(&o, &err);
     }

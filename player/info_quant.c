@@ -69,28 +69,13 @@ static enum srp_err tell(struct srp_model *model, uint64_t bytes, json_t *list, 
 
 static enum srp_err tell_files(const struct options *o, json_t *list, struct srp_error *err)
 {
-    struct sp_bytes graph = {0}, parameters = {0};
     struct srp_model *model = NULL;
-    enum srp_err code = sp_bytes_read_file(&graph, o->graph, SRP_MAX_JSON_BYTES, err);
-    if (code == SRP_OK) {
-        code = sp_bytes_read_file(&parameters, o->parameters, SRP_MAX_OBJECT_BYTES, err);
-    }
-    const uint64_t bytes = parameters.size;
-    if (code == SRP_OK && sp_info_is_zstd(&parameters)) {
-        code = sp_info_decompress(&parameters, o->parameters, err);
-    }
-    if (code == SRP_OK) {
-        const struct srp_model_params params = {
-            .graph = {graph.data, graph.size, o->graph},
-            .parameters = {parameters.data, parameters.size, o->parameters}};
-        code = srp_model_create(&model, &params, err);
-    }
+    uint64_t bytes = 0;
+    enum srp_err code = sp_info_load_model(&model, o->graph, o->parameters, &bytes, err);
     if (code == SRP_OK) {
         code = tell(model, bytes, list, true, err);
     }
     srp_model_unref(&model);
-    sp_bytes_free(&graph);
-    sp_bytes_free(&parameters);
     return code;
 }
 

@@ -520,6 +520,33 @@ enum srp_err sp_info_decompress(struct sp_bytes *file, const char *shown, struct
     return SRP_OK;
 }
 
+enum srp_err sp_info_load_model(struct srp_model **model, const char *graph, const char *parameters,
+                                uint64_t *bytes, struct srp_error *err)
+{
+    struct sp_bytes text = {0}, data = {0};
+    enum srp_err code = sp_bytes_read_file(&text, graph, SRP_MAX_JSON_BYTES, err);
+    if (code == SRP_OK && parameters) {
+        code = sp_bytes_read_file(&data, parameters, SRP_MAX_OBJECT_BYTES, err);
+    }
+    if (bytes) {
+        *bytes = data.size;
+    }
+    if (code == SRP_OK && sp_info_is_zstd(&data)) {
+        code = sp_info_decompress(&data, parameters, err);
+    }
+    const struct srp_blob blob = {text.data, text.size, graph};
+    if (code == SRP_OK && parameters) {
+        const struct srp_model_params params = {.graph = blob,
+                                                .parameters = {data.data, data.size, parameters}};
+        code = srp_model_create(model, &params, err);
+    } else if (code == SRP_OK) {
+        code = srp_model_create_random(model, &blob, 1, err);
+    }
+    sp_bytes_free(&text);
+    sp_bytes_free(&data);
+    return code;
+}
+
 /* ---- the command --------------------------------------------------------------------------------
  */
 

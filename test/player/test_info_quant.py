@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""srinfo quant: its figures against NumPy's, and what it refuses."""
+"""srinfo quant: its figures against NumPy's, and what it refuses. What srinfo plan says of
+parameters with groups and ranges of 16 bits."""
 import json
 import math
 
@@ -103,12 +104,14 @@ def in_codes(weight, groups, same=False):
     return codes, scale if groups > 1 else scale[:, 0].copy(), codes * spread
 
 
-def test_codes_ranges_and_16_bits(build, tmp_path):
-    """A scale for all, for each channel, for groups; h1 is kept in 16 bits, h2 too and read by the
-    last layer."""
+KINDS = {"head": (1, True), "body0": (1, False), "body1": (4, False), "body2": (16, True)}
+
+
+def mixed():
+    """Of edge16-x2 a scale for all, for each channel, for groups; h1 is kept in 16 bits, h2 too and
+    read by the last layer. Also the weights that the codes stand for."""
     graph, arrays, real = graph_of("edge16-x2"), reals(graph_of("edge16-x2")), {}
-    kinds = {"head": (1, True), "body0": (1, False), "body1": (4, False), "body2": (16, True)}
-    for name, (groups, same) in kinds.items():
+    for name, (groups, same) in KINDS.items():
         codes, scale, real[name] = in_codes(arrays[f"{name}.weight"], groups, same)
         arrays[f"{name}.weight"], arrays[f"{name}.scale"] = codes, scale
     outputs = [node["output"] for node in graph["nodes"] if node["output"] != "y"]
@@ -116,11 +119,16 @@ def test_codes_ranges_and_16_bits(build, tmp_path):
     for output in outputs:
         fine = output in ("h1", last)
         arrays[f"{output}.range16" if fine else f"{output}.range"] = np.float32([-1, 4])
+    return arrays, real
+
+
+def test_codes_ranges_and_16_bits(build, tmp_path):
+    arrays, real = mixed()
     model = quant(build, tmp_path, "edge16-x2", arrays)[0]["models"][0]
     layers = {layer["name"]: layer for layer in model["layers"]}
-    assert [(layers[n]["granularity"], layers[n]["group"]) for n in kinds] == [
+    assert [(layers[n]["granularity"], layers[n]["group"]) for n in KINDS] == [
         ("tensor", None), ("channel", None), ("group", 4), ("group", 1)]
-    for name in kinds:
+    for name in KINDS:
         layer, codes, scale = layers[name], arrays[f"{name}.weight"], arrays[f"{name}.scale"]
         check_channel(layer, real[name])
         part = codes[0].size / (scale.size / len(scale))
@@ -133,8 +141,35 @@ def test_codes_ranges_and_16_bits(build, tmp_path):
     bits = {n: (layer["in_bits"], layer["out_bits"]) for n, layer in layers.items()}
     assert bits == {"head": (8, 8), "body0": (8, 16), "body1": (8, 8), "body2": (8, 8), "body3": (8, 16),
                     "tail": (16, 32)}
-    assert model["range_bytes"] == 8 * len(outputs)
+    assert model["range_bytes"] == 8 * sum(".range" in name for name in arrays)
     assert model["bytes"] == sum(layer["bytes"] for layer in layers.values()) + model["range_bytes"]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "int8"])
+def test_plan_and_engine_have_the_same_arena(build, tmp_path, dtype):
+    """Random parameters have it too, but in int8, where they have neither groups nor 16 bits."""
+    arrays, _ = mixed()
+    _, path = quant(build, tmp_path, "edge16-x2", arrays)
+    way = ["--graph", ROOT / "models/edge16-x2.json", "--size", "321x180", "--threads", 2,
+           "--dtype", dtype]
+    given = ["--parameters", path, "--json"]
+    arena = aid.json_of(build / "srbench", "engine", *way, *given, "--runs", 1)["arena_bytes"]
+    assert aid.json_of(build / "srinfo", "plan", *way, *given)["arena_bytes"] == arena
+    bare = aid.json_of(build / "srinfo", "plan", *way, "--json")["arena_bytes"]
+    assert (bare == arena) == (dtype != "int8")
+    packed = path.with_suffix(".zst")
+    aid.run("zstd", "-q", path, "-o", packed)
+    again = aid.json_of(build / "srinfo", "plan", *way, "--parameters", packed, "--json")
+    assert again["arena_bytes"] == arena
+
+
+def test_plan_refuses_parameters(build, tmp_path):
+    graph = ROOT / "models/edge16-x2.json"
+    for name, status, text in ((tmp_path / "absent", 2, "No such file"), (graph, 5, ""),
+                               ("", 1, "wants a file")):
+        done = aid.run(build / "srinfo", "plan", "--graph", graph, "--parameters", name)
+        assert done.returncode == status and done.stdout == "", done
+        assert text in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_paths_of_a_dynamic_model(build, tmp_path):

@@ -19,7 +19,8 @@ enum srp_plan_format {
 };
 
 struct srp_plan_params {
-    struct srp_model *model; /* parameters may be random */
+    struct srp_model *model; /* parameters may be random; in int8 groups and 16-bit ranges change
+                                the plan */
     enum srp_dtype dtype;
     const char *isa;         /* kernels of "scalar", "avx2" ...; NULL: the best for this machine */
     uint32_t threads;        /* 0: one per core */
