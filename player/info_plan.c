@@ -29,12 +29,30 @@ struct options {
     enum srp_plan_format format;
 };
 
+/* Of any machine: the library tells those that this one cannot run. */
+static bool is_isa(const char *name)
+{
+    static const char *const all[] = {"scalar",     "avx2", "avxvnni", "avx512",
+                                      "avx512bf16", "amx",  "neon",    "dotprod"};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strcmp(all[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_options(struct options *o, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
         const char *option = argv[i];
         if (strcmp(option, "--json") == 0 || strcmp(option, "--dot") == 0) {
-            o->format = strcmp(option, "--json") == 0 ? SRP_PLAN_JSON : SRP_PLAN_DOT;
+            const enum srp_plan_format format =
+                strcmp(option, "--json") == 0 ? SRP_PLAN_JSON : SRP_PLAN_DOT;
+            if (o->format != SRP_PLAN_TEXT && o->format != format) {
+                return misuse("argument", option, "--json and --dot exclude each other");
+            }
+            o->format = format;
             continue;
         }
         const char *value = i + 1 < argc ? argv[++i] : "";
@@ -47,6 +65,11 @@ static int read_options(struct options *o, int argc, char **argv)
             }
             o->parameters = value;
         } else if (strcmp(option, "--isa") == 0) {
+            if (!is_isa(value)) {
+                return misuse(option, value,
+                              "wants scalar, avx2, avxvnni, avx512, avx512bf16, amx, neon or "
+                              "dotprod");
+            }
             o->params.isa = value;
         } else if (strcmp(option, "--size") == 0) {
             if (!sp_tool_size(value, &o->params.width, &o->params.height)) {

@@ -4,6 +4,7 @@ import functools
 import http.server
 import itertools
 import json
+import re
 import shutil
 import struct
 import threading
@@ -591,10 +592,30 @@ def test_plan_as_graphviz(build, odd):
 
 @pytest.mark.parametrize("arguments", [
     ["--size", "640"], ["--size", "0x1"], ["--size"], ["--threads", "0"], ["--threads", "65"],
-    ["--dtype", "i8"], ["--isa", "mmx"], ["--bogus"], ["again"]], ids=" ".join)
+    ["--dtype", "i8"], ["--isa", "mmx"], ["--isa"], ["--bogus"], ["again"],
+    ["--json", "--dot"], ["--dot", "--json"]], ids=" ".join)
 def test_plan_usage(build, odd, arguments):
     done = aid.run(build / "srinfo", "plan", "--graph", odd, *arguments)
     assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+
+
+def test_plan_of_any_instruction_set(build, odd):
+    """One that this machine has not is something else than a word that is none."""
+    row = (aid.ROOT / "runtime/kernels/row.c").read_text()
+    names = re.findall(r'"(\w+)"', re.search(r"names\[.*?\{(.*?)\}", row, re.S)[1])
+    assert {"scalar", "avx2", "neon"} <= set(names)
+    missing = 0
+    for name in names:
+        done = aid.run(build / "srinfo", "plan", "--graph", odd, "--isa", name, "--json")
+        if done.returncode == 0:
+            assert json.loads(done.stdout)["isa"] == name
+        else:
+            assert done.returncode == 1
+            assert done.stderr == f"srinfo: no kernels for '{name}' on this machine\n"
+            missing += 1
+    assert missing > 0  # no machine is of two architectures
+    done = aid.run(build / "srinfo", "plan", "--graph", odd, "--isa", "mmx")
+    assert '--isa "mmx": wants scalar, avx2, ' in done.stderr
 
 
 def test_plan_refuses(build, tmp_path):
