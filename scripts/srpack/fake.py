@@ -16,6 +16,7 @@ from . import models, quant
 from .steps import CURVES, Program, kind
 
 SMALLEST_SCALE = 2.0**-100
+DAMP = 1e-5   # of the mean square, added to each: what never varies can make up for nothing
 INSIDE = 0.4  # of a code: so near to its middle are weights that were moved to it
 STEP = 0.51  # further from its code a value has saturated; 16 bits round their code up a little
 
@@ -63,20 +64,32 @@ def _weights(weight, scale):
     return _straight(limited) * scale
 
 
-def _balanced(weight, scale):
-    """Weights of which each kernel's codes sum to the nearest of what its weights sum to: those
-    that lie nearest to the other code are moved across. A sum that is off is an offset wherever the
-    picture is flat; single taps are noise."""
-    spread = quant.spread(scale, weight)
-    exact = weight / spread
-    codes = exact.round()
-    off = (exact - codes).flatten(2)
-    wanted = off.sum(2, keepdim=True).round()
-    place = (off * wanted.sign()).argsort(2, descending=True).argsort(2)
-    moved = torch.where(place < wanted.abs(), wanted.sign(), torch.zeros_like(off))
+def passing(moments):
+    """How the error of a rounded weight passes to those that are rounded after it, for
+    _compensated(): (order, [all][all] upper triangle). moments: [all][all], double, mean products
+    of the values that the weights of one output are multiplied by."""
+    order = moments.diagonal().argsort(descending=True)
+    ordered = moments[order][:, order]
+    least = DAMP * ordered.diagonal().mean().clamp_min(1e-30)
+    ordered = ordered + least * torch.eye(len(order), dtype=ordered.dtype, device=ordered.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
+    return order, torch.linalg.cholesky(inverse, upper=True)
+
+
+def _compensated(weight, scale, order, share):
+    """Codes whose errors make up for each other in what the layer computes: one weight of each
+    output after the other is rounded, and those that are still to come take over what its error
+    does, as far as what they are multiplied by goes together (Frantar et al., "GPTQ: Accurate
+    Post-Training Quantization", ICLR 2023). Where the picture is flat the sums are then right."""
+    spread = quant.spread(scale, weight).expand_as(weight).flatten(1).double()[:, order]
+    left = weight.flatten(1).double()[:, order]
+    codes = (left / spread).round()
     most = codes.abs().amax()
-    codes = (codes + moved.reshape(codes.shape)).clamp(-most, most)
-    return torch.minimum(torch.maximum(exact, codes - INSIDE), codes + INSIDE) * spread
+    for i in range(len(order)):
+        codes[:, i] = (left[:, i] / spread[:, i]).round().clamp(-most, most)
+        error = (left[:, i] - codes[:, i] * spread[:, i]) / share[i, i]
+        left[:, i + 1:] -= error[:, None] * share[i, i + 1:]
+    return codes[:, order.argsort()].reshape(weight.shape).to(weight.dtype)
 
 
 class Module(graphs.GraphModule):
@@ -173,12 +186,17 @@ class Module(graphs.GraphModule):
         return {tensor: made[program.group_of[tensor]] for tensor in program.codes}
 
     @torch.no_grad()
-    def balance(self):
-        """Chooses the codes of weights that have none yet; learning begins there."""
-        for i, conv in enumerate(self.convolutions.values()):
+    def compensate(self, passes):
+        """Chooses the codes of weights that have none yet; learning begins there. passes:
+        {convolution: passing()}."""
+        for i, (name, conv) in enumerate(self.convolutions.items()):
             base = getattr(self, f"scale_base{i}")
             base.copy_(quant.f16_or_bf16(base).float())  # as settle() would
-            conv.weight.copy_(_balanced(conv.weight, base))
+            spread = quant.spread(base, conv.weight)
+            codes = _compensated(conv.weight, base, *passes[name])
+            near = torch.minimum(torch.maximum(conv.weight / spread, codes - INSIDE),
+                                 codes + INSIDE)
+            conv.weight.copy_(near * spread)
 
     @torch.no_grad()
     def settle(self):

@@ -8,6 +8,7 @@ import math
 
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 
 from . import compact, fake, models, quant, steps, train
 from .colour import to_tensor
@@ -22,14 +23,16 @@ GAIN_FOR_COST = 0.3
 # A parameter byte is worth what a video byte is: one per cent more of these would take so many per
 # cent from the squared error of what viewers see (measured: docs/training.md).
 WORTH = 0.5
-# Of the error that coarser codes add, what training with them leaves.
-LEFT = 0.5
+# Of the squared error that rounding alone would add, what is left where codes make up for it
+# (measured: docs/training.md).
+LEFT = 1 / 3
 # What parameters weigh of their size in f16, unless they lose too much: 40 %, less what training in
 # int8 may add.
 SMALL = 0.397
 # dB that codes may lose, or MORE_LOSS more than the finest ones lose.
 MOST_LOSS = 0.015
 MORE_LOSS = 0.003
+PLACES = 20000      # of a sample, about, at which a layer's input is looked at
 PROBES = 2         # random directions for each sample in which the weights' power is looked at
 SILENT = 1e-4      # of the mean power: what weights have that change nothing in these samples
 RATE = 0.05        # of the training in int8, for f32's 1
@@ -46,13 +49,15 @@ class Plan:
     power: dict | None = None  # {convolution: power()}, None: all codes to 127
     grain: float = 0.0         # quant.scales()
     weighed: list = dataclasses.field(default_factory=list)  # choose_grain()
+    passes: dict | None = None  # errors(), None: each weight gets the nearest code
 
     def module(self, module):
         made = fake.Module(module, self.ranges, self.wide, {
             name: quant.scales(conv.weight.detach(), self.groups[name],
                                self.power and self.power[name], self.grain)
             for name, conv in module.convolutions.items()})
-        made.balance()
+        if self.passes is not None:
+            made.compensate(self.passes)
         return made
 
 
@@ -120,7 +125,7 @@ def _exact(module, pairs, paths):
                                        for (_, t), outputs in zip(pairs, exact)])
 
 
-def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
+def choose_wide(module, made, pairs) -> tuple[list[str], dict]:
     """(tensors that get 16 bits, dB that each candidate wins): with all of them, and with all but
     one; none where 8 bits lose less than they would have to win. The error against f32 adds to
     the error that f32 leaves; a path's gain is that of the sum, and the best path counts."""
@@ -133,9 +138,9 @@ def choose_wide(module, found, groups, pairs) -> tuple[list[str], dict]:
     exact, left = _exact(module, pairs, paths)
 
     def error(wide):
-        made = Plan(found, groups, wide, {}).module(module)
-        made.settle()
-        return _mean_square(exact, _outputs(made, pairs, paths))
+        coded = dataclasses.replace(made, wide=wide).module(module)
+        coded.settle()
+        return _mean_square(exact, _outputs(coded, pairs, paths))
 
     def won(more, less):
         return max([10 * math.log10((rest + a) / (rest + b))
@@ -160,6 +165,27 @@ def f16_bytes(module) -> int:
     """The size of its parameters as a safetensors file of f16."""
     return len(safetensors.torch.save({name: value.detach().cpu().half().contiguous()
                                        for name, value in module.named_tensors().items()}))
+
+
+@torch.no_grad()
+def errors(module, pairs) -> dict:
+    """{convolution: fake.passing()} by what it reads, over all places of the samples, or every so
+    many, and all paths."""
+    found, hooks = {}, []
+    for name, conv in module.convolutions.items():
+        def note(conv, inputs, name=name):
+            columns = F.unfold(inputs[0], conv.weight.shape[2:], padding=conv.padding)
+            columns = columns[:, :, ::max(1, columns.shape[2] // PLACES)].double()
+            product = (columns @ columns.mT).sum(0)
+            found[name] = found.get(name, 0.0) + product
+        hooks.append(conv.register_forward_pre_hook(note))
+    try:
+        for x, _ in pairs:
+            module.forward_paths(x, range(module.paths))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: fake.passing(moments) for name, moments in found.items()}
 
 
 def power(module, pairs) -> dict:
@@ -203,12 +229,12 @@ def finest_small(module, settled) -> float:
     return coarse
 
 
-def choose_grain(module, settled, pairs, video_bytes, left) -> tuple[float, list]:
+def choose_grain(module, settled, pairs, video_bytes) -> tuple[float, list]:
     """(grain, what those that were tried give: bytes, and dB lost against f32). The search begins
     where finer codes would take as large a share from the squared error as they would add to the
     video's bytes, times WORTH, or where the parameters become SMALL, and goes on by half a bit of
-    each weight while too much is lost. settled(grain): the module; left: share of the added error
-    that stays."""
+    each weight while too much is lost, and then back as far as little enough is.
+    settled(grain): the module."""
     paths = [p for p in range(module.paths) if module.macs_of_path[p]]
     exact, rest = _exact(module, pairs, paths)
     weighed = []
@@ -216,24 +242,29 @@ def choose_grain(module, settled, pairs, video_bytes, left) -> tuple[float, list
     def loss(grain):
         coded = settled(grain)
         added = _mean_square(exact, _outputs(coded, pairs, paths))
-        share = sum(left * a / max(r, 1e-12) for a, r in zip(added, rest)) / len(paths)
+        share = sum(a / max(r, 1e-12) for a, r in zip(added, rest)) / len(paths)
         weighed.append({"grain": grain, "bytes": parameter_bytes(coded),
                         "loss_db": round(10 * math.log10(1 + share), 5)})
         return weighed[-1]["loss_db"]
     most = max(MOST_LOSS, loss(0.0) + MORE_LOSS)
-    # Each weight adds left * grain^2 / 12 to the error and -log2(grain) / 8 to the bytes.
-    worth = math.sqrt(0.75 / math.log(2) * WORTH / (left * video_bytes))
+    # Each weight adds LEFT * grain^2 / 12 to the error and -log2(grain) / 8 to the bytes.
+    worth = math.sqrt(0.75 / math.log(2) * WORTH / (LEFT * video_bytes))
     small = finest_small(module, settled)
-    grain = max(worth, small)
+    grain = coarse = max(worth, small)
     while loss(grain) > most:
-        finer = grain / math.sqrt(2)
+        finer, coarse = grain / math.sqrt(2), grain
         grain = small if finer < small < grain else finer
+    while coarse > 1.02 * grain:
+        middle = math.sqrt(grain * coarse)
+        grain, coarse = (middle, coarse) if loss(middle) <= most else (grain, middle)
+    weighed.sort(key=lambda line: line["grain"] == grain)  # that which is taken comes last
     return grain, weighed
 
 
-def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
-    """`found`: ranges.collect(); source: frames to choose the tensors of 16 bits by, None: none;
-    video_bytes, left: as choose_grain(), None: codes to 127."""
+def plan(module, found, rules, source=None, sixteen=True, video_bytes=None) -> Plan:
+    """`found`: ranges.collect(); source: frames to choose codes by, None: each weight's is the
+    nearest; sixteen: some tensors may have 16 bits; video_bytes: as choose_grain(), None: codes to
+    127."""
     groups = {
         name: quant.groups_of(conv.weight.detach(), rules)
         for name, conv in module.convolutions.items()
@@ -242,7 +273,9 @@ def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
     if source is None:
         return made
     pairs = samples(module, source)
-    made.wide, made.tried = choose_wide(module, found, groups, pairs)
+    made.passes = errors(module, pairs)
+    if sixteen:
+        made.wide, made.tried = choose_wide(module, made, pairs)
     if video_bytes is not None:
         made.power = power(module, pairs)
 
@@ -250,7 +283,7 @@ def plan(module, found, rules, source=None, video_bytes=None, left=1.0) -> Plan:
             coded = dataclasses.replace(made, grain=grain).module(module)
             coded.settle()
             return coded
-        made.grain, made.weighed = choose_grain(module, settled, pairs, video_bytes, left)
+        made.grain, made.weighed = choose_grain(module, settled, pairs, video_bytes)
     return made
 
 

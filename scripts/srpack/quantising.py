@@ -42,11 +42,10 @@ class Quantiser:
         stop.check()
 
     def plan(self, granularity=None) -> qat.Plan:
-        if self.options.quant != "w8a8-mixed":
-            return qat.plan(self.module, self.found, rules(self.options, granularity))
+        mixed = self.options.quant == "w8a8-mixed"
+        size = self.work.path("video.mp4").stat().st_size
         return qat.plan(self.module, self.found, rules(self.options, granularity), self.source,
-                        self.work.path("video.mp4").stat().st_size,
-                        qat.LEFT if self.amount() else 1.0)
+                        sixteen=mixed, video_bytes=size if mixed else None)
 
     def amount(self):
         """(seconds, steps) of the training in int8; None where it is not wanted."""

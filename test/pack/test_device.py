@@ -138,7 +138,7 @@ def test_training_in_int8():
 
     def run():
         made = fake.Module(module, found, names)
-        made.balance()
+        made.compensate(qat.errors(module, qat.samples(module, clip)))
         return qat.tune(made, clip, steps=4, threads=1)
     here, there = both(run)
     assert on_the_cpu(there.module)
