@@ -31,7 +31,7 @@ struct layer {
 
 struct description {
     const struct srpi_graph *graph;
-    uint64_t file_bytes;
+    uint64_t file_bytes, f16_bytes;
     struct layer layers[SRP_MAX_NODES];
     uint32_t count;
 };
@@ -197,6 +197,68 @@ static enum srp_err look(struct description *d, const struct srp_model *model,
     return rc;
 }
 
+/* ---- the same in f16 ------------------------------------------------------------------------- */
+
+struct f16_array {
+    char name[SRP_MAX_NAME + 16];
+    char shape[64];
+    uint64_t bytes;
+};
+
+/* The order in which safetensors' writer puts arrays of one dtype. */
+static int by_array_name(const void *a, const void *b)
+{
+    const struct f16_array *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* Writes the arrays of a convolution; how many they are. */
+static uint32_t f16_arrays_of(const struct layer *layer, struct f16_array *arrays)
+{
+    const struct srpi_node *node = layer->node;
+    const uint32_t count = node->activation == SRPI_ACT_PRELU ? 3 : 2;
+    static const char *const parts[] = {"weight", "bias", "slope"};
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(arrays[i].name, sizeof(arrays[i].name), "%s.%s", node->name, parts[i]);
+        snprintf(arrays[i].shape, sizeof(arrays[i].shape), "%" PRIu32, layer->out);
+        arrays[i].bytes = 2 * (uint64_t)layer->out;
+    }
+    snprintf(arrays[0].shape, sizeof(arrays[0].shape),
+             "%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32, layer->out, layer->in,
+             node->kernel_height, node->kernel_width);
+    arrays[0].bytes *= (uint64_t)layer->in * node->kernel_height * node->kernel_width;
+    return count;
+}
+
+/* The size of the F16 safetensors file that srpack would write of these parameters: eight bytes of
+ * length; the header, as JSON without spaces but for those that make it a multiple of eight; the
+ * values. */
+static enum srp_err measure_f16(struct description *d, struct srp_error *err)
+{
+    struct f16_array *arrays = calloc((size_t)3 * d->count + 1, sizeof(*arrays));
+    uint64_t header = 2, data = 0; /* the braces */
+    uint32_t count = 0;
+    if (arrays == NULL) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for a description");
+    }
+    for (uint32_t i = 0; i < d->count; i++) {
+        count += f16_arrays_of(&d->layers[i], arrays + count);
+    }
+    qsort(arrays, count, sizeof(*arrays), by_array_name);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct f16_array *a = &arrays[i];
+        const int length = snprintf(NULL, 0,
+                                    "%s\"%s\":{\"dtype\":\"F16\",\"shape\":[%s],"
+                                    "\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                                    i > 0 ? "," : "", a->name, a->shape, data, data + a->bytes);
+        header += length > 0 ? (uint64_t)length : 0;
+        data += a->bytes;
+    }
+    d->f16_bytes = 8 + (header + 7) / 8 * 8 + data;
+    free(arrays);
+    return SRP_OK;
+}
+
 /* ---- in words -------------------------------------------------------------------------------- */
 
 static const char *granularity_of(const struct layer *layer)
@@ -222,12 +284,6 @@ static uint32_t flagged_count(const struct description *d)
     return flagged;
 }
 
-/* Two bytes for each weight, bias and slope. */
-static uint64_t f16_bytes(const struct description *d)
-{
-    return 2 * d->graph->parameter_count;
-}
-
 static char *decibel_text(char text[16], double value)
 {
     if (isfinite(value)) {
@@ -241,18 +297,11 @@ static char *decibel_text(char text[16], double value)
 static void write_sums(FILE *out, const struct description *d)
 {
     const uint64_t layers = layer_bytes(d), ranges = d->graph->stored_bytes - layers;
-    const double f16 = (double)f16_bytes(d);
     fprintf(out, "bytes      %" PRIu64 " (layers %" PRIu64 ", ranges %" PRIu64 ")",
             d->graph->stored_bytes, layers, ranges);
-    if (f16 > 0.0) {
-        fprintf(out, ", %.1f %% of %" PRIu64 " in f16",
-                100.0 * (double)d->graph->stored_bytes / f16, f16_bytes(d));
-    }
     if (d->file_bytes != 0) {
-        fprintf(out, "; as a file %" PRIu64, d->file_bytes);
-        if (f16 > 0.0) {
-            fprintf(out, ", %.1f %%", 100.0 * (double)d->file_bytes / f16);
-        }
+        fprintf(out, "; as a file %" PRIu64 ", %.1f %% of %" PRIu64 " in f16", d->file_bytes,
+                100.0 * (double)d->file_bytes / (double)d->f16_bytes, d->f16_bytes);
     }
     fprintf(out, "\nflagged    %" PRIu32 " of %" PRIu32
             " layers (more than %.0f %% lost, or columns below %.0f dB)\n",
@@ -327,7 +376,7 @@ static bool write_json(FILE *out, const struct description *d)
         (json_int_t)d->graph->stored_bytes, "range_bytes",
         (json_int_t)(d->graph->stored_bytes - layer_bytes(d)), "file_bytes",
         d->file_bytes != 0 ? json_integer((json_int_t)d->file_bytes) : json_null(), "f16_bytes",
-        (json_int_t)f16_bytes(d), "flagged", (json_int_t)flagged_count(d));
+        (json_int_t)d->f16_bytes, "flagged", (json_int_t)flagged_count(d));
     char *text = whole ? json_dumps(root, JSON_INDENT(1)) : NULL;
     if (text != NULL) {
         fprintf(out, "%s\n", text);
@@ -353,6 +402,9 @@ enum srp_err srp_quant_describe(char **text, const struct srp_quant_params *para
     enum srp_err rc = srpi_graph_check_bound(&params->model->graph, err);
     if (rc == SRP_OK) {
         rc = look(d, params->model, err);
+    }
+    if (rc == SRP_OK) {
+        rc = measure_f16(d, err);
     }
     if (rc == SRP_OK) {
         bool written = false;

@@ -37,6 +37,11 @@ def reals(graph, dtype=np.float32):
     return arrays
 
 
+def f16_size(arrays):
+    """Of the safetensors file of them in f16."""
+    return len(safetensors.numpy.save({name: a.astype(np.float16) for name, a in arrays.items()}))
+
+
 def quant(build, tmp_path, name, arrays, *more):
     path = tmp_path / "p.safetensors"
     path.write_bytes(safetensors.numpy.save(arrays))
@@ -89,9 +94,8 @@ def test_reals(build, tmp_path, name, dtype, word):
         assert layer["bytes"] == weight.nbytes + arrays[f"{layer['name']}.bias"].nbytes
         assert (layer["in_bits"], layer["out_bits"]) == (8, 32 if layer["name"] == "tail" else 8)
     assert [layer["name"] for layer in model["layers"] if layer["flagged"]] == ["body0"]
-    count = sum(a.size for a in arrays.values())
     assert model["flagged"] == 1 and model["bytes"] == sum(a.nbytes for a in arrays.values())
-    assert model["f16_bytes"] == 2 * count and model["range_bytes"] == 0
+    assert model["f16_bytes"] == f16_size(arrays) and model["range_bytes"] == 0
     assert model["file_bytes"] == path.stat().st_size
 
 
@@ -207,8 +211,40 @@ def test_text(build, tmp_path):
         assert line.split()[:4] == [layer["name"], "3x3", f"{layer['in']}->{layer['out']}", "F32"]
         assert f"{100 * layer['lost_fraction']:.1f} %" in line and f"{layer['sqnr_db']:.1f} measured" in line
         assert line.endswith("FLAGGED") == layer["flagged"] == (layer["name"] == "body0")
-    assert f"; as a file {path.stat().st_size}, " in lines[-2] and "200.0 % of" in lines[-2]
+    share = 100 * path.stat().st_size / f16_size(arrays)
+    assert lines[-2].endswith(f"; as a file {path.stat().st_size}, {share:.1f} % of {f16_size(arrays)} in f16")
     assert lines[-1].split()[:5] == ["flagged", "1", "of", str(len(model["layers"])), "layers"]
+
+
+def with_slopes(graph):
+    for node in graph["nodes"]:
+        if node.get("activation") == "relu":
+            node["activation"] = "prelu"
+    return graph
+
+
+@pytest.mark.parametrize("name, slopes", [("edge16-x2", False), ("edge-dyn-x2", False), ("edge16-x2", True)])
+def test_the_size_in_f16_is_that_of_a_file(build, tmp_path, name, slopes):
+    """Of general weights as srpack would write them in f16: 100.0 % of itself, to the byte."""
+    import safetensors.torch  # takes seconds to load
+    import torch
+    from srpack import graph, qat
+    value = with_slopes(graph_of(name)) if slopes else graph_of(name)
+    module = graph.load_module(value)
+    if slopes:
+        graph.initialise(module)
+    else:
+        graph.load_parameters(module, ROOT / f"models/general/{name}.safetensors")
+    network, path = tmp_path / "g.json", tmp_path / "p.safetensors"
+    network.write_text(json.dumps(value))
+    graph.export(module, path)
+    size = path.stat().st_size
+    assert size == qat.f16_bytes(module) and any(n.endswith(".slope") for n in module.named_tensors()) == slopes
+    assert all(v.dtype == torch.float16 for v in safetensors.torch.load_file(path).values())
+    files = "--graph", network, "--parameters", path
+    assert aid.json_of(build / "srinfo", "quant", *files, "--json")["models"][0]["f16_bytes"] == size
+    said = aid.run(build / "srinfo", "quant", *files).stdout.splitlines()[-2]
+    assert said.endswith(f"; as a file {size}, 100.0 % of {size} in f16")
 
 
 @pytest.fixture(scope="module")
