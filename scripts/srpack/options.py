@@ -141,9 +141,12 @@ def _check_quantisation(options):
     """Options that make no sense together; what is left open."""
     int8 = options.quant in INT8
     for name in ("granularity", "group_width", "flag_zeros", "qat", "quant_report", "updates"):
-        if not int8 and getattr(options, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')}: --quant {options.quant} has no int8 "
-                             "(srpack --help)")
+        if getattr(options, name) is None:
+            continue
+        if not int8 or options.model == "none":
+            reason = (f"--quant {options.quant} has no int8" if not int8
+                      else "--model none has no network")
+            raise UsageError(f"--{name.replace('_', '-')}: {reason} (srpack --help)")
     if options.chunks and options.updates:
         raise UsageError("--updates: the models of --chunks are not trained in int8")
     if options.chunks and options.qat:
@@ -156,6 +159,8 @@ def _check_quantisation(options):
                              "no groups")
     if options.quant_report is not None:
         options.quant_report = pathlib.Path(os.path.abspath(options.quant_report))
+        if options.quant_report.is_relative_to(options.output):
+            raise UsageError(f"--quant-report {options.quant_report}: a package holds nothing else")
 
 
 def parse(argv) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from .deliver import finish
 from .errors import Interrupted, PackError, UsageError, one_line
 from .models import MODELS_DIR
 from .options import INT8, chunk_frames
-from .package import check_target
+from .package import check_file, check_target
 from .probe import probe
 from .work import Work, job_id
 
@@ -194,10 +194,9 @@ def quantise(job: Job, work: Work, parameters, out: report.Report, stop):
     if parameters is None or job.options.quant not in INT8:
         return None
     coded = work.path("int8.safetensors")
-    if work.done("quant") is None:
+    if work.done("quant") is None or job.options.quant_report is not None:
         from . import quantising
-        found = quantising.run(job, work, parameters, coded, out, stop)
-        work.finish("quant", found)
+        quantising.run(job, work, parameters, coded, out, stop)
     return coded
 
 
@@ -214,6 +213,8 @@ def update(job: Job, work: Work, coded, frames: int, out: report.Report, stop):
 def pack(options, stop, out: report.Report) -> dict:
     """Runs all steps; returns what --json prints. Raises PackError and its kin."""
     check_target(options.output)
+    if options.quant_report is not None:
+        check_file(options.quant_report)
     tools_needed = [tools.find(name) for name in ("srinfo", "srbench")]
     out.detail("programs: " + " ".join(tools_needed))
     with out.clock.step("probe"):
@@ -232,6 +233,8 @@ def pack(options, stop, out: report.Report) -> dict:
         if job.model is not None and parameters is None:
             out.note(
                 f"{job.model} does not beat bicubic on this video: packed without super-resolution")
+            if options.quant_report is not None:
+                out.note(f"no {options.quant_report}: there is no network to report on")
         coded = quantise(job, work, parameters, out, stop)
         changed = update(job, work, coded, frames, out, stop)
         result = finish(job, work, frames, parameters, coded, changed, out, stop)

@@ -3,11 +3,13 @@
 
 import ctypes
 import ctypes.util
+import errno
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 
 from . import compact, hls
 from .errors import PackError
@@ -135,6 +137,18 @@ def check_target(out: pathlib.Path):
         is_package = False
     if not is_package:
         raise PackError(f"{out}: is not empty and not an srplay package; choose another directory")
+
+
+def check_file(path: pathlib.Path):
+    """Refuses a place where no file can be written, before the work for it begins."""
+    if path.is_dir():
+        raise PackError(f"{path}: {os.strerror(errno.EISDIR)}")
+    try:  # as graph.write_atomically()
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise PackError(f"{path}: {error.strerror}") from error
 
 
 def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:

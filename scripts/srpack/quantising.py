@@ -76,36 +76,50 @@ def _settled(made):
     return made
 
 
-def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
-    """Writes `coded`; returns what --json says of it."""
+def run(job, work, parameters, coded: pathlib.Path, out, stop):
+    """Writes `coded`, and the report where one is wanted; what an interrupted run has done of the
+    two is taken as it is."""
+    reports = job.options.quant_report is not None
+    quantised, reported = (work.done(step) is not None for step in ("quant", "quant-report"))
     before = torch.get_num_threads()
     if job.options.threads:  # part of what makes a run reproducible
         torch.set_num_threads(job.options.threads)
     try:
-        with out.clock.step("quantise"):
-            it = Quantiser(job, work, parameters, stop)
-            plan = it.plan()
-        exact = [path["psnr"] for path in work.done("train")["paths"]]
-        found = {"psnr_f32": _mean(exact), "psnr_ptq": None, "qat": None}
-        if it.amount() is None:
-            best = _settled(plan.module(it.module))
-            found["psnr_ptq"] = _mean(it.psnr(best))
-        else:
-            with out.clock.step("qat"), out.training_bar("int8") as update:
-                result = it.tune(plan.module(it.module), "qat", update)
-            best = result.module
-            if len(result.judged) < len(it.pairs):  # of the same frames
-                found["psnr_f32"] = _mean(it.psnr(it.module, result.judged))
-            found["psnr_ptq"] = _mean(result.psnr_start)
-            found["qat"] = {"steps": result.steps, "seconds": round(result.seconds, 1),
-                            "psnr": _mean(result.psnr_of_path), "kept": result.chosen != "init"}
-        if job.options.quant_report is not None:
+        if not quantised or (reports and not reported):
+            with out.clock.step("quantise"):
+                it = Quantiser(job, work, parameters, stop)
+        if not quantised:
+            work.finish("quant", _quantise(it, coded, out))
+        if reports and not reported:
             with out.clock.step("quant-report"):
-                report(it, out)
+                work.finish("quant-report", {"model": job.model, "frames": len(it.pairs),
+                                             "rows": rows(it)})
     except (ValueError, FloatingPointError) as error:
         raise PackError(f"{job.source.path}: int8 of {job.model}: {one_line(error)}") from error
     finally:
         torch.set_num_threads(before)
+    if reports:
+        _report(work.done("quant-report"), job.options.quant_report, out)
+
+
+def _quantise(it, coded, out) -> dict:
+    """Writes `coded`; returns what --json says of it."""
+    with out.clock.step("quantise"):
+        plan = it.plan()
+    exact = [path["psnr"] for path in it.work.done("train")["paths"]]
+    found = {"psnr_f32": _mean(exact), "psnr_ptq": None, "qat": None}
+    if it.amount() is None:
+        best = _settled(plan.module(it.module))
+        found["psnr_ptq"] = _mean(it.psnr(best))
+    else:
+        with out.clock.step("qat"), out.training_bar("int8") as update:
+            result = it.tune(plan.module(it.module), "qat", update)
+        best = result.module
+        if len(result.judged) < len(it.pairs):  # of the same frames
+            found["psnr_f32"] = _mean(it.psnr(it.module, result.judged))
+        found["psnr_ptq"] = _mean(result.psnr_start)
+        found["qat"] = {"steps": result.steps, "seconds": round(result.seconds, 1),
+                        "psnr": _mean(result.psnr_of_path), "kept": result.chosen != "init"}
     graph.write_atomically(coded, safetensors.torch.save(quant.file_tensors(best)))
     size, f16 = qat.parameter_bytes(best), qat.f16_bytes(it.module)
     if it.balanced:
@@ -117,7 +131,7 @@ def run(job, work, parameters, coded: pathlib.Path, out, stop) -> dict:
                + f"; groups: {', '.join(flagged) or 'none'}; "
                f"16 bits: {', '.join(plan.wide) or 'none'}; {size:,} bytes, "
                f"{100 * size / f16:.1f} % of f16")
-    return {**found, "granularity": job.options.granularity, "tensors16": plan.wide,
+    return {**found, "granularity": it.options.granularity, "tensors16": plan.wide,
             "gain16_db": plan.tried, "bytes": size, "bytes_f16": f16, "grain": plan.grain,
             "grains_tried": plan.weighed, "layers": quant.report(best)}
 
@@ -193,16 +207,14 @@ def rows(it, after=True) -> list[dict]:
     return lines
 
 
-def report(it, out):
+def _report(found, path, out):
     """--quant-report."""
-    lines = rows(it)
-    text = json.dumps({"model": it.job.model, "frames": len(it.pairs), "rows": lines}, indent=1)
     try:
-        graph.write_atomically(it.options.quant_report, (text + "\n").encode())
+        graph.write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     except OSError as error:
-        raise PackError(f"{it.options.quant_report}: {error.strerror}") from error
+        raise PackError(f"{path}: {error.strerror}") from error
     head = f"{'arithmetic':<12}{'16 bits':>9}{'groups':>9}{'PTQ':>13}{'QAT':>13}"
-    out.say(f"held-out frames, by the engine:\n{head}\n" + "\n".join(map(_row, lines)))
+    out.say(f"held-out frames, by the engine:\n{head}\n" + "\n".join(map(_row, found["rows"])))
 
 
 def _row(line):

@@ -212,8 +212,11 @@ def test_what_is_worse_is_not_shipped(clips, tmp_path):
     # Without motion or detail there is nothing to learn; a step or two cannot help and may do harm.
     clip = clips("flat.mkv", "-f", "lavfi", "-i", "color=gray:s=320x240:r=25:d=0.4", "-pix_fmt",
                  "yuv420p", "-c:v", "ffv1")
-    done = srpack(clip, "-o", tmp_path / "p", "--scale", 2, "--steps", 1)
+    report = tmp_path / "r.json"
+    done = srpack(clip, "-o", tmp_path / "p", "--scale", 2, "--steps", 1, "--quant-report", report)
     assert done.returncode == 0, done.stderr
+    assert f"note: no {report}: there is no network to report on" in done.stderr
+    assert not report.exists()
     manifest = check_hls(tmp_path / "p", 10, audio=False)
     assert manifest["models"] == [] and all(c["model"] is None for c in manifest["chunks"])
     assert "does not beat bicubic" in done.stderr

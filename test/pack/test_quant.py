@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import ROOT, packed, srpack
+from conftest import ROOT, environment, packed, srpack
 
 sys.path.insert(0, str(pathlib.Path(ROOT) / "test/golden"))
 
@@ -355,6 +355,10 @@ def test_paths_share_what_they_have_in_common(monkeypatch):
 @pytest.mark.parametrize("given, line", [
     (["--quant", "f32", "--qat", "5"], "--qat: --quant f32 has no int8"),
     (["--quant", "bf16", "--granularity", "mixed"], "--granularity: --quant bf16 has no int8"),
+    (["--model", "none", "--quant-report", "r.json"], "--quant-report: --model none has no network"),
+    (["--model", "none", "--updates", "9"], "--updates: --model none has no network"),
+    (["--model", "none", "--qat", "9"], "--qat: --model none has no network"),
+    (["--quant-report", "out/r.json"], "--quant-report .*/out/r.json: a package holds nothing else"),
     (["--quant", "w8a8", "--group-width", "8"], "--group-width: --granularity channel has no grou"),
     (["--granularity", "tensor", "--flag-zeros", "5"], "--flag-zeros: --granularity tensor has no"),
     (["--chunks", "3", "--qat", "9"], "--qat: the models of --chunks are not trained in int8"),
@@ -676,3 +680,38 @@ def test_the_packer_trains_reports_and_ships_codes(plain, tmp_path):
                for r in rows[1:])
     got = report.table(result)
     assert "body0" in got and "16 bits:" in got and "% of f16" in got
+
+
+@pytest.mark.parametrize("name, cause", [("no/r.json", "No such file or directory"),
+                                         ("folder", "Is a directory")])
+def test_a_report_that_cannot_be_written_is_refused_first(name, cause, plain, tmp_path):
+    (tmp_path / "folder").mkdir()
+    done = srpack(plain, "-o", tmp_path / "p", "--quant-report", tmp_path / name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"srpack: error: {tmp_path / name}: {cause}\n"
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_a_resumed_run_reports(plain, tmp_path, build):
+    """Whether the codes or the report too were done before: nothing is done twice."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "srinfo").symlink_to(build / "srinfo")
+    (tools / "srbench").write_text("#!/bin/sh\n")
+    (tools / "srbench").chmod(0o755)
+    command = [plain, "-o", tmp_path / "p", "--scale", 2, "--steps", 20, "--threads", 2,
+               "--duration", "0.4", "--no-audio", "--model", "edge8", "--qat", 0, "--quant-loss", 9]
+    wish = ["--quant-report", tmp_path / "r.json"]
+    broken = environment(SRP_BINDIR=str(tools))
+    done = srpack(*command, env=broken)
+    assert done.returncode == 2 and "srbench package: unexpected output" in done.stderr
+    assert '"quant"' in (tmp_path / "p.srpack-work/job.json").read_text()
+    assert srpack(*command, *wish, env=broken).returncode == 2
+    first = (tmp_path / "r.json").read_bytes()
+    kinds = [row["granularity"] for row in json.loads(first)["rows"]]
+    assert kinds[0] == "f32" and kinds[-4:] == ["tensor", "channel", "group", "mixed"]
+    (tmp_path / "r.json").unlink()
+    result = packed(*command, *wish)
+    assert (tmp_path / "r.json").read_bytes() == first
+    assert result["arithmetic"]["chosen"] == "int8"
+    assert not {"train", "quantise", "quant-report"} & result["seconds"].keys()
