@@ -425,24 +425,38 @@ def load_parameters(module, path) -> None:
             parameter.copy_(tensors[name])
 
 
+DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
+
+
 def round_parameters(module, dtype="f16") -> None:
     """Rounds the parameters in place to what export() writes, so that a measurement sees what is
     shipped."""
     if dtype == "f16":
-        module.settle()
+        module.settle()  # fake.Module has codes
+        return
+    with torch.no_grad():
+        for parameter in module.named_tensors().values():
+            parameter.copy_(parameter.to(DTYPES[dtype]).float())
+
+
+def check_range(module, dtype) -> None:
+    """ValueError when that type has no finite number for a parameter."""
+    for name, parameter in module.named_tensors().items():
+        value = parameter.detach()
+        lost = value[~torch.isfinite(value.to(DTYPES[dtype]))]
+        if len(lost):
+            raise ValueError(f"{name}: {float(lost[0]):g} is beyond the range of {dtype} "
+                             f"({torch.finfo(DTYPES[dtype]).max:g})")
 
 
 def export(module, path, dtype: str = "f16") -> None:
     """Writes the module's parameters as safetensors (f16, bf16 or f32), atomically, the same bytes
-    for the same weights. ValueError when a value is not finite in that type."""
-    kind = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}[dtype]
+    for the same weights. Errors: those of check_range()."""
+    check_range(module, dtype)
     tensors = {
-        name: value.detach().to("cpu", kind).contiguous()
+        name: value.detach().to("cpu", DTYPES[dtype]).contiguous()
         for name, value in module.named_tensors().items()
     }
-    for name, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{path}: {name} is not finite in {dtype}")
     write_atomically(path, safetensors.torch.save(tensors))
 
 

@@ -65,6 +65,7 @@ class Options:
     clip: float = 1.0  # largest gradient norm
     factors: float = 1.0  # rate of scales and ranges, of a fake-quantised network, for weights' 1
     bf16: bool = False  # convolutions in it, weights and their learning in f32; on a CPU
+    stored: str = "f16"  # type of the parameters that are judged and given back: graph.DTYPES
     looks: int = 3  # of a dynamic network: how often in a run its cells are given out (cells.py)
     looked: int = 12  # and the frames of each source by which that is done
 
@@ -73,7 +74,7 @@ class Options:
 class Result:
     """What a training run gives back."""
 
-    module: torch.nn.Module  # best weights found, rounded to f16; graph.export() writes it
+    module: torch.nn.Module  # best weights found, rounded as stored; graph.export() writes it
     better: bool  # False: no better than bicubic on the held-out frames; do not ship it
     finished: bool  # False: stopped on request, resume from the checkpoint
     chosen: str  # "ema", "raw" or "init": which weights `module` holds
@@ -520,9 +521,10 @@ def overfit(
     should_stop(): polled each step; True saves the checkpoint and returns with finished=False.
     colour: colour.Colour of the video; needed by rgb graphs alone.
     statistics: patches.Statistics of these frames, which the policy of the options reads.
-    Raises ValueError (frames that do not fit the graph), FloatingPointError (diverged beyond
-    repair). Runs on CUDA where that works (device.py), by one replica; where it fails on the way,
-    the CPU does the rest, which is said on stderr.
+    Raises ValueError (frames that do not fit the graph, weights to start from beyond the range of
+    options.stored), FloatingPointError (diverged beyond repair). Runs on CUDA where that works
+    (device.py), by one replica; where it fails on the way, the CPU does the rest, which is said on
+    stderr.
     """
     return train(
         graph,
@@ -590,6 +592,8 @@ def train(
             graphs.load_parameters(module, init)
     _check(module, sources, budget_seconds, steps)
     options = options or default_options(module)
+    if init is not None:
+        graphs.check_range(module, options.stored)
     device, state = devices.choose(), None
     amount = [budget_seconds, steps]
     count = _replicas(device, threads, options)
@@ -642,8 +646,8 @@ def _thread_for_each_replica(device):
 def _run(
     trainer, identity, state, budget_seconds, steps, checkpoint_path, progress, should_stop, keep
 ):
-    start = copy.deepcopy(trainer.module)
-    graphs.round_parameters(start)
+    start, stored = copy.deepcopy(trainer.module), trainer.options.stored
+    graphs.round_parameters(start, stored)
     if trainer.device == "cuda":
         trainer.judge(start, len(trainer.pairs))  # loads kernels, which the reserve must not count
     if budget_seconds is not None:
@@ -686,7 +690,11 @@ def _run(
     best, name, best_psnr = start, "init", start_psnr
     for candidate, kind in ((trainer.module, "raw"), (trainer.average, "ema")):
         candidate = copy.deepcopy(candidate)
-        graphs.round_parameters(candidate)
+        graphs.round_parameters(candidate, stored)
+        try:
+            graphs.check_range(candidate, stored)
+        except ValueError:  # no file holds it, well as it may look where values are clipped
+            continue
         values = trainer.judge(candidate)[0]
         # The comparison is false for NaN.
         if trainer.mean(values) > trainer.mean(best_psnr):

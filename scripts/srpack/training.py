@@ -67,7 +67,10 @@ def run(job, work, out, stop):
     try:
         with out.clock.step("judge"):
             source.statistics = judge(job, source, work, stop, every_frame=bool(o.chunks))
+        options = train.default_options(graph.load_module(value))
+        options.stored = "bf16" if o.quant == "bf16" else "f16"
         shared = {
+            "options": options,
             "budget_seconds": o.budget and o.budget * (1 - qat_share(o)),
             "steps": o.steps,
             "init": start_weights(job, work),
@@ -80,10 +83,11 @@ def run(job, work, out, stop):
                 result = stdo.overfit_groups(value, o.chunks, source, folder=work.folder,
                                              progress=update, **shared)
             else:
-                options = train.default_options(graph.load_module(value))
                 options.groups = o.groups
-                result = train.train(value, [source], options=options, progress=update,
+                result = train.train(value, [source], progress=update,
                                      checkpoint_path=work.path("checkpoint.pt"), **shared)
+        if result.finished:
+            graph.export(result.module, work.path("parameters.safetensors"), options.stored)
     except (ValueError, FloatingPointError) as error:
         raise PackError(
             f"{job.source.path}: training {job.model}: {one_line(error)}") from error
@@ -91,8 +95,6 @@ def run(job, work, out, stop):
         raise Interrupted("interrupted")
     if o.chunks:
         np.save(work.path("labels.npy"), result.labels)
-    kind = "bf16" if o.quant == "bf16" else "f16"
-    graph.export(result.module, work.path("parameters.safetensors"), kind)
     return result
 
 

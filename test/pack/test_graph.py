@@ -261,7 +261,7 @@ def test_graph_file_that_is_not_json(tmp_path):
         graph.load_module(tmp_path / "g.json")
 
 
-@pytest.mark.parametrize("dtype", ["f16", "f32"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
 def test_export_and_load(tmp_path, dtype):
     module = graph.load_module(models.all_models()["wdsr2-x2"])
     graph.initialise(module, 1)
@@ -300,6 +300,10 @@ def test_export_refuses_what_f16_cannot_hold(tmp_path):
     module = graph.load_module(one_conv())
     with torch.no_grad():
         module.convolutions["c"].bias[1] = 1e6
-    with pytest.raises(ValueError, match="c.bias is not finite in f16"):
+    with pytest.raises(ValueError, match=r"^c.bias: 1e\+06 is beyond the range of f16 \(65504\)$"):
         graph.export(module, tmp_path / "p")
     assert not list(tmp_path.iterdir())
+    graph.export(module, tmp_path / "p", "bf16")
+    other = graph.load_module(one_conv())
+    graph.load_parameters(other, tmp_path / "p")
+    assert float(other.convolutions["c"].bias.detach()[1]) == pytest.approx(1e6, rel=2**-8)

@@ -554,6 +554,33 @@ def test_bad_graph_file(text, plain, tmp_path):
             "not a model graph")
 
 
+@pytest.mark.parametrize("quant, status", [("w8a8-mixed", 2), ("f32", 2), ("bf16", 0)])
+def test_parameters_beyond_f16(quant, status, plain, tmp_path):
+    """A bias that nothing reads; bf16 has room for it."""
+    import safetensors.torch
+    import torch
+    model, tensors = tmp_path / "wide.json", {}
+    graph = {"format": "srp-graph", "version": 1, "name": "wide", "scale": 2, "colour": "y",
+             "mean": 0.0, "input": "x", "output": "y", "nodes": [
+                 {"name": "a", "op": "conv2d", "inputs": ["x"], "output": "h", "channels": 4,
+                  "kernel": [3, 3], "activation": "relu"},
+                 {"name": "b", "op": "conv2d", "inputs": ["h"], "output": "s", "channels": 4,
+                  "kernel": [3, 3]},
+                 {"name": "d", "op": "depth_to_space", "inputs": ["s"], "output": "y", "block": 2}]}
+    model.write_text(json.dumps(graph))
+    for name, inputs in (("a", 1), ("b", 4)):
+        tensors[f"{name}.weight"] = torch.full((4, inputs, 3, 3), 0.01)
+        tensors[f"{name}.bias"] = torch.zeros(4)
+    tensors["a.bias"][1] = -1e6
+    safetensors.torch.save_file(tensors, model.with_suffix(".safetensors"))
+    done = srpack(plain, "-o", tmp_path / "p", "--model", model, "--scale", 2, "--steps", 1,
+                  "--duration", "0.2", "--quant", quant)
+    if status == 0:
+        assert done.returncode == 0, done.stderr
+    else:
+        refused(done, 2, f"{plain}: training wide: a.bias: -1e+06 is beyond the range of f16 (65504)")
+
+
 @pytest.mark.parametrize("answer", ["", "[]", '{"psnr_y": 1}', '{"psnr_y": {}, "psnr_rgb": {}}'])
 def test_unexpected_answer_of_srbench(answer, plain, tmp_path, build):
     tools = tmp_path / "tools"

@@ -2,6 +2,7 @@
 """Training beats bicubic, resumes to the same bits, repeats for a seed, and says no where it
 should."""
 
+import dataclasses
 import functools
 import math
 import subprocess
@@ -370,3 +371,40 @@ def test_refusals():
             steps=1,
             colour=colour.Colour(),
         )
+
+
+# ---- what the file can hold ----
+
+def white(monkeypatch, stored):
+    """Training from black frames to white ones that sets the last biases to 1e6, which are white
+    when clipped."""
+    lr, hr = (colour.Frames(np.full((2, n, n), code, np.uint8)) for n, code in ((32, 0), (64, 255)))
+
+    def leap(trainer, pool, fraction):
+        with torch.no_grad():
+            trainer.module.convolutions["tail"].bias.fill_(1e6)
+        trainer.step += 1
+        return 0.0
+    monkeypatch.setattr(train.Trainer, "advance", leap)
+    options = dataclasses.replace(SMALL, stored=stored)
+    return functools.partial(train.overfit, GRAPH, lr, hr, steps=1, threads=1, options=options)
+
+
+def test_weights_that_f16_cannot_hold_are_not_chosen(monkeypatch, tmp_path):
+    overfit = white(monkeypatch, "f16")
+    result = overfit()
+    assert result.chosen == "init"
+    graph.export(result.module, tmp_path / "p")
+    with torch.no_grad():
+        result.module.convolutions["tail"].bias[2] = -1e6
+    graph.export(result.module, tmp_path / "p", "f32")
+    with pytest.raises(ValueError, match=r"^tail.bias: -1e\+06 is beyond the range of f16 \(65504\)"):
+        overfit(init=tmp_path / "p")
+
+
+def test_bf16_keeps_its_range_and_is_what_is_judged(monkeypatch, tmp_path):
+    result = white(monkeypatch, "bf16")()
+    assert result.chosen == "raw"
+    assert all(torch.equal(value, value.bfloat16().float()) for value in weights(result).values())
+    assert float(weights(result)["tail.bias"][0]) == pytest.approx(1e6, rel=2**-8)
+    graph.export(result.module, tmp_path / "p", "bf16")
