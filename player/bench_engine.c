@@ -163,6 +163,9 @@ static int load_model(struct engine *e, struct engine_options *o)
     struct srp_blob blob = {.data = graph.data, .size = graph.size, .name = o->graph};
     if (code == SRP_OK && o->parameters) {
         code = sp_bytes_read_file(&parameters, o->parameters, SRP_MAX_OBJECT_BYTES, &err);
+        if (code == SRP_OK && sp_tool_is_zstd(&parameters)) {
+            code = sp_tool_decompress(&parameters, o->parameters, &err);
+        }
         struct srp_model_params params = {
             .graph = blob, .parameters = {parameters.data, parameters.size, o->parameters}};
         if (code == SRP_OK) {

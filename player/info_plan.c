@@ -141,9 +141,10 @@ int sp_info_plan(int argc, char **argv)
         return status;
     }
     enum srp_err code = sp_info_load_model(&o.params.model, o.graph, o.parameters, NULL, &err);
-    if (code == SRP_OK) {
-        code = choose_path(&o, &err);
+    if (code != SRP_OK) {
+        return sp_info_complain(&err);
     }
+    code = choose_path(&o, &err);
     if (code == SRP_OK) {
         code = check_size(&o, &err);
     }

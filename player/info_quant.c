@@ -129,8 +129,7 @@ int sp_info_quant(int argc, char **argv)
         o.manifest != NULL ? tell_package(&o, list, &err) : tell_files(&o, list, &err);
     if (code != SRP_OK) {
         json_decref(list);
-        sp_tool_complain(SP_INFO_PROGRAM, "%s", err.detail);
-        return sp_tool_status(code);
+        return sp_info_complain(&err);
     }
     if (list) {
         return sp_tool_print_json(SP_INFO_PROGRAM,

@@ -135,8 +135,7 @@ int sp_info_show_routes(const struct sp_bytes *file, const char *shown, bool jso
     }
     if (code != SRP_OK) {
         srp_routes_unref(&routes);
-        sp_tool_complain(SP_INFO_PROGRAM, "%s", err.detail);
-        return sp_tool_status(code);
+        return sp_info_complain(&err);
     }
     srp_routes_get_info(routes, &info);
     srp_routes_unref(&routes);

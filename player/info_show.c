@@ -7,7 +7,6 @@
 
 #include <srp/limits.h>
 #include <srp/model.h>
-#include <zstd.h>
 
 #include "info.h"
 #include "info_route.h"
@@ -15,10 +14,10 @@
 #include "tool_package.h"
 #include "url.h"
 
-static int complain(const struct srp_error *err)
+int sp_info_complain(const struct srp_error *err)
 {
     sp_tool_complain(SP_INFO_PROGRAM, "%s", err->detail);
-    return sp_tool_status(err->code);
+    return err->code == SRP_ERR_UNSUPPORTED ? SP_EXIT_VERIFY : sp_tool_status(err->code);
 }
 
 /* ---- packages -----------------------------------------------------------------------------------
@@ -152,7 +151,7 @@ static int show_package(const char *what, bool json)
     struct srp_package_info info;
     int status = SP_EXIT_OK;
     if (sp_tool_package_open(&tool, what, &err) != SRP_OK) {
-        return complain(&err);
+        return sp_info_complain(&err);
     }
     srp_package_get_info(tool.package, &info);
     if (json) {
@@ -213,7 +212,7 @@ static int show_graph(const struct srp_blob *blob, const json_t *root, bool json
     struct srp_error err = {.code = SRP_OK};
     int status = SP_EXIT_OK;
     if (srp_model_create_random(&model, blob, 1, &err) != SRP_OK) {
-        return complain(&err);
+        return sp_info_complain(&err);
     }
     srp_model_get_info(model, &info);
     if (json) {
@@ -491,35 +490,6 @@ static int show_update(const struct sp_bytes *file, const char *shown, bool json
     return SP_EXIT_OK;
 }
 
-bool sp_info_is_zstd(const struct sp_bytes *file)
-{
-    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
-    return file->size >= sizeof magic && memcmp(file->data, magic, sizeof magic) == 0;
-}
-
-enum srp_err sp_info_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
-{
-    unsigned long long size = ZSTD_getFrameContentSize(file->data, file->size);
-    if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) {
-        return sp_fail(err, SRP_ERR_PARSE, "%s: not a zstd frame with its content size", shown);
-    }
-    if (size > SRP_MAX_OBJECT_BYTES) {
-        return sp_fail(err, SRP_ERR_LIMIT, "%s: decompresses to more than the limit", shown);
-    }
-    struct sp_bytes plain = {.data = malloc((size_t)size + 1), .capacity = (size_t)size + 1};
-    if (!plain.data) {
-        return sp_fail(err, SRP_ERR_NOMEM, "%s: out of memory", shown);
-    }
-    plain.size = ZSTD_decompress(plain.data, (size_t)size, file->data, file->size);
-    if (ZSTD_isError(plain.size) || plain.size != size) {
-        sp_bytes_free(&plain);
-        return sp_fail(err, SRP_ERR_PARSE, "%s: damaged zstd frame", shown);
-    }
-    sp_bytes_free(file);
-    *file = plain;
-    return SRP_OK;
-}
-
 enum srp_err sp_info_load_model(struct srp_model **model, const char *graph, const char *parameters,
                                 uint64_t *bytes, struct srp_error *err)
 {
@@ -531,8 +501,8 @@ enum srp_err sp_info_load_model(struct srp_model **model, const char *graph, con
     if (bytes) {
         *bytes = data.size;
     }
-    if (code == SRP_OK && sp_info_is_zstd(&data)) {
-        code = sp_info_decompress(&data, parameters, err);
+    if (code == SRP_OK && sp_tool_is_zstd(&data)) {
+        code = sp_tool_decompress(&data, parameters, err);
     }
     const struct srp_blob blob = {text.data, text.size, graph};
     if (code == SRP_OK && parameters) {
@@ -587,7 +557,8 @@ int sp_info_show(const char *what, bool json)
     char *location = NULL, shown[256];
     int status = SP_EXIT_OK;
     if (sp_url_from_user(&location, what, &err) != SRP_OK) {
-        return complain(&err);
+        sp_tool_complain(SP_INFO_PROGRAM, "%s", err.detail);
+        return sp_tool_status(err.code);
     }
     if (sp_url_is_remote(location)) {
         free(location);
@@ -595,11 +566,11 @@ int sp_info_show(const char *what, bool json)
     }
     sp_url_show(shown, sizeof shown, location);
     enum srp_err code = sp_bytes_read_file(&file, location, SRP_MAX_OBJECT_BYTES, &err);
-    if (code == SRP_OK && sp_info_is_zstd(&file)) {
-        code = sp_info_decompress(&file, shown, &err);
+    if (code == SRP_OK && sp_tool_is_zstd(&file)) {
+        code = sp_tool_decompress(&file, shown, &err);
     }
     if (code != SRP_OK) {
-        status = complain(&err);
+        status = sp_info_complain(&err);
     } else if (file.size >= 4 && memcmp(file.data, "SRTE", 4) == 0) {
         status = sp_info_show_routes(&file, shown, json);
     } else if (file.size >= 4 && memcmp(file.data, "SRPM", 4) == 0) {

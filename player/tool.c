@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <srp/limits.h>
+#include <zstd.h>
 
 void sp_tool_complain(const char *program, const char *format, ...)
 {
@@ -142,4 +143,33 @@ char *sp_tool_bytes(char *text, size_t size, double bytes)
     }
     snprintf(text, size, u ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
     return text;
+}
+
+bool sp_tool_is_zstd(const struct sp_bytes *file)
+{
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    return file->size >= sizeof magic && memcmp(file->data, magic, sizeof magic) == 0;
+}
+
+enum srp_err sp_tool_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err)
+{
+    unsigned long long size = ZSTD_getFrameContentSize(file->data, file->size);
+    if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) {
+        return sp_fail(err, SRP_ERR_PARSE, "%s: not a zstd frame with its content size", shown);
+    }
+    if (size > SRP_MAX_OBJECT_BYTES) {
+        return sp_fail(err, SRP_ERR_LIMIT, "%s: decompresses to more than the limit", shown);
+    }
+    struct sp_bytes plain = {.data = malloc((size_t)size + 1), .capacity = (size_t)size + 1};
+    if (!plain.data) {
+        return sp_fail(err, SRP_ERR_NOMEM, "%s: out of memory", shown);
+    }
+    plain.size = ZSTD_decompress(plain.data, (size_t)size, file->data, file->size);
+    if (ZSTD_isError(plain.size) || plain.size != size) {
+        sp_bytes_free(&plain);
+        return sp_fail(err, SRP_ERR_PARSE, "%s: damaged zstd frame", shown);
+    }
+    sp_bytes_free(file);
+    *file = plain;
+    return SRP_OK;
 }

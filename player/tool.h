@@ -11,6 +11,8 @@
 #include <jansson.h>
 #include <srp/common.h>
 
+#include "base.h"
+
 /* Exit statuses of the programs. */
 enum { SP_EXIT_OK = 0, SP_EXIT_USAGE = 1, SP_EXIT_FAILED = 2, SP_EXIT_VERIFY = 5 };
 
@@ -43,5 +45,9 @@ int sp_tool_print_json(const char *program, json_t *value);
 
 /* "12.3 kB", "4.0 MB": for tables. Returns `text`. */
 char *sp_tool_bytes(char *text, size_t size, double bytes);
+
+bool sp_tool_is_zstd(const struct sp_bytes *file);
+/* One zstd frame becomes its content. Errors: PARSE, LIMIT, NOMEM. */
+enum srp_err sp_tool_decompress(struct sp_bytes *file, const char *shown, struct srp_error *err);
 
 #endif

@@ -25,7 +25,9 @@ enum srp_err sp_tool_package_open(struct sp_tool_package *p, const char *typed,
     p->store.counters = &p->counters;
     enum srp_err code = sp_url_from_user(&p->store.base, typed, err);
     if (code != SRP_OK) {
-        return code;
+        /* A URL of another scheme is no package of another version. */
+        err->code = code == SRP_ERR_UNSUPPORTED ? SRP_ERR_NOT_FOUND : code;
+        return err->code;
     }
     sp_url_show(p->shown, sizeof p->shown, p->store.base);
     if (sp_url_is_remote(p->store.base)) {

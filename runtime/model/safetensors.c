@@ -193,6 +193,14 @@ static enum srp_err read_table(struct srpi_safetensors *file, const struct srp_b
     return check_packing(file, data_start, blob->size, err);
 }
 
+/* What is delivered under other names and taken for parameters by mistake; NULL: none of that. */
+static const char *other_kind(const uint8_t *bytes)
+{
+    return memcmp(bytes, "SRPU", 4) == 0               ? "an update of parameters"
+           : memcmp(bytes, "\x28\xb5\x2f\xfd", 4) == 0 ? "a zstd frame"
+                                                       : NULL;
+}
+
 static uint64_t read_length(const uint8_t *bytes)
 {
     uint64_t value = 0;
@@ -215,6 +223,10 @@ enum srp_err srpi_safetensors_read(struct srpi_safetensors *out, const struct sr
     if (blob->size > SRP_MAX_OBJECT_BYTES) {
         return srpi_fail(err, SRP_ERR_LIMIT, "%s: %zu bytes, more than %llu", file.file, blob->size,
                          SRP_MAX_OBJECT_BYTES);
+    }
+    const char *other = other_kind(blob->data);
+    if (other != NULL) {
+        return srpi_fail(err, SRP_ERR_FORMAT, "%s: %s, not a safetensors file", file.file, other);
     }
     uint64_t length = read_length(blob->data);
     if (length > SRP_MAX_SAFETENSORS_HEADER) {

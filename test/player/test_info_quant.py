@@ -332,6 +332,8 @@ def put(name, index, value):
 @pytest.mark.parametrize("data, status, said", [
     (None, 2, "p: No such file"), (b"junk", 5, "p: 4 bytes are no safetensors file"),
     (b"\x28\xb5\x2f\xfdjunk", 5, "p: "), (b"SRPM\1\0\1\0\0\0", 5, "p: parameters of 1 convolutions"),
+    (b"SRPM\2\0\1\0\0\0", 5, "p: version 2 of compact parameters"),
+    (b"SRPU\1" + bytes(35), 5, "p: an update of parameters, not a safetensors file"),
     (bad(lambda a: a.pop("tail.bias")), 5, "'tail.bias' is missing"),
     (put("body0.scale", (1, 1), 0), 5, "tensor 'body0.scale': element 3 is 0, no scale"),
     (put("body0.scale", (0, 0), -1), 5, "'body0.scale': element 0 is -1, no scale"),

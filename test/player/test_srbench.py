@@ -393,6 +393,18 @@ def test_engine_with_parameters(build, space, double):
                  "--runs", 2]
     done = aid.run(build / "srbench", *arguments)
     assert done.returncode == 0 and re.search(r"^latency +[0-9.]+ ms", done.stdout, re.M)
+    whole, update = space / "engine/p.safetensors.zst", space / "engine/p.update"
+    aid.run("zstd", "-q", "--content-size", parameters, "-o", whole)
+    update.write_bytes(b"SRPU\1" + bytes(35))
+    where = arguments.index(parameters)
+    arguments[where] = whole
+    done = aid.run(build / "srbench", *arguments)
+    assert done.returncode == 0 and re.search(r"^latency +[0-9.]+ ms", done.stdout, re.M)
+    whole.write_bytes(whole.read_bytes()[:-1])
+    refused(build, 5, "p.safetensors.zst: damaged zstd frame", *arguments)
+    arguments[where] = update
+    refused(build, 5, "p.update: an update of parameters, not a safetensors file", *arguments)
+    arguments[where] = parameters
     aid.flip(graph, 0)
     refused(build, 5, graph.name, *arguments)
     refused(build, 2, "absent.json", "engine", "--graph", space / "absent.json", "--size", "32x16")

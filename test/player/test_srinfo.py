@@ -167,8 +167,31 @@ def test_missing_manifest_and_usage(build, package):
     for arguments in (["verify"], ["show"], ["bogus", "a"], ["verify", "a", "b"], ["verify", "--bogus", "a"]):
         done = aid.run(build / "srinfo", *arguments)
         assert done.returncode == 1 and done.stdout == "" and done.stderr
-    done = aid.run(build / "srinfo", "verify", "ftp://127.0.0.1/manifest.json")
-    assert done.returncode != 0 and len(done.stderr.splitlines()) == 1
+    for command in ("show", "verify", "quant"):
+        done = aid.run(build / "srinfo", command, "ftp://127.0.0.1/manifest.json")
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_what_this_build_does_not_know_is_a_fault(build, sound, tmp_path):
+    """Whichever command looks at it: a version of each kind of file."""
+    files = {name: tmp_path / name for name in ("g.json", "p.parameters", "u.update", "r.routes")}
+    files["g.json"].write_text(json.dumps(edge(version=9)))
+    files["p.parameters"].write_bytes(b"SRPM\2" + bytes(35))
+    files["u.update"].write_bytes(b"SRPU\2" + bytes(35))
+    files["r.routes"].write_bytes(b"SRTE\x63" + bytes(59))
+    graph = aid.ROOT / "models/edge8-x2.json"
+    package, manifest = tmp_path / "package", json.loads((sound / "manifest.json").read_bytes())
+    package.mkdir()
+    (package / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+    commands = [["show", path] for path in (*files.values(), package / "manifest.json")]
+    commands += [["verify", package / "manifest.json"], ["quant", package / "manifest.json"],
+                 ["plan", "--graph", files["g.json"]],
+                 ["quant", "--graph", files["g.json"], "--parameters", files["p.parameters"]],
+                 ["quant", "--graph", graph, "--parameters", files["p.parameters"]]]
+    for command in commands:
+        done = aid.run(build / "srinfo", *command)
+        assert done.returncode == 5 and "version" in done.stderr, (command, done)
+        assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
 
 # ---- segments ------------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ static void refuses_bad_lengths(void **state)
         {UINT64_MAX, SRP_ERR_LIMIT, "header of 18446744073709551615"},
         {UINT64_MAX - 7, SRP_ERR_LIMIT, "header of"}, /* 8 + length wraps to 0 */
         {UINT64_C(1) << 63, SRP_ERR_LIMIT, "header of"},
+        {UINT64_C(0x0155505253), SRP_ERR_FORMAT, "an update of parameters"}, /* "SRPU" */
+        {UINT64_C(0xfd2fb528), SRP_ERR_FORMAT, "a zstd frame"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct srpi_safetensors file = {0};
