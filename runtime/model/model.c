@@ -185,6 +185,17 @@ enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_bl
     return SRP_OK;
 }
 
+enum srp_err srp_parameters_check(const struct srp_blob *parameters, struct srp_error *err)
+{
+    struct srpi_safetensors file = {0};
+    if (parameters == NULL) {
+        return srpi_fail(err, SRP_ERR_USAGE, "srp_parameters_check: NULL");
+    }
+    const enum srp_err rc = srpi_safetensors_read(&file, parameters, err);
+    srpi_safetensors_free(&file);
+    return rc;
+}
+
 /* Who is counted: a path lives as long as its owner. */
 static struct srp_model *owner_of(struct srp_model *model)
 {

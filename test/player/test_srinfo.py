@@ -421,6 +421,8 @@ def one(**changes):
     tensors_file(one(data_offsets=[0, 64])), tensors_file(one(data_offsets=[4, 32])),
     tensors_file(one(data_offsets=[32, 0])), tensors_file(one(data_offsets=[-4, 28])),
     tensors_file(one(data_offsets=[0])), b"\x28\xb5\x2f\xfd" + b"junk" * 10, b"SRPM\1", b"SRPM\2\0\0\0",
+    tensors_file(one(shape=[4], data_offsets=[0, 16])), tensors_file(one(shape=[4], data_offsets=[16, 32])),
+    tensors_file(b"{}"), tensors_file(one(shape=[8, 1, 1, 1, 1])), tensors_file(one(shape=[0], data_offsets=[0, 0])),
     b"SRPM\1\3\0\0", b"SRPM\1\0\2\0abc", b'{"format": "x"}', b"{",
 ], ids=lambda d: d[:24].hex() or "empty")
 def test_show_refuses(build, tmp_path, data):
@@ -429,6 +431,21 @@ def test_show_refuses(build, tmp_path, data):
     done = aid.run(build / "srinfo", "show", path, "--json")
     assert done.returncode == 5 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and f"{path}: " in done.stderr
+
+
+@pytest.mark.parametrize("second, said", [
+    ([12, 28], "tensor 'b': overlaps the one before"), ([0, 16], "overlaps the one before"),
+    ([20, 36], "tensor 'b': leaves a gap before it"), ([16, 32], "8 bytes after the last tensor")])
+def test_show_refuses_as_the_player_does(build, tmp_path, second, said):
+    """How the arrays lie; both commands in the same words."""
+    path = tmp_path / "p.safetensors"
+    array = {"dtype": "F32", "shape": [4]}
+    path.write_bytes(tensors_file({"a": {**array, "data_offsets": [0, 16]}, "b": {**array, "data_offsets": second}},
+                                  bytes(max(second) if second[0] == 20 else 28 if second[0] < 16 else 40)))
+    done = aid.run(build / "srinfo", "show", path)
+    assert (done.returncode, done.stdout) == (5, "") and said in done.stderr
+    graph = aid.ROOT / "models/edge8-x2.json"
+    assert aid.run(build / "srinfo", "quant", "--graph", graph, "--parameters", path).stderr == done.stderr
 
 
 def test_show_absent(build, tmp_path):

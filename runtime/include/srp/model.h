@@ -51,6 +51,9 @@ SRP_API enum srp_err srp_model_create(struct srp_model **out, const struct srp_m
 /* As above, with pseudo-random parameters of zero mean from `seed`: for benchmarks and plans. */
 SRP_API enum srp_err srp_model_create_random(struct srp_model **out, const struct srp_blob *graph,
                                              uint64_t seed, struct srp_error *err);
+/* Whether the bytes are a safetensors file that some graph may have: its table and how the arrays
+ * lie, not their values. Thread-safety: safe. Errors: as above. */
+SRP_API enum srp_err srp_parameters_check(const struct srp_blob *parameters, struct srp_error *err);
 SRP_API struct srp_model *srp_model_ref(struct srp_model *model);
 /* Drops one reference and sets *model to NULL. NULL and &{NULL} are fine. */
 SRP_API void srp_model_unref(struct srp_model **model);
