@@ -197,7 +197,8 @@ static double joined_weights(const struct srpi_node *node, uint32_t c, size_t co
 struct channel_sum {
     double step;         /* of the sum, in reals */
     double exact, whole; /* the bias in steps, the zero point's share included; rounded */
-    double most;         /* no |sum| is greater */
+    double most;         /* no |sum| is greater, nor is any part of it in S8 storage */
+    double above, below; /* nor are sums of codes alone, up and down */
     int16_t greatest;    /* |weight| */
 };
 
@@ -223,6 +224,8 @@ static struct channel_sum sum_channel(const struct srpi_quant_work *work,
         absolute += size;
         s.greatest = size > s.greatest ? size : s.greatest;
     }
+    s.above = 255.0 * (double)(absolute + sum) / 2.0;
+    s.below = 255.0 * (double)(absolute - sum) / 2.0;
     s.exact = (double)node->bias[c] / s.step - in->exact_zero * (double)sum;
     s.whole = rint(s.exact);
     /* 256: in S8 storage the bias grows by 128 * sum, and codes reach 128. */
@@ -487,7 +490,9 @@ static bool can_join(const struct srpi_quant_work *work, const struct srpi_step 
     *greatest = 0;
     for (uint32_t c = 0; c < work->graph->tensors[step->output].channels; c++) {
         const struct channel_sum s = sum_channel(work, step, c, weights);
-        if (s.step == 0.0 || !(s.most < MAX_JOINED)) {
+        const double codes = fmax(s.above, s.below);
+        const double most = fmax(fabs(s.whole + s.above), fabs(s.whole - s.below));
+        if (s.step == 0.0 || !(fmax(codes, most) < MAX_JOINED)) {
             return false;
         }
         *greatest = s.greatest > *greatest ? s.greatest : *greatest;

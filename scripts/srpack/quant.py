@@ -87,8 +87,10 @@ def joined(code, scale, input_scale, zero, bias):
         return None
     whole = code.double() * spread(scale / least, code)
     offset = bias.double() / (input_scale * least[:, 0]) - zero * whole.sum((1, 2, 3))
-    greatest = (offset.round().abs() + 256 * whole.abs().sum((1, 2, 3))).max()
-    return (whole, least) if float(greatest) < LARGEST_JOINED else None
+    above = 255 * whole.clamp_min(0).sum((1, 2, 3))
+    below = 255 * whole.clamp_max(0).sum((1, 2, 3))
+    sums = torch.stack([above, below, offset.round() + above, offset.round() + below])
+    return (whole, least) if float(sums.abs().max()) < LARGEST_JOINED else None
 
 
 def spread(scale, weight):

@@ -468,8 +468,9 @@ class Network:
         whole = wq * np.repeat(sw / least, wq.shape[1] // sw.shape[1], 1)[:, :, None, None]
         bias = self.parameters[f"{step.node['name']}.bias"].astype(D)
         bq = np.rint(bias / (a.scale * least[:, 0]) - a.zero * whole.sum((1, 2, 3)))
-        most = np.abs(bq) + 256 * np.abs(whole).sum((1, 2, 3))
-        return (whole, least) if most.max() < 2**24 else (wq, sw)
+        ends = [255 * whole.clip(0, None).sum((1, 2, 3)), 255 * whole.clip(None, 0).sum((1, 2, 3))]
+        most = np.abs([*ends, *(bq + end for end in ends)]).max()
+        return (whole, least) if most < 2**24 else (wq, sw)
 
     def slope(self, step):
         kind = step.node.get("activation", "none")
