@@ -14,21 +14,24 @@ def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_parameters_have_the_groups(tmp_path):
+@pytest.mark.parametrize("apart", [2, None])
+def test_parameters_have_the_groups(tmp_path, apart):
     graph = json.loads((ROOT / "models" / "wdsr2-x2.json").read_text())
-    costs.parameters(graph, {"skip": 3}, tmp_path / "p.safetensors")
+    costs.parameters(graph, {"skip": 3}, apart, tmp_path / "p.safetensors")
     tensors = load_file(tmp_path / "p.safetensors")
     assert tensors["skip.weight"].shape == (12, 3, 5, 5)
     assert tensors["skip.scale"].shape == (12, 3)
     assert tensors["tail.scale"].shape == (12,)
+    octaves = (tensors["skip.scale"].float() / tensors["skip.scale"].float().min()).log2()
+    assert ((octaves == octaves.round()).all() and octaves.max() == 2) == (apart == 2)
     assert all(f"{node['name']}.weight" in tensors for node in graph["nodes"] if node["op"] == "conv2d")
 
 
 def test_groups_of_one_graph(build, in_root, monkeypatch, capsys):
     monkeypatch.setattr(costs, "GROUPS", {"edge8-x2": [("body1", 2)]})
     costs.groups(build, "best", 1)
-    assert re.fullmatch(r"best edge8-x2 body1, 2 groups: [+-]\d+\.\d % of \d+\.\d\d ms\n",
-                        capsys.readouterr().out)
+    assert re.fullmatch(r"best edge8-x2 body1, 2 groups: ([+-]\d+\.\d(, )?){3} % of \d+\.\d\d ms, "
+                        r"up to 3, 5 octaves apart, by chance\n", capsys.readouterr().out)
 
 
 def test_variants_take_turns(build, in_root):
