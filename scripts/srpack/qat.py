@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from . import compact, fake, models, quant, steps, train
 from .colour import to_tensor
 
-FRAMES = 3       # looked at to choose the tensors of 16 bits
-WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see a part
+FRAMES = 6       # looked at to choose the tensors of 16 bits and codes
+WORK = 6e9       # multiply-accumulates of one look at all of them; dear networks see parts
+ERROR_WORK = 4 * WORK  # of the look at what codes can make up for: it must be of all kinds of places
 # What 16 bits must win: so many dB, as both halves of a stream are written and read (one to four
 # per cent of wdsr2's time), and so many for each doubling of a path's multiply-accumulates (the
 # fractions of a layer's input are a second sum, as dear as the first).
@@ -32,6 +33,7 @@ SMALL = 0.397
 # dB that codes may lose, or MORE_LOSS more than the finest ones lose.
 MOST_LOSS = 0.015
 MORE_LOSS = 0.003
+APART = (0.618, 0.755)  # from part to part, of the room that a frame leaves
 PLACES = 20000      # of a sample, about, at which a layer's input is looked at
 PROBES = 2         # random directions for each sample in which the weights' power is looked at
 SILENT = 1e-4      # of the mean power: what weights have that change nothing in these samples
@@ -83,17 +85,19 @@ def extra_cost(module, tensor) -> float:
     return worst
 
 
-def samples(module, source):
-    """Pairs of (low-resolution tensor, original) of a few frames, or of their middles."""
+def samples(module, source, work=WORK):
+    """Pairs of (low-resolution tensor, original) of a few frames, or of parts of them that lie here
+    and there."""
     count = min(FRAMES, len(source.lr))
-    pixels = WORK / max(1, module.macs_per_pixel) / count
+    pixels = work / max(1, module.macs_per_pixel) / count
     h, w = source.lr.height, source.lr.width
     part = min(1.0, math.sqrt(pixels / (h * w)))
     high, wide = (max(16, int(n * part) & ~1) for n in (h, w))
     high, wide = min(high, h & ~1), min(wide, w & ~1)
-    top, left, s = (h - high) // 2 & ~1, (w - wide) // 2 & ~1, module.scale
-    pairs = []
+    s, pairs = module.scale, []
     for i in range(count):
+        down, along = ((i + 0.5) * step % 1 for step in APART)
+        top, left = int((h - high) * down) & ~1, int((w - wide) * along) & ~1
         index = int((i + 0.5) * len(source.lr) / count)
         x, t = (to_tensor(frames, index, module.colour, source.colour)[None]
                 for frames in (source.lr, source.hr))
@@ -273,7 +277,7 @@ def plan(module, found, rules, source=None, sixteen=True, video_bytes=None) -> P
     if source is None:
         return made
     pairs = samples(module, source)
-    made.passes = errors(module, pairs)
+    made.passes = errors(module, samples(module, source, ERROR_WORK))
     if sixteen:
         made.wide, made.tried = choose_wide(module, made, pairs)
     if video_bytes is not None:
