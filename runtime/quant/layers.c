@@ -171,16 +171,23 @@ static void set_vectors(struct srpi_conv_layer *layer, const struct vectors *v)
     layer->slope = v->slope;
 }
 
+static float least_scale(const struct srpi_node *node, uint32_t c)
+{
+    const float *scales = node->scales + (size_t)c * node->groups;
+    float least = scales[0];
+    for (uint32_t g = 1; g < node->groups; g++) {
+        least = fminf(least, scales[g]);
+    }
+    return least;
+}
+
 /* Codes of all groups of a channel in steps of the least of their scales, which is returned; 0: the
  * scales are not powers of two of each other, or too far apart for 16 bits. */
 static double joined_weights(const struct srpi_node *node, uint32_t c, size_t count, int16_t *out)
 {
     const float *scales = node->scales + (size_t)c * node->groups;
     const int8_t *codes = node->codes + c * count;
-    double least = (double)scales[0];
-    for (uint32_t g = 1; g < node->groups; g++) {
-        least = fmin(least, (double)scales[g]);
-    }
+    const double least = (double)least_scale(node, c);
     for (uint32_t g = 0; g < node->groups; g++) {
         int exponent = 0;
         if (frexp((double)scales[g] / least, &exponent) != 0.5 || exponent > MOST_SHIFT + 1) {
@@ -523,13 +530,8 @@ static void make_joined_parts(struct srpi_quant_work *work, uint32_t index, char
                                                   .multiplier = v.multiplier,
                                                   .shift = v.shift};
         for (uint32_t c = 0; c < channels; c++) {
-            const float *scales = node->scales + (size_t)c * node->groups;
-            float least = scales[0];
-            for (uint32_t i = 1; i < node->groups; i++) {
-                least = fminf(least, scales[i]);
-            }
             group_codes(node, c, count, g, 0.0, v.weights + c * part);
-            v.multiplier[c] = scales[g] / least;
+            v.multiplier[c] = node->scales[(size_t)c * node->groups + g] / least_scale(node, c);
             v.shift[c] = g == 0 ? (float)bias[c] : 0.0f;
         }
     }

@@ -24,8 +24,7 @@ GAIN_FOR_COST = 0.3
 # A parameter byte is worth what a video byte is: one per cent more of these would take so many per
 # cent from the squared error of what viewers see (measured: docs/training.md).
 WORTH = 0.5
-# Of the squared error that rounding alone would add, what is left where codes make up for it
-# (measured: docs/training.md).
+# Of the squared error that rounding alone would add, what is left where codes make up for it, about.
 LEFT = 1 / 3
 # What parameters weigh of their size in f16, unless they lose too much: 40 %, less what training in
 # int8 may add.
