@@ -104,11 +104,11 @@ INLINE vfloat plus(vfloat a, vfloat b)
     return _mm256_add_ps(a, b);
 }
 
-/* v < 0 ? v * slope : v */
+/* v < 0 ? v * slope : v. By the sign: -0, which no multiple of a sum of integers is, is multiplied,
+ * too. */
 INLINE vfloat lean(vfloat v, vfloat slope)
 {
-    return _mm256_blendv_ps(v, _mm256_mul_ps(v, slope),
-                            _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ));
+    return _mm256_blendv_ps(v, _mm256_mul_ps(v, slope), v);
 }
 
 INLINE vfloat clamp(vfloat v, vfloat low, vfloat high)

@@ -62,7 +62,7 @@ typedef int32_t value;
 
 /* All terms of a group. A last vector of units that is at most half full takes half the work, where
  * there are such. A window that begins with the second half of a vector goes by halves. */
-static void forward(const struct work *w)
+static __attribute__((noinline)) void forward(const struct work *w)
 {
     struct forward_work f = {.shape = &w->layer->shape,
                              .sizes = &w->sizes,
@@ -121,9 +121,10 @@ INLINE void backward4(ivec y[4], const ivec m[6])
     const ivec even1 = i_add(m[1], m[2]), odd1 = i_sub(m[1], m[2]);
     const ivec even2 = i_add(m[3], m[4]), odd2 = i_sub(m[3], m[4]);
     y[0] = i_add(i_add(m[0], i_shl(even1, 2)), even2);
-    y[1] = i_add(i_add(odd1, odd1), odd2);
+    const ivec odd = i_add(odd1, odd2);
+    y[1] = i_add(odd, odd1);
     y[2] = i_add(even1, even2);
-    y[3] = i_add(i_add(odd1, m[5]), i_add(odd2, odd2));
+    y[3] = i_add(i_add(odd, m[5]), odd2);
 }
 
 /* What follows the sum, of a vector of channels. */
@@ -159,28 +160,46 @@ INLINE struct ending ending_of(const struct work *w, uint32_t channel, const int
     return e;
 }
 
-/* Four pixels of an output row, whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
- * (float)sum but for its exponent, so the multiplier does the rest of the division. `held`: what
- * the first vector of a pair leaves to the second one, of this row. */
+/* Four pixels of an output row: their sums from m. */
+INLINE void sums_of(vfloat v[STEP], const ivec m[6])
+{
+    const ivec ninth = i_all(INVERSE_OF_9);
+    ivec y[STEP];
+    backward4(y, m);
+    UNROLL for (uint32_t x = 0; x < STEP; x++) {
+        v[x] = i_float(i_mul(y[x], ninth));
+    }
+}
+
+/* The multipliers of a row whose m is 3 << `twos` too large. (float)(sum << n) has the bits of
+ * (float)sum but for its exponent, so the multiplier does the rest of the division. */
+INLINE void times_of(vfloat times[STEP], const struct ending *e, const int twos)
+{
+    times[0] = e->times[twos + 1];
+    times[1] = e->times[twos];
+    times[2] = times[3] = e->times[twos - 1];
+}
+
+INLINE struct q8_row row_of(const struct work *w, const struct stretch *s, uint32_t row)
+{
+    return (struct q8_row){.out = (uint8_t *)s->out[row],
+                           .residual = (const uint8_t *)s->residual[row],
+                           .out_fraction = w->bands->out_fraction,
+                           .residual_fraction = w->bands->residual_fraction};
+}
+
+/* Four pixels of an output row. `held`: what the first vector of a pair leaves to the second one,
+ * of this row. */
 INLINE void finish(const struct work *w, const struct stretch *s, const struct ending *e,
                    uint32_t row, const int twos, size_t at, const ivec m[6], ivec held[STEP][2])
 {
     if (s->out[row] == NULL) {
         return;
     }
-    const struct q8_row to = {.out = (uint8_t *)s->out[row],
-                              .residual = (const uint8_t *)s->residual[row],
-                              .out_fraction = w->bands->out_fraction,
-                              .residual_fraction = w->bands->residual_fraction};
-    const ivec ninth = i_all(INVERSE_OF_9);
-    const vfloat times[STEP] = {e->times[twos + 1], e->times[twos], e->times[twos - 1],
-                                e->times[twos - 1]};
-    ivec y[STEP];
-    vfloat v[STEP];
-    backward4(y, m);
-    UNROLL for (uint32_t x = 0; x < STEP; x++) {
-        v[x] = i_float(i_mul(y[x], ninth));
-    }
+    const struct q8_row to = row_of(w, s, row);
+    vfloat times[STEP], v[STEP];
+    times_of(times, e, twos);
+    sums_of(v, m);
 #ifdef PAIRS
     if (e->steps.pair != 0) {
         take_steps(&e->steps, times, &to, at, v);
@@ -232,6 +251,21 @@ static size_t channel_units(const struct srpi_conv_shape *shape)
 #include "kernels/winograd_q8_stages.inc.h"
 #endif
 
+/* Where the products begin: behind the terms, or in their place. That is so where IN_PLACE is
+ * defined, a group's terms are read by one block, and there are as many vectors of products: at
+ * each point a tile's are read before its products are written. */
+static size_t products_from(const struct srpi_conv_shape *shape)
+{
+    const size_t terms = terms_size(shape, units_of(shape));
+#ifdef IN_PLACE
+    const uint32_t count = vectors(shape->out_channels);
+    if (count <= WIDE && terms <= product_at(count, 0, 0)) {
+        return 0;
+    }
+#endif
+    return terms;
+}
+
 static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_rows *bands,
                 uint32_t band_count)
 {
@@ -241,11 +275,11 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
                      .sizes = code_sizes(&layer->shape),
                      .units = units_of(&layer->shape),
                      .channel_units = channel_units(&layer->shape),
-                     .terms = bands->scratch};
+                     .terms = bands->scratch,
+                     .products = (int32_t *)bands->scratch + products_from(&layer->shape)};
     if (layer->residual == SRPI_F32) {
         w.sizes.residual = layer->shape.out_channels * sizeof(float);
     }
-    w.products = w.terms + terms_size(&layer->shape, w.units);
     run_groups(&w, tiles_of(bands) * band_count);
 }
 
@@ -266,20 +300,25 @@ static bool suits(const struct srpi_conv_shape *shape)
 
 static void pack(const struct srpi_conv_shape *shape, const void *weights, void *packed)
 {
-#ifdef PAIRS
-    const bool narrow = shape->out == SRPI_Q8;
-#else
-    const bool narrow = false;
-#endif
     const uint32_t units = units_of(shape);
     const size_t all = channel_units(shape);
     int16_t *const to = packed;
     bool half = half_empty(shape);
+#ifdef FEW
+    if (shape->out_channels <= FEW) {
+        srpi_winograd_pack_q8(shape, weights, to, in_twos(units), 0, FEW, SRPI_WINOGRAD_TWOS);
+        return;
+    }
+#endif
     for (uint32_t o = vectors(shape->out_channels), block; o != 0; o -= block) {
         block = block_of(o);
+        enum srpi_winograd_order order = SRPI_WINOGRAD_PLAIN;
+#ifdef PAIRS
+        order = shape->out == SRPI_Q8 && block == 2 ? SRPI_WINOGRAD_PAIR : order;
+#endif
         const uint32_t first = (o - block) * VECTOR;
         srpi_winograd_pack_q8(shape, weights, to + 2 * first * all, units, first,
-                              (uint32_t)lanes(block, half), narrow && block == 2);
+                              (uint32_t)lanes(block, half), order);
         half = false; /* only the last block, which comes first */
     }
 }
@@ -287,7 +326,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
     const struct sizes sizes = code_sizes(shape);
-    return sizeof(int32_t) * (terms_size(shape, units_of(shape)) + product_at(KEPT, 0, 0)) +
+    return sizeof(int32_t) * (products_from(shape) + product_at(KEPT, 0, 0)) +
            sizes.rows * broken_row(&sizes);
 }
 

@@ -11,8 +11,11 @@
 #define CODE_BYTES 2u
 #define KERNELS srpi_winograd_q8_avx2
 #define NAME "winograd int8 avx2"
-#define SUITS(in, out) ((in) >= 8 && (out) >= 4)
-#define SUITS_WINDOWS(in, out) ((in) >= 12 && (out) > 8)
+#define SUITS(in, out) ((in) >= 6)
+/* More taps: of few outputs, for which the direct kernel has its own way, where at most a sixth
+ * of the units is made up. */
+#define SUITS_WINDOWS(in, out) \
+    ((in) >= 12 && ((out) > FEW || (in)*6 >= ((in) + 15) / 16 * 16 * 5))
 #define FEW_ROWS 1u /* two take 1.4 to 1.6 times as long */
 
 #define t_codes(p) (tvec)i_load(p)
@@ -90,6 +93,19 @@ INLINE void store_pair(uint8_t *out, size_t fraction, size_t step, const __m256i
         }
     }
 }
+
+#define IN_PLACE
+
+/* A last vector of four channels or fewer. */
+#define FEW 4u
+#define i_two(p) _mm256_castpd_si256(_mm256_broadcast_sd((const double *)(const void *)(p)))
+#define i_add_lanes(a, b) _mm256_hadd_epi32(a, b)
+#define i_of_both(v) \
+    _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 1, 0, 1, 2, 3, 2, 3))
+#define of_first(v) \
+    _mm256_castps128_ps256(_mm_movelh_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)))
+#define of_second(v) \
+    _mm256_castps128_ps256(_mm_movehl_ps(_mm256_extractf128_ps(v, 1), _mm256_castps256_ps128(v)))
 
 #include "kernels/winograd_q8.inc.h"
 

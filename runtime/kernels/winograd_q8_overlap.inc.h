@@ -43,12 +43,11 @@ INLINE void back_column(struct back *b, const uint32_t column)
     const ivec one = i_load(p + ROW1), two = i_load(p + ROW2);
     const ivec three = i_load(p + ROW3), four = i_load(p + ROW4);
     const ivec even1 = i_add(one, two), even2 = i_add(three, four);
-    const ivec odd1 = i_sub(one, two), odd2 = i_sub(three, four);
+    const ivec odd1 = i_sub(one, two), odd2 = i_sub(three, four), odd = i_add(odd1, odd2);
     i_store(to, i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2));
-    i_store(to + SIDE * VECTOR, i_add(i_add(odd1, odd1), odd2));
+    i_store(to + SIDE * VECTOR, i_add(odd, odd1));
     i_store(to + 2 * SIDE * VECTOR, i_add(even1, even2));
-    i_store(to + 3 * SIDE * VECTOR,
-            i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2)));
+    i_store(to + 3 * SIDE * VECTOR, i_add(i_add(odd, i_load(p + ROW5)), odd2));
 }
 
 INLINE void back_row(struct back *b, const uint32_t row)

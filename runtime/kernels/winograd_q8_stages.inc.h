@@ -47,11 +47,9 @@ INLINE ivec at_one(const int32_t *p, uint32_t c, const struct ending *e)
     return i_load(p + ROW1);
 }
 
-/* A tile of a vector of channels, whose first value is `at` of each row. */
-INLINE void backward_tile(const struct work *w, const struct stretch *s, const struct ending *e,
-                          const int32_t *m, size_t at, ivec held[STEP][2])
+/* The points of a tile down its columns, for output rows 0 (a) and 2 (b). */
+INLINE void columns_even(ivec a[SIDE], ivec b[SIDE], const struct ending *e, const int32_t *m)
 {
-    ivec a[SIDE], b[SIDE];
     UNROLL for (uint32_t c = 0; c < SIDE; c++) {
         const int32_t *p = m + c * POINT;
         const ivec even1 = i_add(at_one(p, c, e), i_load(p + ROW2));
@@ -59,15 +57,32 @@ INLINE void backward_tile(const struct work *w, const struct stretch *s, const s
         a[c] = i_add(i_add(i_load(p + ROW0), i_shl(even1, 2)), even2);
         b[c] = i_add(even1, even2);
     }
-    finish(w, s, e, 0, 3, at, a, held);
-    finish(w, s, e, 2, 1, at, b, held);
+}
+
+/* The same for output rows 1 and 3. The empty statement has points read again that were read
+ * before: gcc 12 would keep them, in memory too. */
+INLINE void columns_odd(ivec a[SIDE], ivec b[SIDE], const struct ending *e, const int32_t *m)
+{
+    __asm__ volatile("" ::: "memory");
     UNROLL for (uint32_t c = 0; c < SIDE; c++) {
         const int32_t *p = m + c * POINT;
         const ivec odd1 = i_sub(at_one(p, c, e), i_load(p + ROW2));
         const ivec odd2 = i_sub(i_load(p + ROW3), i_load(p + ROW4));
-        a[c] = i_add(i_add(odd1, odd1), odd2);
-        b[c] = i_add(i_add(odd1, i_load(p + ROW5)), i_add(odd2, odd2));
+        const ivec odd = i_add(odd1, odd2);
+        a[c] = i_add(odd, odd1);
+        b[c] = i_add(i_add(odd, i_load(p + ROW5)), odd2);
     }
+}
+
+/* A tile of a vector of channels, whose first value is `at` of each row. */
+INLINE void backward_tile(const struct work *w, const struct stretch *s, const struct ending *e,
+                          const int32_t *m, size_t at, ivec held[STEP][2])
+{
+    ivec a[SIDE], b[SIDE];
+    columns_even(a, b, e, m);
+    finish(w, s, e, 0, 3, at, a, held);
+    finish(w, s, e, 2, 1, at, b, held);
+    columns_odd(a, b, e, m);
     finish(w, s, e, 1, 2, at, a, held);
     finish(w, s, e, 3, 1, at, b, held);
 }
@@ -110,12 +125,23 @@ static __attribute__((noinline)) void backward_pair(const struct work *w, uint32
 
 #endif
 
+#ifdef FEW
+#include "kernels/winograd_q8_few.inc.h"
+#endif
+
 static void run_groups(struct work *w, uint32_t all)
 {
     const struct srpi_conv_shape *shape = &w->layer->shape;
     for (uint32_t first = 0; first < all; first += w->group.tiles) {
         group_next(&w->group, w->bands, &w->sizes, first, all - first);
         forward(w);
+#ifdef FEW
+        if (shape->out_channels <= FEW) {
+            products_few(w);
+            backward_few(w);
+            continue;
+        }
+#endif
         for (uint32_t o = vectors(shape->out_channels); o != 0;) {
             const uint32_t block = block_of(o);
             o -= block;

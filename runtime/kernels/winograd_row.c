@@ -204,9 +204,21 @@ bool srpi_winograd_exact(const struct srpi_conv_layer *layer, const int16_t *wei
     return true;
 }
 
+/* Where the weight of input channel i and of output channel b of a block lies. */
+static size_t place_in_block(enum srpi_winograd_order order, uint32_t i, uint32_t b,
+                             uint32_t block)
+{
+    if (order == SRPI_WINOGRAD_TWOS) {
+        return ((size_t)(i / 4) * block + b) * 4 + i % 4;
+    }
+    const uint32_t lane =
+        order == SRPI_WINOGRAD_PAIR ? b / 4 % 2 * (block / 2) + b / 8 * 4 + b % 4 : b;
+    return ((size_t)(i / 2) * block + lane) * 2 + i % 2;
+}
+
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *weights,
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
-                           bool narrow)
+                           enum srpi_winograd_order order)
 {
     const struct srpi_winograd_windows windows = srpi_winograd_windows(shape);
     const uint32_t in = shape->in_channels;
@@ -222,14 +234,14 @@ void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *w
         places_of(places, &windows, w, &sizes);
         for (uint32_t n = 0; n < in * out; n++) {
             const uint32_t i = n % in, b = n / in;
-            const uint32_t lane = narrow ? b / 4 % 2 * (block / 2) + b / 8 * 4 + b % 4 : b;
+            const size_t place = place_in_block(order, i, b, block);
             int32_t points[SIDE][SIDE];
             whole_kernel(points, weights + ((size_t)(first + b) * in + i) * taps,
                          shape->kernel_width, &at);
             for (uint32_t p = 0; p < SRPI_WINOGRAD_POINTS; p++) {
                 if (places[p / SIDE][p % SIDE] != NOWHERE) {
-                    packed[places[p / SIDE][p % SIDE] + ((size_t)(i / 2) * block + lane) * 2 +
-                           i % 2] = (int16_t)points[p / SIDE][p % SIDE];
+                    packed[places[p / SIDE][p % SIDE] + place] =
+                        (int16_t)points[p / SIDE][p % SIDE];
                 }
             }
         }

@@ -165,13 +165,17 @@ static inline uint32_t srpi_winograd_before(const struct srpi_winograd_windows *
 void srpi_winograd_pack_f32(const struct srpi_conv_shape *shape, const float *weights,
                             float *packed, uint32_t units, uint32_t padded, uint32_t first,
                             uint32_t block);
+/* How a block's channels lie: in their order; every second four of them first, the block's first
+ * vector, then the others, its second; in their order, two pairs of input channels of each
+ * ([36 points][windows][two of pairs][of a block][2][2]). */
+enum srpi_winograd_order { SRPI_WINOGRAD_PLAIN, SRPI_WINOGRAD_PAIR, SRPI_WINOGRAD_TWOS };
+
 /* int8: the same channels, in 16 bits: [36 points][windows][pairs of in][of a block][2], zeros for
  * channels that there are not. `packed` is the place of the block. `pairs`: all input channels, or
- * more. `narrow`: every second four channels are the block's first vector, the others its
- * second. */
+ * more; an even number for SRPI_WINOGRAD_TWOS. */
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *weights,
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
-                           bool narrow);
+                           enum srpi_winograd_order order);
 extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
     srpi_winograd_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
     srpi_winograd_q8_avx512, srpi_winograd_q8_overlap512;

@@ -385,8 +385,8 @@ static const char *check_winograd(const struct srpi_kernels *k)
 static void winograd(const struct srpi_kernels *k)
 {
     static const uint32_t shapes[][2] = {{32, 64}, {64, 32}, {32, 48}, {32, 32}, {64, 64}, {32, 27},
-                                         {32, 12}, {24, 24}, {16, 32}, {16, 16}, {56, 4}, {16, 4},
-                                         {8, 8}};
+                                         {32, 12}, {24, 24}, {16, 32}, {16, 16}, {56, 4}, {32, 4},
+                                         {16, 4}, {16, 1}, {16, 8}, {8, 8}};
     for (const struct srpi_winograd_kernels *const *w = srpi_winograd_all(k->isa); *w != NULL; w++) {
         for (uint32_t taps = 3; taps <= SRPI_WINOGRAD_TAPS; taps += 2) {
             for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {

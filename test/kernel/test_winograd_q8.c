@@ -727,6 +727,13 @@ static void test_suits(void **state)
         assert_false(k->suits(&s));
         s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
         assert_false(k->suits(&s));
+        /* Few outputs, also of larger kernels: where two tiles share a vector. */
+        for (s = good, s.out_channels = 1; s.out_channels <= 4; s.out_channels++) {
+            s.kernel_height = s.kernel_width = 3;
+            assert_int_equal(k->suits(&s), isa == SRPI_ISA_AVX2);
+            s.kernel_height = s.kernel_width = 5;
+            assert_int_equal(k->suits(&s), isa == SRPI_ISA_AVX2);
+        }
     }
 }
 
