@@ -157,7 +157,7 @@ $(BUILD)/obj/runtime/kernels/rowops.o $(BUILD)/obj/runtime/kernels/activation.o 
 # The files whose intrinsics need more than the compiler's default.
 ifneq ($(filter x86_64%,$(TARGET)),)
 of_kernels = $(patsubst %,$(BUILD)/obj/runtime/kernels/%.o,$(1))
-$(call of_kernels,winograd_f32_avx2 winograd_q8_avx2): ISA := $(FLAGS_avx2)
+$(call of_kernels,winograd_f32_avx2 winograd_q8_avx2 row_depthwise_avx2 row_depthwise_avx2u8): ISA := $(FLAGS_avx2)
 $(call of_kernels,winograd_f32_avx512): ISA := -mavx512f -mfma
 $(call of_kernels,winograd_q8_avx512 winograd_q8_overlap512 row_few_avx512): ISA := $(FLAGS_avx512)
 $(call of_kernels,winograd_q8_avxvnni row_few_avxvnni): ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))
@@ -256,7 +256,8 @@ check: c-tests
 # Programs that check a processor, statically linked, for qemu-user or a board: the row kernels alone,
 # and the whole library with the networks of models/.
 ROWS_CHECK_SRC := test/kernel/aid_rows.c $(addprefix runtime/kernels/,row.c row_pack.c row_reference.c) \
-    $(wildcard runtime/kernels/row_amx.c runtime/kernels/row_few_*.c runtime/kernels/winograd*.c)
+    $(wildcard runtime/kernels/row_amx.c runtime/kernels/row_few_*.c runtime/kernels/row_depthwise*.c \
+        runtime/kernels/winograd*.c)
 $(BUILD)/rows-check: $(call obj,$(ROWS_CHECK_SRC)) $(ROWS_OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) -static $(LDFLAGS_ALL) $^ -lm -o $@

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/row_depthwise.h"
 #include "model/checked.h"
 #include "model/error.h"
 
@@ -129,8 +130,13 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     const struct srpi_node *node = step->node;
     struct srpi_conv_layer *l = &layer->layer;
     const uint32_t channels = l->shape.out_channels;
+    const struct srpi_kernels *depthwise = srpi_depthwise_for(kernels, &l->shape, node->weight);
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
+    if (depthwise != NULL) {
+        kernels = depthwise;
+        winograd = NULL;
+    }
     if (winograd != NULL) {
         layer->winograd = winograd;
         layer->kernel = winograd->name;
@@ -398,19 +404,22 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
                    ? make_split(layers, s, err)
                    : make_parts(layers, s, winograd, err);
     }
+    /* Of weights of 16 bits only kernels of such codes have products. */
+    const bool rows = !quant->joined || kernels->storage == SRPI_Q8_U16;
+    const struct srpi_kernels *depthwise =
+        rows ? srpi_depthwise_for(kernels, &l->shape, l->weights) : NULL;
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
-    const bool tiles = winograd != NULL && !layer->widen_residual &&
+    const bool tiles = depthwise == NULL && winograd != NULL && !layer->widen_residual &&
                        srpi_winograd_exact(l, l->weights);
-    if (quant->joined && !tiles) {
+    kernels = depthwise != NULL ? depthwise : kernels;
+    if (quant->joined && !tiles && depthwise == NULL) {
         const struct srpi_winograd_kernels *of_parts = winograd_of_parts(layers, s);
         if (of_parts != NULL) {
             layer->sum = &quant->layer;
             return make_parts(layers, s, of_parts, err);
         }
     }
-    /* Of weights of 16 bits only kernels of such codes have products. */
-    const bool rows = !quant->joined || kernels->storage == SRPI_Q8_U16;
     if (!rows && !tiles) {
         return make_split(layers, s, err);
     }

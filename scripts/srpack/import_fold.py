@@ -10,6 +10,7 @@ import numpy as np
 
 from .import_net import MAX_CHANNELS, MAX_INPUTS, MAX_REAL, MAX_WEIGHTS, Refused
 
+DEPTHWISE_LEAST = 8  # channels from which libsrp has kernels for depthwise layers
 POSITIVE = ("relu", "leaky_relu", "prelu")  # act(a * x) = a * act(x) for a > 0
 
 
@@ -110,6 +111,43 @@ def _weights(first, second):
     return out * count * (h1 + h2 - 1) * (w1 + w2 - 1)
 
 
+def _is_depthwise(weight):
+    """Whether each output reads its own input alone, so that libsrp computes no more than that."""
+    out, count = weight.shape[:2]
+    own = np.arange(min(out, count))
+    return (out == count >= DEPTHWISE_LEAST
+            and np.count_nonzero(weight) == np.count_nonzero(weight[own, own]))
+
+
+def _cost(*weights):
+    """Multiply-accumulates for a pixel."""
+    return sum(w.size // len(w) if _is_depthwise(w) else w.size for w in weights)
+
+
+def _is_dearer(first, second):
+    """Whether the two's product is dearer than both."""
+    product = _weights(first, second)
+    if _is_depthwise(first.weight) and _is_depthwise(second.weight):
+        product //= len(second.weight)
+    return product > _cost(first.weight, second.weight)
+
+
+def _joins(net, first, second):
+    """Whether the two's product becomes part of another convolution, to whose result it is added."""
+    height, width = (a + b - 1 for a, b in zip(first.weight.shape[2:], second.weight.shape[2:]))
+    reader = second
+    while len(net.users[reader]) == 1 and net.users[reader][0].op == "add":
+        reader = net.users[reader][0]
+        for term in _terms(net, reader):
+            if (term is not second and term.op == "conv2d" and term.inputs == first.inputs
+                    and not _is_depthwise(term.weight)
+                    and term.weight.shape[2] >= height and term.weight.shape[3] >= width):
+                return True
+        if reader.act is not None:
+            break
+    return False
+
+
 def _compose(net, first, second):
     """second(first(x)) as one convolution, where that is exact and not dearer.
 
@@ -124,8 +162,8 @@ def _compose(net, first, second):
     if not (sees_all or keeps_zero):
         return False
     needed = not (first.keeps_size() and second.keeps_size())  # cannot stay as they are
-    if not needed and not (net.once(first) and _weights(first, second)
-                           <= first.weight.size + second.weight.size):
+    if not needed and not (net.once(first) and (not _is_dearer(first, second)
+                                                or _joins(net, first, second))):
         return False
     if _weights(first, second) > MAX_WEIGHTS:
         return False
@@ -183,10 +221,13 @@ def _sum(net, node):
             continue
         kernels = [linear[0].shape[2:] for _, linear in group]
         height, width = (max(k[d] for k in kernels) for d in (0, 1))
-        cost = sum(t.weight.size for t, _ in group if t.op == "conv2d")
+        cost = _cost(*(t.weight for t, _ in group if t.op == "conv2d"))
+        whole = node.channels * source.channels * height * width
+        if all(_is_depthwise(w) for _, (w, _) in group):
+            whole //= node.channels
         taken = [t for t, _ in group]
         rest = [t for t in terms if t not in taken]
-        if node.channels * source.channels * height * width > cost or len(rest) >= MAX_INPUTS:
+        if whole > cost or len(rest) >= MAX_INPUTS:
             continue
         weight = np.zeros((node.channels, source.channels, height, width))
         bias = np.zeros(node.channels)

@@ -73,6 +73,12 @@ GRAPHS = {
         conv("c", "k", "g", 12, activation="leaky_relu", alpha=0.1), node("resize", "n1", ["g"], "g4", scale=2, mode="nearest"),
         conv("e", "g4", "i", 1, 5), node("resize", "base", ["x"], "b", scale=4, mode="bicubic"),
         node("add", "sum", ["i", "b"], "y")]),
+    "depthwise": ("rgb", 2, 0.4488, [  # of which no output reads another input than its own
+        conv("a", "x", "h", 13), conv("c", "h", "g", 13, activation="prelu", depthwise=True),
+        conv("e", "g", "i", 13, 1, activation="relu"), conv("f", "i", "j", 13, [3, 5], depthwise=True),
+        node("add", "s0", ["j", "h"], "k", activation="clip", min=-0.4, max=0.7),
+        conv("g", "k", "l", 13, 1, activation="sigmoid", depthwise=True), node("mul", "m", ["k", "l"], "m"),
+        conv("n", "m", "n", 12), conv("o", "n", "t", 12, 5, depthwise=True), *end("t", 2)]),
     "yuv": ("yuv420", 3, 0.5, [conv("a", "x", "h", 10, activation="relu"), conv("t", "h", "t", 54),
                                *end("t", 3, "nearest")]),
 }
@@ -104,7 +110,10 @@ def parameters_of(graph, seed):
         if n["op"] != "conv2d":
             continue
         shape = (n["channels"], channels[n["inputs"][0]], *n["kernel"])
-        w = rng.normal(0, 1.2 / np.sqrt(np.prod(shape[1:])), shape)
+        own = n.get("depthwise", False)  # a key that only this file knows
+        w = rng.normal(0, 1.2 / np.sqrt(np.prod(shape[2 if own else 1:])), shape)
+        if own:
+            w *= np.eye(shape[0])[:, :, None, None]
         if n["channels"] > 2:  # channels that have died, but for their bias
             w[0] *= 10.0 ** rng.integers(-12, 1)
             w[-1] *= rng.integers(0, 2)

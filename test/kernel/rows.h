@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "kernel/noise.h"
+#include "kernels/row_depthwise.h"
 #include "kernels/row_reference.h"
 #include "kernels/row_sets.h"
 
@@ -66,6 +67,7 @@ struct wish {
     bool slope, has_residual, clamp;
     bool f32_residual; /* else the layer's out dtype */
     bool fractions;    /* of what is Q8: the output, the residual */
+    bool depthwise;    /* weights of 0 but from each channel to itself */
 };
 
 static inline void put_value(uint8_t *to, size_t index, enum srpi_dtype dtype,
@@ -127,6 +129,12 @@ static inline void make_parameters(struct trial *t, const struct wish *wish, uin
     for (size_t i = 0; i < count; i++) {
         t->real_weights[i] = noise_f(seed);
         t->weights[i] = wish->worst ? -128 : (int16_t)((int)(noise(seed) % (2u * (uint32_t)most)) - most);
+    }
+    for (size_t i = 0; wish->depthwise && i < count; i++) {
+        if (i / products != i % products / s->kernel_height / s->kernel_width) {
+            t->real_weights[i] = i % 2 == 0 ? 0.0f : -0.0f;
+            t->weights[i] = 0;
+        }
     }
     t->bias = zone_create(vectors * padded * 4, true);
     t->multiplier = zone_create(vectors * padded * 4, true);
@@ -441,6 +449,37 @@ static inline const char *check_runs(const struct srpi_kernels *k)
                               .pixels = 37,
                               .worst = true};
     return check_wish(k, &most, &seed);
+}
+
+/* Layers from each channel to itself. */
+static inline const char *check_depthwise(const struct srpi_kernels *k, uint32_t rounds)
+{
+    uint32_t seed = 29;
+    for (uint32_t i = 0; i < rounds; i++) {
+        const uint32_t pair = noise(&seed) % 3; /* no bf16 */
+        const uint32_t channels = SRPI_DEPTHWISE_LEAST + noise(&seed) % 67;
+        const struct wish wish = {
+            .shape = {.kernel_height = 1 + 2 * (noise(&seed) % 4),
+                      .kernel_width = 1 + 2 * (noise(&seed) % 4),
+                      .in_channels = channels,
+                      .out_channels = channels,
+                      .in = dtype_pairs[pair].in,
+                      .out = dtype_pairs[pair].out},
+            .pixels = 1 + noise(&seed) % 70,
+            .worst = noise(&seed) % 8 == 0,
+            .slope = noise(&seed) % 3 == 0,
+            .has_residual = noise(&seed) % 2 == 0,
+            .clamp = noise(&seed) % 2 == 0,
+            .f32_residual = noise(&seed) % 3 == 0,
+            .fractions = noise(&seed) % 2 == 0,
+            .depthwise = true,
+        };
+        const char *why = check_wish(k, &wish, &seed);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    return NULL;
 }
 
 /* A sum for each kernel row. */

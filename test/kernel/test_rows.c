@@ -63,6 +63,51 @@ static void few_outputs(void **state)
     check_all(check_few);
 }
 
+/* Those of bytes too where no set has bytes: they ask for no more than AVX2. */
+static void depthwise(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    const char *why = NULL;
+    if (srpi_kernels_of(SRPI_ISA_AVX2) != NULL) {
+        why = check_depthwise(&srpi_depthwise_words, 1500);
+        why = why == NULL ? check_depthwise(&srpi_depthwise_bytes, 1500) : why;
+    }
+    if (why != NULL) {
+        fail_msg("%s", why);
+    }
+#endif
+}
+
+/* One weight elsewhere, however small, and a layer is none. */
+static void depthwise_by_its_weights(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 8, COUNT = CHANNELS * CHANNELS * 3 };
+    const struct srpi_kernels *k = srpi_kernels_of(SRPI_ISA_AVX2);
+    float weights[COUNT] = {0.0f};
+    int16_t codes[COUNT] = {0};
+    struct srpi_conv_shape real = {3, 1, CHANNELS, CHANNELS, SRPI_F32, SRPI_F32, false};
+    const struct srpi_conv_shape whole = {1, 3, CHANNELS, CHANNELS, SRPI_Q8, SRPI_Q8, false};
+    for (size_t c = 0; k != NULL && c < CHANNELS; c++) {
+        weights[(c * CHANNELS + c) * 3 + c % 3] = 1.0f;
+        codes[(c * CHANNELS + c) * 3 + c % 3] = 1;
+    }
+    for (size_t i = 0; k != NULL && i < COUNT; i++) {
+        const bool own = i / 3 / CHANNELS == i / 3 % CHANNELS;
+        const float before = weights[i];
+        weights[i] = 1e-30f;
+        assert_true((srpi_depthwise_for(k, &real, weights) != NULL) == own);
+        weights[i] = before;
+        codes[i] += 1;
+        assert_true((srpi_depthwise_for(k, &whole, codes) != NULL) == own);
+        codes[i] -= 1;
+    }
+    assert_null(srpi_depthwise_for(srpi_kernels_of(SRPI_ISA_SCALAR), &real, weights));
+    real.in_channels = real.out_channels = CHANNELS - 1;
+    assert_true(k == NULL || srpi_depthwise_for(k, &real, weights) == NULL);
+}
+
 static void made_for_models(void **state)
 {
     (void)state;
@@ -146,6 +191,8 @@ int main(void)
         cmocka_unit_test(runs_of_taps),
         cmocka_unit_test(rows_together),
         cmocka_unit_test(rows_with_sums_of_their_own), cmocka_unit_test(few_outputs),
+        cmocka_unit_test(depthwise),
+        cmocka_unit_test(depthwise_by_its_weights),
         cmocka_unit_test(made_for_models),
         cmocka_unit_test(every_model_has_its_own),
         cmocka_unit_test(golden_hash_on_every_set),

@@ -327,6 +327,36 @@ def kernels(graph):
     return [node["kernel"][0] for node in graph["nodes"] if node["op"] == "conv2d"]
 
 
+class Parallel(nn.Module):
+    """The sum of convolutions of one tensor, each the product of some."""
+
+    def __init__(self, *branches):
+        super().__init__()
+        self.head = nets.conv(1, 16)
+        self.branches = nn.ModuleList(nn.Sequential(*branch) for branch in branches)
+        self.tail = nets.conv(16, 4)
+
+    def forward(self, x):
+        x = self.head(x).relu()
+        return F.pixel_shuffle(self.tail(sum(branch(x) for branch in self.branches).relu()), 2)
+
+
+def depthwise(kernel=3):
+    return nets.conv(16, 16, kernel, groups=16)
+
+
+@pytest.mark.parametrize("branches, expected", [
+    (([depthwise(3)], [depthwise(1)], [nn.Identity()]), [3, 3, 3]),
+    (([depthwise(3)], [nets.conv(16, 16)]), [3, 3, 3]),
+    (([depthwise(3)], [nets.conv(16, 16, 1)]), [3, 3, 1, 3]),              # 16 -> 16 at 3x3 is dearer
+    (([nets.conv(16, 16, 1, bias=False), depthwise(3)], [nets.conv(16, 16)]), [3, 3, 3]),
+    (([nets.conv(16, 16, 1, bias=False), depthwise(3)], [nets.conv(16, 16, 1)]), [3, 1, 3, 1, 3]),
+], ids=range(5))
+def test_sums_with_depthwise_layers(tmp_path, branches, expected):
+    graph, _ = check(Parallel(*branches), tmp_path / "a.onnx", 1)
+    assert sorted(kernels(graph)) == sorted(expected)
+
+
 @pytest.mark.parametrize("layers, expected", [
     ((nets.conv(1, 4), nets.conv(4, 4), nets.conv(4, 4, 1)), [3, 3]),  # zeros between two 3x3
     ((nets.conv(1, 4, 1), nets.conv(4, 4)), [1, 3]),                   # a bias before padding
@@ -335,7 +365,14 @@ def kernels(graph):
      [3, 1, 3]),                                                       # 9 -> 9 at 3x3 is dearer
     ((nets.conv(1, 4, padding=2), nets.conv(4, 4, padding=0)), [5]),   # no zeros between
     ((nn.ZeroPad2d((2, 1, 0, 3)), nn.Conv2d(1, 4, (4, 4))), [7]),      # pads of unequal sides
-], ids=range(6))
+    ((nets.conv(1, 16), nn.ReLU(), nets.conv(16, 16, groups=16), nets.conv(16, 12, 1)),
+     [3, 3, 1, 3]),                                                    # depthwise: 3x3 is dearer
+    ((nets.conv(1, 16), nn.ReLU(), nets.conv(16, 16, 1, bias=False), nets.conv(16, 16, groups=16)),
+     [3, 1, 3, 3]),
+    ((nets.conv(1, 16), nn.ReLU(), nets.conv(16, 16, groups=8), nets.conv(16, 12, 1)), [3, 3, 3]),
+    ((nets.conv(1, 16), nn.ReLU(), nets.conv(16, 16, padding=2, groups=16),
+      nets.conv(16, 16, padding=0, groups=16)), [3, 5, 3]),            # dearer, but pads elsewhere
+], ids=range(10))
 def test_series(tmp_path, layers, expected):
     graph, _ = check(nn.Sequential(*layers, nets.conv(layers[-1].out_channels, 4), nn.PixelShuffle(2))
                      if layers[-1].out_channels != 4 else

@@ -4,6 +4,7 @@ import functools
 import http.server
 import itertools
 import json
+import platform
 import re
 import shutil
 import struct
@@ -592,6 +593,33 @@ def test_plan_without_a_size(build, odd):
         "b": "4H x 4W x 3", "y": "4H x 4W x 3"}
     text = aid.run(build / "srinfo", "plan", "--graph", odd).stdout
     assert "4H x 4W x 3" in text and "arena" not in text
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AArch64 computes them densely")
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_plan_of_depthwise_layers(build, tmp_path, dtype):
+    """Their weights tell, and the arena is the engine's."""
+    layer = {"op": "conv2d", "kernel": [3, 3], "channels": 12}
+    nodes = [{**layer, "name": "a", "inputs": ["x"], "output": "h"}, {**layer, "name": "b", "inputs": ["h"], "output": "g"},
+             {**layer, "name": "c", "inputs": ["g"], "output": "i"}, {**layer, "name": "t", "inputs": ["i"], "output": "y",
+                                                                      "channels": 1}]
+    graph = {**ODD, "scale": 1, "colour": "y", "nodes": nodes}
+    tensors = aid.parameters_of(graph)
+    for name in ("b", "c"):
+        for at in range(12):
+            tensors[f"{name}.weight"][1][(12 * at + at) * 9 + 4] = 0.5
+    tensors["c.weight"][1][9] = 0.5  # of another channel
+    paths = tmp_path / "g.json", tmp_path / "p.safetensors"
+    paths[0].write_text(json.dumps(graph))
+    paths[1].write_bytes(aid.safetensors(tensors))
+    which = ["--size", "320x200", "--dtype", dtype, "--threads", "2"]
+    found = plan(build, paths[0], "--parameters", paths[1], *which)
+    assert ["depthwise" in step["kernel"] for step in found["steps"]] == [False, True, False, False]
+    ran = aid.json_of(build / "srbench", "engine", "--graph", paths[0], "--parameters", paths[1], *which, "--tensor",
+                      "--runs", "1", "--json")
+    assert ran["arena_bytes"] == found["arena_bytes"]
+    plain = plan(build, paths[0], "--parameters", paths[1], *which, "--isa", "scalar")
+    assert not any("depthwise" in step["kernel"] for step in plain["steps"])
 
 
 def test_plan_of_what_is_too_large_in_whole(build):
