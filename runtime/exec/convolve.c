@@ -107,6 +107,17 @@ static void winograd_rows(const struct conv *c, uint32_t y, uint32_t end,
     }
 }
 
+/* What the taps of a layer that has not all of them read for row y, each as a kernel row. */
+static void sparse_rows(const struct conv *c, uint32_t y, const void **rows)
+{
+    const struct srpi_layer *layer = c->layer;
+    const size_t pixel = srpi_pixel_bytes(srpi_block_tensor(c->block, c->in));
+    const int64_t top = (int64_t)y - c->step->node->kernel_height / 2;
+    for (uint32_t t = 0; t < layer->tap_count; t++) {
+        rows[t] = (const char *)tap_row(c, top + layer->taps[t].y) + layer->taps[t].x * pixel;
+    }
+}
+
 /* Rows that a kernel is given at once, at most. */
 #define ROWS_AT_ONCE 8u
 
@@ -122,15 +133,20 @@ static void run_rows(const struct conv *c, const struct srpi_conv_layer *layer, 
     /* What needs work memory has it for one row. */
     const bool alone = post || c->layer->widen_residual;
     struct srpi_conv_row calls[ROWS_AT_ONCE];
-    const void *taps[SRP_MAX_KERNEL + ROWS_AT_ONCE - 1];
+    const uint32_t sparse = c->layer->tap_count;
+    const void *taps[ROWS_AT_ONCE * SRP_MAX_KERNEL * SRP_MAX_KERNEL];
     for (uint32_t y = from, count = 0; y < end; y += count) {
         count = alone ? 1 : end - y < ROWS_AT_ONCE ? end - y : ROWS_AT_ONCE;
-        for (uint32_t i = 0; i < node->kernel_height + count - 1; i++) {
+        for (uint32_t i = 0; sparse == 0 && i < node->kernel_height + count - 1; i++) {
             taps[i] = tap_row(c, (int64_t)y + i - node->kernel_height / 2);
         }
         for (uint32_t r = 0; r < count; r++) {
             struct srpi_conv_row *call = &calls[r];
             call->rows = taps + r;
+            if (sparse != 0) {
+                call->rows = taps + (size_t)r * sparse;
+                sparse_rows(c, y + r, taps + (size_t)r * sparse);
+            }
             call->out = post ? work : srpi_block_row(c->block, c->out, y + r);
             call->residual = residual_row(c, y + r);
             call->out_fraction = post ? 0 : fraction;

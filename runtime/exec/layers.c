@@ -124,6 +124,71 @@ static void activations(struct srpi_layer *layer, const struct srpi_step *step,
     }
 }
 
+/* Whether a tap has a weight other than 0. */
+static bool is_used(const struct srpi_conv_shape *shape, const void *weights, size_t tap)
+{
+    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
+    const size_t count = (size_t)shape->out_channels * shape->in_channels * taps;
+    for (size_t at = tap; at < count; at += taps) {
+        if (shape->in == SRPI_Q8 ? ((const int16_t *)weights)[at] != 0
+                                 : ((const float *)weights)[at] != 0.0f) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether a layer is faster by so many taps one by one than by `winograd` (NULL: by rows of taps).
+ * A window of 3x3 taps costs Winograd's kernels 36 products for 16 pixels, and some more. */
+static bool is_sparse(const struct srpi_conv_shape *shape, uint32_t count,
+                      const struct srpi_winograd_kernels *winograd)
+{
+    const uint64_t height = shape->kernel_height, width = shape->kernel_width;
+    if (winograd != NULL) {
+        return 2 * count <= 5 * ((height + 2) / 3) * ((width + 2) / 3);
+    }
+    const uint64_t unit = shape->in == SRPI_Q8 ? 4 : shape->in == SRPI_BF16 ? 2 : 1;
+    const uint64_t all = height * ((width * shape->in_channels + unit - 1) / unit);
+    return 8 * count * ((shape->in_channels + unit - 1) / unit) <= 7 * all;
+}
+
+/* Where many of a kernel's taps are not used, as in dilated ones, the layer becomes one of those
+ * that are. Its weights are then *taken, to be freed, which is NULL for other layers. */
+static bool take_taps(struct srpi_layer *layer, const void *weights,
+                      const struct srpi_winograd_kernels *winograd, void **taken)
+{
+    struct srpi_conv_shape *shape = &layer->layer.shape;
+    const size_t taps = (size_t)shape->kernel_height * shape->kernel_width;
+    const size_t size = shape->in == SRPI_Q8 ? sizeof(int16_t) : sizeof(float);
+    const size_t pairs = (size_t)shape->out_channels * shape->in_channels;
+    uint32_t count = 0;
+    *taken = NULL;
+    for (size_t tap = 0; tap < taps; tap++) {
+        if (is_used(shape, weights, tap)) {
+            layer->taps[count++] = (struct srpi_tap){(uint8_t)(tap / shape->kernel_width),
+                                                     (uint8_t)(tap % shape->kernel_width)};
+        }
+    }
+    if (count == 0 || !is_sparse(shape, count, winograd)) {
+        return true;
+    }
+    char *to = malloc(pairs * count * size); /* less than all weights */
+    if (to == NULL) {
+        return false;
+    }
+    *taken = to;
+    for (size_t pair = 0; pair < pairs; pair++) {
+        for (uint32_t t = 0; t < count; t++, to += size) {
+            const size_t tap = (size_t)layer->taps[t].y * shape->kernel_width + layer->taps[t].x;
+            memcpy(to, (const char *)weights + (pair * taps + tap) * size, size);
+        }
+    }
+    layer->tap_count = count;
+    shape->kernel_height = count;
+    shape->kernel_width = 1;
+    return true;
+}
+
 static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step *step,
                                const struct srpi_kernels *kernels, struct srp_error *err)
 {
@@ -133,10 +198,15 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     const struct srpi_kernels *depthwise = srpi_depthwise_for(kernels, &l->shape, node->weight);
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
+    void *taken = NULL;
     if (depthwise != NULL) {
         kernels = depthwise;
         winograd = NULL;
+    } else if (!take_taps(layer, node->weight, winograd, &taken)) {
+        return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'", node->name);
     }
+    const void *weights = taken != NULL ? taken : node->weight;
+    winograd = taken != NULL ? NULL : winograd;
     if (winograd != NULL) {
         layer->winograd = winograd;
         layer->kernel = winograd->name;
@@ -147,6 +217,7 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     if (!lay_out(&layout, channels,
                  layer->winograd != NULL ? winograd->packed_size(&l->shape)
                                          : kernels->packed_size(&l->shape))) {
+        free(taken);
         return srpi_fail(err, SRP_ERR_NOMEM, "out of memory for the weights of '%s'", node->name);
     }
     layer->memory = layout.memory;
@@ -156,10 +227,11 @@ static enum srp_err make_float(struct srpi_layer *layer, const struct srpi_step 
     l->has_residual = step->residual != SRPI_NO_TENSOR;
     l->residual_multiplier = 1.0f;
     if (layer->winograd != NULL) {
-        winograd->pack(&l->shape, node->weight, weights_of(&layout));
+        winograd->pack(&l->shape, weights, weights_of(&layout));
     } else {
-        kernels->pack(&l->shape, node->weight, weights_of(&layout));
+        kernels->pack(&l->shape, weights, weights_of(&layout));
     }
+    free(taken);
     l->weights = weights_of(&layout);
     return SRP_OK;
 }
@@ -410,10 +482,17 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
         rows ? srpi_depthwise_for(kernels, &l->shape, l->weights) : NULL;
     const struct srpi_winograd_kernels *winograd =
         srpi_winograd_for(kernels->isa, &l->shape, srpi_adds_apart());
-    const bool tiles = depthwise == NULL && winograd != NULL && !layer->widen_residual &&
-                       srpi_winograd_exact(l, l->weights);
+    bool tiles = depthwise == NULL && winograd != NULL && !layer->widen_residual &&
+                 srpi_winograd_exact(l, l->weights);
     kernels = depthwise != NULL ? depthwise : kernels;
-    if (quant->joined && !tiles && depthwise == NULL) {
+    void *taken = NULL;
+    if (rows && depthwise == NULL &&
+        !take_taps(layer, l->weights, tiles ? winograd : NULL, &taken)) {
+        return no_weights(layers, s, err);
+    }
+    const void *weights = taken != NULL ? taken : l->weights;
+    tiles = tiles && taken == NULL;
+    if (quant->joined && !tiles && depthwise == NULL && taken == NULL) {
         const struct srpi_winograd_kernels *of_parts = winograd_of_parts(layers, s);
         if (of_parts != NULL) {
             layer->sum = &quant->layer;
@@ -431,15 +510,15 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
     }
     struct layout layout;
     if (!lay_out(&layout, l->shape.out_channels, size)) {
+        free(taken);
         return no_weights(layers, s, err);
     }
     layer->memory = layout.memory;
     if (kernels->storage == SRPI_Q8_S8) {
         int32_t *bias = (int32_t *)(void *)vector(&layout, 0);
-        lift_bias(&l->shape, l->weights, l->bias, bias);
+        lift_bias(&l->shape, weights, l->bias, bias);
         l->bias = bias;
     }
-    const void *weights = l->weights;
     if (rows) {
         layer->direct = kernels->find(&l->shape, &layer->kernel);
         kernels->pack(&l->shape, weights, weights_of(&layout));
@@ -453,6 +532,7 @@ static enum srp_err make_quantised(struct srpi_layers *layers, uint32_t s, struc
         layer->winograd = winograd;
         layer->kernel = winograd->name;
     }
+    free(taken);
     return SRP_OK;
 }
 

@@ -19,13 +19,19 @@ struct srpi_sum {
     uint32_t first, channels; /* of the operand: which it reads */
 };
 
+/* A tap of a kernel: from its upper left corner. */
+struct srpi_tap {
+    uint8_t y, x;
+};
+
 /* One step. For a convolution `layer` and either `direct` or `winograd` are set; or parts, and then
  * `layer` is what follows them (quant/quant.h). In int8 both may be: `direct`, with the weights of
  * `few`, for what is left of rows that are no multiple of a band's. With `groups` a split
  * `layer` and `direct`: kernel row p are columns of the channels that sum p reads, in each pixel
  * what the convolution's rows hold of these channels, row after row. Kernels multiply 2, 4 or 64
  * neighbours at a time, and in a column few of these are missing, however narrow the group. Where
- * `sum` is there, parts or groups add up to the whole sum of that layer, as f32. */
+ * `sum` is there, parts or groups add up to the whole sum of that layer, as f32. With `tap_count`
+ * the kernel has so many taps, as if they lay in one column: all others have weights of 0. */
 struct srpi_layer {
     struct srpi_conv_layer layer, few;
     bool widen_residual; /* the other summand's row is turned into f32 first */
@@ -35,6 +41,8 @@ struct srpi_layer {
     uint32_t part_count;
     const struct srpi_quant_part *groups; /* NULL, or layer.shape.kernel_height of them */
     const struct srpi_conv_layer *sum;    /* what follows the sum of all parts or groups, or NULL */
+    uint32_t tap_count; /* 0: all taps */
+    struct srpi_tap taps[SRP_MAX_KERNEL * SRP_MAX_KERNEL];
     /* TANH and SIGMOID come after the convolution, which then computes f32 into work memory. */
     enum srpi_activation post;
     const char *kernel; /* name, static storage */

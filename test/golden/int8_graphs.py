@@ -79,6 +79,11 @@ GRAPHS = {
         node("add", "s0", ["j", "h"], "k", activation="clip", min=-0.4, max=0.7),
         conv("g", "k", "l", 13, 1, activation="sigmoid", depthwise=True), node("mul", "m", ["k", "l"], "m"),
         conv("n", "m", "n", 12), conv("o", "n", "t", 12, 5, depthwise=True), *end("t", 2)]),
+    "dilated": ("rgb", 2, 0.4488, [  # of whose taps most have no weights
+        conv("a", "x", "h", 13, 5, dilation=2, activation="relu"), conv("c", "h", "g", 13, [7, 5], dilation=3, activation="tanh"),
+        node("add", "s0", ["g", "h"], "i"), conv("e", "i", "j", 24, [1, 9], dilation=4, activation="prelu"),
+        conv("f", "j", "k", 24, 11, dilation=5), node("add", "s1", ["k", "j"], "l", activation="clip", min=-0.4, max=0.7),
+        conv("g", "l", "t", 12, 9, dilation=8), *end("t", 2)]),
     "yuv": ("yuv420", 3, 0.5, [conv("a", "x", "h", 10, activation="relu"), conv("t", "h", "t", 54),
                                *end("t", 3, "nearest")]),
 }
@@ -110,10 +115,11 @@ def parameters_of(graph, seed):
         if n["op"] != "conv2d":
             continue
         shape = (n["channels"], channels[n["inputs"][0]], *n["kernel"])
-        own = n.get("depthwise", False)  # a key that only this file knows
+        own, dilation = n.get("depthwise", False), n.get("dilation", 1)  # keys that only this file knows
         w = rng.normal(0, 1.2 / np.sqrt(np.prod(shape[2 if own else 1:])), shape)
         if own:
             w *= np.eye(shape[0])[:, :, None, None]
+        w *= (np.indices(shape[2:]) % dilation == 0).all(0)
         if n["channels"] > 2:  # channels that have died, but for their bias
             w[0] *= 10.0 ** rng.integers(-12, 1)
             w[-1] *= rng.integers(0, 2)

@@ -356,10 +356,11 @@ enum { DTYPE_PAIRS = sizeof(dtype_pairs) / sizeof(dtype_pairs[0]) };
 
 static inline const char *check_random(const struct srpi_kernels *k, uint32_t rounds)
 {
-    static const uint8_t kernels[][2] = {{1, 1}, {3, 3}, {5, 5}, {7, 7}, {1, 3}, {3, 1}, {3, 3}};
+    static const uint8_t kernels[][2] = {{1, 1}, {3, 3}, {5, 5}, {7, 7}, {1, 3}, {3, 1}, {3, 3},
+                                         {9, 1}, {16, 1}}; /* those of taps in one column */
     uint32_t seed = 7;
     for (uint32_t i = 0; i < rounds; i++) {
-        const uint32_t kernel = noise(&seed) % 7, pair = i % DTYPE_PAIRS;
+        const uint32_t kernel = noise(&seed) % 9, pair = i % DTYPE_PAIRS;
         if (!k->has[dtype_pairs[pair].in]) {
             continue;
         }

@@ -622,6 +622,32 @@ def test_plan_of_depthwise_layers(build, tmp_path, dtype):
     assert not any("depthwise" in step["kernel"] for step in plain["steps"])
 
 
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_plan_of_kernels_with_few_taps(build, tmp_path, dtype):
+    """Where most of a kernel's taps have no weights they are not computed: no blocks of four rows."""
+    layer = {"op": "conv2d", "kernel": [7, 7], "channels": 16}
+    nodes = [{**layer, "name": name, "inputs": [a], "output": b} for name, a, b in
+             [("a", "x", "h"), ("b", "h", "g"), ("c", "g", "i")]]
+    nodes.append({**layer, "name": "t", "inputs": ["i"], "output": "y", "channels": 1})
+    graph = {**ODD, "scale": 1, "colour": "y", "nodes": nodes}
+    tensors = aid.parameters_of(graph)
+    for name, step in (("a", 1), ("b", 3), ("c", 1), ("t", 1)):
+        weights = tensors[f"{name}.weight"][1]
+        for at in range(len(weights)):
+            y, x = at % 49 // 7, at % 7
+            weights[at] = 0.01 * (at % 5 - 2) if y % step == x % step == 0 else 0.0
+    paths = tmp_path / "g.json", tmp_path / "p.safetensors"
+    paths[0].write_text(json.dumps(graph))
+    paths[1].write_bytes(aid.safetensors(tensors))
+    which = ["--size", "320x200", "--dtype", dtype, "--threads", "2"]
+    found, dense = plan(build, paths[0], "--parameters", paths[1], *which), plan(build, paths[0], *which)
+    kernels = [[step["kernel"] for step in one["steps"]] for one in (found, dense)]
+    assert [a == b for a, b in zip(*kernels)] == [True, "winograd" not in kernels[1][1], True, True]
+    ran = aid.json_of(build / "srbench", "engine", "--graph", paths[0], "--parameters", paths[1], *which, "--tensor",
+                      "--runs", "1", "--json")
+    assert ran["arena_bytes"] == found["arena_bytes"]
+
+
 def test_plan_of_what_is_too_large_in_whole(build):
     path = aid.ROOT / "models" / "wdsr16-x2.json"
     found = plan(build, path, "--size", "4096x4096")
