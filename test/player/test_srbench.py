@@ -386,7 +386,7 @@ def test_engine_keeps_little(build, name, size, pictures):
     assert written - arena - 17 * width * height * pictures - packed < 1e6
 
 
-def test_engine_with_parameters(build, space, double):
+def test_engine_with_parameters(build, space, double, monkeypatch):
     objects = aid.with_model(double, space / "engine") / "objects"
     graph, parameters = next(objects.glob("*.json")), next(objects.glob("*.safetensors"))
     arguments = ["engine", "--graph", graph, "--parameters", parameters, "--size", "32x16",
@@ -405,6 +405,13 @@ def test_engine_with_parameters(build, space, double):
     arguments[where] = update
     refused(build, 5, "p.update: an update of parameters, not a safetensors file", *arguments)
     arguments[where] = parameters
+    model, strange = graph.read_text(), space / "engine/strange.json"
+    for known, unknown in (('"version": 1', '"version": 2'), ('"op": "add"', '"op": "pool"')):
+        strange.write_text(model.replace(known, unknown))
+        for given in (["--parameters", parameters], []):
+            refused(build, 5, "strange.json: ", "engine", "--graph", strange, *given, "--size", "32x16")
+    monkeypatch.setenv("SRP_CPU", "scalar")
+    refused(build, 2, "bf16", "engine", "--graph", graph, "--size", "32x16", "--dtype", "bf16")
     aid.flip(graph, 0)
     refused(build, 5, graph.name, *arguments)
     refused(build, 2, "absent.json", "engine", "--graph", space / "absent.json", "--size", "32x16")
