@@ -428,6 +428,24 @@ class _Trace:
             result = self.op_Add(name, [result, other], attrs)
         return result
 
+    def reduce(self, name, inputs, attrs, mean):
+        """Over the channels that is a 1x1 convolution."""
+        x = self.tensor(inputs[0], name)
+        axes = self.numbers(inputs, 1, attrs, "axes")
+        if axes is None or [x.axis(axis) for axis in axes] != [1]:
+            raise Refused(_why_not("Reduce"))
+        if not attrs.get("keepdims", 1):
+            raise Refused("takes the axis of the channels away (keepdims=0)")
+        count = x.node.channels
+        weight = np.full((1, count, 1, 1), 1 / count if mean else 1.0)
+        return self.plain(x, self.net.conv(x.node, weight, np.zeros(1), name, (0, 0, 0, 0)))
+
+    def op_ReduceMean(self, name, inputs, attrs):
+        return self.reduce(name, inputs, attrs, True)
+
+    def op_ReduceSum(self, name, inputs, attrs):
+        return self.reduce(name, inputs, attrs, False)
+
     # ---- shapes ----------------------------------------------------------------------------
 
     def same(self, name, inputs, attrs):

@@ -620,7 +620,18 @@ class Function(nn.Module):
         return F.pixel_shuffle(self.function(self.conv(x)), 2)
 
 
+@pytest.mark.parametrize("function", [  # the axes are an attribute of the first, an input of the second
+    lambda y: y * torch.sigmoid(y.mean(1, keepdim=True)), lambda y: y + y.relu().sum(-3, keepdim=True)],
+    ids=["mean", "sum"])
+def test_sums_over_the_channels(tmp_path, function):
+    graph, _ = check(Function(function), tmp_path / "a.onnx", 1)
+    assert 1 in kernels(graph)
+
+
 REFUSED = {
+    "mean": (Function(lambda y: y * y.mean((2, 3), keepdim=True)), r"\(ReduceMean\): looks at the whole picture"),
+    "mean of all": (Function(lambda y: y + y.mean()), r"\(ReduceMean\): looks at the whole picture"),
+    "mean without axis": (Function(lambda y: y + y.mean(1)[:, None]), r"\(ReduceMean\): takes the axis"),
     "stride": (_net(nets.conv(1, 1, stride=2)), r"\(Conv\): stride \[2, 2\]"),
     "valid": (_net(nets.conv(1, 4, padding=0), nn.PixelShuffle(2)),
               r"\(Conv\): a kernel of 3 x 3 with padding \[0, 0, 0, 0\] changes the size"),
