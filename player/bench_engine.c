@@ -177,9 +177,8 @@ static int load_model(struct engine *e, struct engine_options *o)
     sp_bytes_free(&graph);
     sp_bytes_free(&parameters);
     if (code != SRP_OK) {
-        const int status = fail(&err);
-        /* Of files: their version or an operator, not what this machine lacks. */
-        return code == SRP_ERR_UNSUPPORTED ? SP_EXIT_VERIFY : status;
+        (void)fail(&err);
+        return sp_tool_file_status(code);
     }
     srp_model_get_info(e->model, &e->model_info);
     if (o->path == SRP_MAX_PATHS) {

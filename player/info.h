@@ -26,8 +26,7 @@ int sp_info_quant(int argc, char **argv);
 enum srp_err sp_info_load_model(struct srp_model **model, const char *graph, const char *parameters,
                                 uint64_t *bytes, struct srp_error *err);
 
-/* Says what is wrong with a file; the exit status. A version or operator that this build does not
- * know is a fault of the file's. */
+/* Says what is wrong with a file; the exit status, sp_tool_file_status()'s. */
 int sp_info_complain(const struct srp_error *err);
 
 #endif

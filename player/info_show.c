@@ -17,7 +17,7 @@
 int sp_info_complain(const struct srp_error *err)
 {
     sp_tool_complain(SP_INFO_PROGRAM, "%s", err->detail);
-    return err->code == SRP_ERR_UNSUPPORTED ? SP_EXIT_VERIFY : sp_tool_status(err->code);
+    return sp_tool_file_status(err->code);
 }
 
 /* ---- packages -----------------------------------------------------------------------------------

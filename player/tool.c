@@ -43,6 +43,11 @@ int sp_tool_status(enum srp_err code)
     return code == SRP_ERR_USAGE ? SP_EXIT_USAGE : SP_EXIT_FAILED;
 }
 
+int sp_tool_file_status(enum srp_err code)
+{
+    return code == SRP_ERR_UNSUPPORTED ? SP_EXIT_VERIFY : sp_tool_status(code);
+}
+
 bool sp_tool_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 {
     if (*text < '0' || *text > '9') {

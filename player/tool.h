@@ -24,6 +24,9 @@ void sp_tool_complain(const char *program, const char *format, ...)
  * (parse, format, limit, hash, size, graph, parameters), SP_EXIT_USAGE for usage, else
  * SP_EXIT_FAILED. */
 int sp_tool_status(enum srp_err code);
+/* The same where manifests, graphs, parameters and routes alone were looked at: a version or an
+ * operator that this build does not know is a fault of the file's. */
+int sp_tool_file_status(enum srp_err code);
 
 /* Decimal unsigned integer in min..max, nothing before or after it. False: *out is untouched. */
 bool sp_tool_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out);

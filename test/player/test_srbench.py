@@ -404,6 +404,8 @@ def test_engine_with_parameters(build, space, double, monkeypatch):
     refused(build, 5, "p.safetensors.zst: damaged zstd frame", *arguments)
     arguments[where] = update
     refused(build, 5, "p.update: an update of parameters, not a safetensors file", *arguments)
+    update.write_bytes(b"SRPM\2" + bytes(35))
+    refused(build, 5, "p.update: version 2 of compact parameters", *arguments)
     arguments[where] = parameters
     model, strange = graph.read_text(), space / "engine/strange.json"
     for known, unknown in (('"version": 1', '"version": 2'), ('"op": "add"', '"op": "pool"')):
