@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import packed
-from srpack import (colour, compact, fake, models, options, quant, ranges, sampler, train,
-                    updates, work)
+from srpack import (colour, compact, deliver, fake, models, options, quant, ranges, sampler,
+                    train, updates, work)
 from srpack.errors import Interrupted, UsageError
 
 GROUP, SIZE = 36, (48, 40)
@@ -163,6 +163,15 @@ def test_options_that_make_no_sense(given, line):
         options.parse(["v.mp4", "-o", "out", *given])
 
 
+@pytest.mark.parametrize("loss, got, ships", [
+    (0.1, 39.9, True), (0.11, 39.99, False),  # updates do not make up for what int8 loses
+    (0.11, 40.0, True),                       # but f32, which has none, is not to be worse
+])
+def test_updates_do_not_hide_what_int8_loses(loss, got, ships):
+    assert deliver._ships_int8(loss, got, 40.0, 35.0, 0.1) == ships
+    assert not deliver._ships_int8(loss, 34.9, 40.0, 35.0, 0.1)
+
+
 def test_the_package_has_them(clips, tmp_path, build):
     clip = clips("scenes.mkv", "-f", "lavfi", "-i", "testsrc2=s=192x128:r=25:d=2", "-f", "lavfi", "-i",
                  "mandelbrot=s=192x128:r=25:start_scale=0.3:end_scale=0.1,trim=0:2", "-filter_complex",
@@ -181,6 +190,12 @@ def test_the_package_has_them(clips, tmp_path, build):
     assert result["bytes"]["parameters"] == (alone["bytes"]["parameters"]
                                              + sum(line["bytes"] for line in found))
     assert result["psnr_y"]["sr"] > alone["psnr_y"]["sr"] + 0.05
+    # What int8 loses is told apart from what updates win.
+    mine, plain = result["arithmetic"], alone["arithmetic"]
+    assert plain["int8_base"] is None and mine["int8"] == result["psnr_y"]["sr"]
+    assert [mine[key] for key in ("int8_base", "f32", "loss_db")] == [
+        plain[key] for key in ("int8", "f32", "loss_db")]
+    assert mine["loss_db"] == pytest.approx(mine["f32"] - mine["int8_base"], abs=1e-4)
     graph = json.loads((tmp_path / "p" / manifest["models"][0]["graph"]["uri"]).read_bytes())
     base = (tmp_path / "p" / manifest["models"][0]["parameters"]["uri"]).read_bytes()
     playlist = (tmp_path / "p/video.m3u8").read_text()
