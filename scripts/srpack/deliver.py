@@ -167,7 +167,8 @@ def _settle(job, work, frames, plain, int8, changed, staged, out, stop) -> tuple
         attempt = _attempt(job, work, frames, int8, "int8", staged, out, stop, changed)
 
         def measured(parameters, dtype):
-            return _without_updates(job, work, frames, parameters, dtype, attempt, staged, out, stop)
+            return _without_updates(job, work, frames, parameters, dtype, attempt, staged, out,
+                                    stop)
         f32 = measured(plain, "f32")
         base = measured(int8, "int8") if any(changed or ()) else None
     except Interrupted:

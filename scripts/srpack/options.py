@@ -119,7 +119,7 @@ def _quantisation(parser):
                        type=_integer(0, 10**9),
                        metavar="N",
                        help="so many training steps with int8's arithmetic, at most 15 %% of the "
-                       "budget; 0: none (default: 15 %% of the training)")
+                       "budget; 0: none (default: 5 %% of the training)")
     group.add_argument("--quant-loss",
                        type=_decibel,
                        default=0.1,

@@ -50,11 +50,12 @@ class Quantiser:
     def amount(self):
         """(seconds, steps) of the training in int8; None where it is not wanted."""
         o = self.options
-        if not training.qat_share(o):
+        share = training.qat_share(o)
+        if not share:
             return None
         if o.budget is not None:
-            return o.budget * training.QAT_SHARE, o.qat
-        return None, o.qat or max(1, round(o.steps * training.QAT_SHARE))
+            return o.budget * share, o.qat
+        return None, o.qat or max(1, round(o.steps * share))
 
     def tune(self, made, name, progress=None) -> train.Result:
         seconds, steps = self.amount()

@@ -12,7 +12,10 @@ from . import clip, general, graph, media, patches, quant, stdo, train
 from .errors import Interrupted, PackError, one_line
 from .options import INT8
 
-QAT_SHARE = 0.15
+# Of the training, with int8's arithmetic: as codes make up for each other before, the rest of the
+# time is worth more to f32 (docs/training.md, "Training"). A number of steps that was asked for may
+# take more.
+QAT_SHARE, MOST_QAT_SHARE = 0.05, 0.15
 JUDGED = 24  # frames whose patches are judged, where no frame needs a label of its own
 
 
@@ -31,7 +34,9 @@ def start_weights(job, work) -> pathlib.Path | None:
 def qat_share(options) -> float:
     """Of the training: what is done with int8's arithmetic."""
     wanted = options.quant in INT8 and options.qat != 0 and not options.chunks
-    return QAT_SHARE if wanted else 0.0
+    if not wanted:
+        return 0.0
+    return QAT_SHARE if options.qat is None else MOST_QAT_SHARE
 
 
 def judge(job, source, work, stop, every_frame) -> patches.Statistics:

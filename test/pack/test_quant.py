@@ -19,7 +19,7 @@ import int8_graphs as golden  # noqa: E402
 import int8_reference as reference  # noqa: E402
 
 from srpack import (colour, equalise, fake, graph, models, native, options, qat, quant,  # noqa: E402
-                    quantising, ranges, report, sampler, steps, train)
+                    quantising, ranges, report, sampler, steps, train, training)
 from srpack.errors import UsageError  # noqa: E402
 
 
@@ -377,6 +377,20 @@ def test_defaults():
     got = options.parse(["v.mp4", "-o", "out"])
     assert (got.quant, got.granularity, got.qat) == ("w8a8-mixed", "mixed", None)
     assert options.parse(["v.mp4", "-o", "out", "--quant", "w8a8"]).granularity == "channel"
+
+
+def test_shares_of_the_budget():
+    """f32 gets what int8 does not take."""
+    for given, share in (([], 0.05), (["--qat", "50"], 0.15), (["--qat", "0"], 0),
+                         (["--quant", "f32"], 0), (["--chunks", "2"], 0)):
+        assert training.qat_share(options.parse(["v.mp4", "-o", "out", *given])) == share, given
+    it = quantising.Quantiser.__new__(quantising.Quantiser)
+    for given, amount in ((["--budget", "100"], (5, None)), (["--budget", "100", "--qat", "9"],
+                                                             (15, 9)),
+                          (["--steps", "100"], (None, 5)), (["--steps", "9"], (None, 1)),
+                          (["--steps", "9", "--qat", "7"], (None, 7)), (["--qat", "0"], None)):
+        it.options = options.parse(["v.mp4", "-o", "out", *given])
+        assert it.amount() == amount, given
 
 
 def test_help_names_them():
