@@ -7,6 +7,15 @@
 #define SIDE SRPI_WINOGRAD_SIDE
 static const uint32_t row_place[SIDE] = {4, 0, 1, 2, 3, 5};
 
+uint32_t srpi_winograd_before(const struct srpi_winograd_windows *w, uint32_t point)
+{
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < point; p++) {
+        count += srpi_winograd_at(w, p).count;
+    }
+    return count;
+}
+
 /* Where the taps of a window begin in those of a kernel. */
 struct place {
     uint32_t y, x;

