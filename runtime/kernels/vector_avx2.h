@@ -49,6 +49,18 @@ STORE_Q8(1)
 STORE_Q8(2)
 #undef STORE_Q8
 
+/* One vector of each of four pixels: for q8_steps.inc.h. */
+#define store_codes(out, step, v) \
+    do { \
+        store_q8_1(out, step, (v)[0], (v)[1]); \
+        store_q8_1((out) + 2 * (step), step, (v)[2], (v)[3]); \
+    } while (0)
+#define store_both(out, rest, step, v) \
+    do { \
+        store_fine_1(out, rest, step, (v)[0], (v)[1]); \
+        store_fine_1((out) + 2 * (step), (rest) + 2 * (step), step, (v)[2], (v)[3]); \
+    } while (0)
+
 INLINE vfloat words(__m256i q, int vector)
 {
     const __m256i zero = _mm256_setzero_si256();

@@ -43,17 +43,6 @@
         __asm__("" : "+v"(a), "+v"(b)); \
     } while (0)
 
-#define store_codes(out, step, v) \
-    do { \
-        store_q8_1(out, step, (v)[0], (v)[1]); \
-        store_q8_1((out) + 2 * (step), step, (v)[2], (v)[3]); \
-    } while (0)
-#define store_both(out, rest, step, v) \
-    do { \
-        store_fine_1(out, rest, step, (v)[0], (v)[1]); \
-        store_fine_1((out) + 2 * (step), (rest) + 2 * (step), step, (v)[2], (v)[3]); \
-    } while (0)
-
 /* Channels 0..3 and 8..11 of 16 are the first vector of a pair, 4..7 and 12..15 the second: so
  * narrowing leaves neighbours in their order, and a pixel's codes are stored at once. */
 #define PAIRS
