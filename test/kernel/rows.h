@@ -354,6 +354,17 @@ static const struct {
                    {SRPI_BF16, SRPI_F32}};
 enum { DTYPE_PAIRS = sizeof(dtype_pairs) / sizeof(dtype_pairs[0]) };
 
+/* The worst values, and what follows the sums, by chance. */
+static inline void chance_steps(struct wish *wish, uint32_t *seed)
+{
+    wish->worst = noise(seed) % 8 == 0;
+    wish->slope = noise(seed) % 3 == 0;
+    wish->has_residual = noise(seed) % 2 == 0;
+    wish->clamp = noise(seed) % 2 == 0;
+    wish->f32_residual = noise(seed) % 3 == 0;
+    wish->fractions = noise(seed) % 2 == 0;
+}
+
 static inline const char *check_random(const struct srpi_kernels *k, uint32_t rounds)
 {
     static const uint8_t kernels[][2] = {{1, 1}, {3, 3}, {5, 5}, {7, 7}, {1, 3}, {3, 1}, {3, 3},
@@ -373,13 +384,8 @@ static inline const char *check_random(const struct srpi_kernels *k, uint32_t ro
                       .in = dtype_pairs[pair].in,
                       .out = dtype_pairs[pair].out, false},
             .pixels = 1 + noise(&seed) % (small ? 200 : 40),
-            .worst = noise(&seed) % 8 == 0,
-            .slope = noise(&seed) % 3 == 0,
-            .has_residual = noise(&seed) % 2 == 0,
-            .clamp = noise(&seed) % 2 == 0,
-            .f32_residual = noise(&seed) % 3 == 0,
-            .fractions = noise(&seed) % 2 == 0,
         };
+        chance_steps(&wish, &seed);
         if (wish.shape.in == SRPI_Q8 && noise(&seed) % 4 == 0) {
             /* as the sums of groups are: columns side by side */
             wish.shape.in_channels *= wish.shape.kernel_height;
@@ -459,7 +465,7 @@ static inline const char *check_depthwise(const struct srpi_kernels *k, uint32_t
     for (uint32_t i = 0; i < rounds; i++) {
         const uint32_t pair = noise(&seed) % 3; /* no bf16 */
         const uint32_t channels = SRPI_DEPTHWISE_LEAST + noise(&seed) % 67;
-        const struct wish wish = {
+        struct wish wish = {
             .shape = {.kernel_height = 1 + 2 * (noise(&seed) % 4),
                       .kernel_width = 1 + 2 * (noise(&seed) % 4),
                       .in_channels = channels,
@@ -467,14 +473,9 @@ static inline const char *check_depthwise(const struct srpi_kernels *k, uint32_t
                       .in = dtype_pairs[pair].in,
                       .out = dtype_pairs[pair].out},
             .pixels = 1 + noise(&seed) % 70,
-            .worst = noise(&seed) % 8 == 0,
-            .slope = noise(&seed) % 3 == 0,
-            .has_residual = noise(&seed) % 2 == 0,
-            .clamp = noise(&seed) % 2 == 0,
-            .f32_residual = noise(&seed) % 3 == 0,
-            .fractions = noise(&seed) % 2 == 0,
             .depthwise = true,
         };
+        chance_steps(&wish, &seed);
         const char *why = check_wish(k, &wish, &seed);
         if (why != NULL) {
             return why;
