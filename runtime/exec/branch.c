@@ -205,11 +205,11 @@ enum srp_err srpi_filter_run(struct srpi_filtering *filtering, struct srpi_work 
 }
 
 static void load_row(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
-                     void *row)
+                     void *row, size_t fraction)
 {
     const struct srpi_branch *branch = context;
     srpi_loader_row(&branch->loader, &branch->work->loading[worker], y, columns, &branch->codec,
-                    row);
+                    row, fraction);
 }
 
 /* Pixels of the input tensor by those of the input picture. */

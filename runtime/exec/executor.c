@@ -458,7 +458,7 @@ static void prefetch(const float *values, size_t count)
 }
 
 static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_span columns,
-                        void *row)
+                        void *row, size_t fraction)
 {
     (void)worker;
     const struct tensors *t = context;
@@ -466,6 +466,7 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
     size_t left = (size_t)(columns.end - columns.begin) * t->channels;
     struct srpi_codec codec = t->codec;
     codec.zero = srpi_codec_origin(&codec, t->mean); /* values have the mean */
+    codec.fine_zero = srpi_codec_fine_origin(&codec, t->mean);
     const float mean = codec.dtype == SRPI_Q8 ? 0.0f : t->mean;
     char *to = row;
     if (t->height - y > ROWS_AHEAD) {
@@ -475,7 +476,7 @@ static void load_tensor(void *context, uint32_t worker, uint32_t y, struct srpi_
         float values[256];
         const size_t count = left < 256 ? left : 256;
         srpi_row_shift(in, -mean, values, count);
-        srpi_row_store(&codec, values, to, count);
+        srpi_row_store_fine(&codec, values, to, fraction, count);
         in += count;
         to += count * codec.element;
         left -= count;

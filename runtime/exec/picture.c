@@ -191,15 +191,19 @@ static void block_pixel(const struct srpi_loader *loader, uint32_t x, uint32_t y
 #define CHUNK 64u /* pixels */
 
 void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scratch, uint32_t y,
-                     struct srpi_span columns, const struct srpi_codec *codec, void *row)
+                     struct srpi_span columns, const struct srpi_codec *codec, void *row,
+                     size_t fraction)
 {
     const uint32_t channels = loader->channels;
     const struct srpi_view *view = &loader->source[0].view;
-    const bool bytes = codec->dtype == SRPI_Q8 && codec->storage == SRPI_Q8_U8 && !loader->blocks;
-    /* A sample's value in the tensor, in Q8 its code before rounding, is gain * sample + offset. */
-    const float gain = codec->dtype == SRPI_Q8 ? codec->inverse / 255.0f : TO_UNIT;
-    const float offset =
-        codec->dtype == SRPI_Q8 ? srpi_codec_origin(codec, loader->mean) : -loader->mean;
+    const bool q8 = codec->dtype == SRPI_Q8, fine = fraction != 0;
+    const bool bytes = q8 && !fine && codec->storage == SRPI_Q8_U8 && !loader->blocks;
+    /* A sample's value in the tensor, in Q8 its code before rounding, of 16 bits where it has a
+     * fraction, is gain * sample + offset. */
+    const float gain = q8 ? codec->inverse / 255.0f * (fine ? 256.0f : 1.0f) : TO_UNIT;
+    const float offset = fine ? srpi_codec_fine_origin(codec, loader->mean)
+                         : q8 ? srpi_codec_origin(codec, loader->mean)
+                              : -loader->mean;
     /* Luma, or R, G and B side by side, that are their own codes. */
     if (bytes && loader->convert == SRPI_KEEP && view->step == channels &&
         srpi_codec_is_sample(codec, loader->mean)) {
@@ -223,8 +227,8 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
     const struct srpi_codec raw = {.dtype = codec->dtype,
                                    .storage = codec->storage,
                                    .element = codec->element,
-                                   .scale = 1.0f,
-                                   .inverse = 1.0f}; /* codes as they are */
+                                   .scale = fine ? 256.0f : 1.0f,
+                                   .inverse = fine ? 0x1p-8f : 1.0f}; /* codes as they are */
     const float *rows[3] = {NULL};
     char *to = row;
     if (!loader->blocks) {
@@ -245,7 +249,7 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
         for (uint32_t i = 0; i < count; i++) {
             values[i] = values[i] * gain + offset;
         }
-        srpi_row_store(&raw, values, to, count);
+        srpi_row_store_fine(&raw, values, to, fraction, count);
         to += (size_t)count * codec->element;
     }
 }

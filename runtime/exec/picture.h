@@ -39,8 +39,10 @@ void srpi_loader_init(struct srpi_loader *loader, const struct srp_picture *pict
                       const struct srp_picture *like, enum srp_colour_space colour, float mean);
 
 /* Writes pixels `columns` of row y of the tensor: sample / 255 - mean in F32 and BF16, in Q8 the
- * code of that, which is the rounded sample where no range of the input is stated. */
+ * code of that, which is the rounded sample where no range of the input is stated; unless
+ * `fraction` is 0 its fraction too, so many bytes behind. */
 void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scratch, uint32_t y,
-                     struct srpi_span columns, const struct srpi_codec *codec, void *row);
+                     struct srpi_span columns, const struct srpi_codec *codec, void *row,
+                     size_t fraction);
 
 #endif

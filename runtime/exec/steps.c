@@ -241,7 +241,8 @@ void srpi_block_load(const struct srpi_block *block, const struct srpi_stream_io
     const struct srpi_span rows = srpi_block_rows(block, t), columns = srpi_block_columns(block, t);
     for (uint32_t y = rows.begin; y < rows.end; y++) {
         char *row = srpi_block_row(block, t, y);
-        io->load(io->context, block->worker, y, columns, row);
+        io->load(io->context, block->worker, y, columns, row,
+                 srpi_block_tensor(block, t)->fraction);
         srpi_block_close_row(block, t, y, row, columns.end - columns.begin);
     }
 }

@@ -11,8 +11,10 @@
 /* The two ends of a run; called by the pool's threads, several at once, with worker < threads. */
 struct srpi_stream_io {
     /* Writes pixels `columns` of row y of the input tensor to `row`, in the tensor's dtype and
-     * storage. Each row is asked for once for each region. */
-    void (*load)(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row);
+     * storage, and, unless `fraction` is 0, their fractions so many bytes behind. Each row is asked
+     * for once for each region. */
+    void (*load)(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row,
+                 size_t fraction);
     /* Takes rows `rows` of the wanted tensor for a region; `wanted` and `input` hold them (and the
      * rows around that the sink asked for). A worker's rows go downwards within a region's strip;
      * several calls may overlap. */

@@ -60,10 +60,21 @@ void srpi_whole_destroy(struct srpi_whole *whole)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+/* Bytes of the input's codes; its fractions have as many. */
 static size_t code_bytes(const struct srpi_whole *whole)
 {
     const size_t bytes = (size_t)whole->width * whole->height * whole->graph->channels;
     return (bytes + ALIGN - 1) / ALIGN * ALIGN; /* SRP_MAX_PICTURE_PIXELS bounds it */
+}
+
+static bool is_input_fine(const struct srpi_whole *whole)
+{
+    return whole->quantised && whole->quant.tensors[whole->graph->input].fine;
+}
+
+static size_t input_bytes(const struct srpi_whole *whole)
+{
+    return (is_input_fine(whole) ? 2 : 1) * code_bytes(whole);
 }
 
 static struct srpi_run run_of(const struct srpi_whole *whole)
@@ -90,8 +101,9 @@ enum srp_err srpi_whole_reserve(struct srpi_whole *whole, uint32_t width, uint32
                          height, SRP_MAX_DIMENSION, SRP_MAX_DIMENSION);
     }
     const struct srpi_tensor *wanted = &whole->graph->tensors[whole->wanted];
-    whole->arena_bytes = code_bytes(whole) + (size_t)width * height * wanted->factor *
-                                                 wanted->factor * wanted->channels * sizeof(float);
+    const size_t values =
+        (size_t)width * height * wanted->factor * wanted->factor * wanted->channels;
+    whole->arena_bytes = input_bytes(whole) + values * sizeof(float);
     return SRP_OK;
 }
 
@@ -99,7 +111,8 @@ enum srp_err srpi_whole_attach(struct srpi_whole *whole, char *arena, struct srp
 {
     if (whole->quantised) {
         whole->codes = (uint8_t *)arena;
-        whole->result = (float *)(void *)(arena + code_bytes(whole));
+        whole->fractions = whole->codes + code_bytes(whole);
+        whole->result = (float *)(void *)(arena + input_bytes(whole));
         return SRP_OK;
     }
     for (uint32_t t = 0; t < whole->graph->tensor_count; t++) {
@@ -126,7 +139,8 @@ struct srpi_codec srpi_whole_codec(const struct srpi_whole *whole)
                                     .scale = input->scale,
                                     .inverse = input->inverse,
                                     .zero = input->zero,
-                                    .padding = input->padding};
+                                    .padding = input->padding,
+                                    .fine_zero = input->fine_zero};
     }
     return codec;
 }
@@ -151,8 +165,8 @@ struct srpi_rows srpi_whole_rows(const struct srpi_whole *whole, bool input)
 static enum srp_err compute(struct srpi_whole *whole, struct srp_error *err)
 {
     if (whole->quantised) {
-        return srpi_quant_run(&whole->quant, whole->codes, whole->width, whole->height,
-                              whole->result, err);
+        return srpi_quant_run(&whole->quant, whole->codes, whole->fractions, whole->width,
+                              whole->height, whole->result, err);
     }
     const struct srpi_run run = run_of(whole);
     for (uint32_t n = 0; n < whole->graph->node_count; n++) {
@@ -188,7 +202,8 @@ static void load_rows(void *context, uint32_t begin, uint32_t end, uint32_t work
                                     : (char *)whole->tensor[whole->graph->input];
     const struct srpi_span columns = {.begin = 0, .end = whole->width};
     for (uint32_t y = begin; y < end; y++) {
-        job->io->load(job->io->context, worker, y, columns, memory + y * rows.pitch);
+        job->io->load(job->io->context, worker, y, columns, memory + y * rows.pitch,
+                      is_input_fine(whole) ? code_bytes(whole) : 0);
     }
 }
 

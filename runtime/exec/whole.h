@@ -26,7 +26,8 @@ struct srpi_whole {
     bool quantised;
     struct srpi_program program;
     struct srpi_quant quant;
-    uint8_t *codes;             /* the input, then the wanted tensor, in the arena */
+    /* The input, its fractions if it has such, then the wanted tensor, in the arena. */
+    uint8_t *codes, *fractions;
     float *result;
 };
 

@@ -27,6 +27,11 @@ static inline float srpi_codec_origin(const struct srpi_codec *codec, float mean
 {
     return (float)((double)codec->zero - (double)mean * (double)codec->inverse);
 }
+/* The same of its 16 bits: 256 * inverse * value + this. */
+static inline float srpi_codec_fine_origin(const struct srpi_codec *codec, float mean)
+{
+    return (float)((double)codec->fine_zero - 256.0 * ((double)mean * (double)codec->inverse));
+}
 /* Whether the code of an input value is the picture's 8-bit sample that it stands for. */
 static inline bool srpi_codec_is_sample(const struct srpi_codec *codec, float mean)
 {

@@ -151,10 +151,12 @@ static enum srp_err list_arrays(struct compact *c, const uint8_t *start, struct 
         if (*kind >= 2 * FINE || dtype == SRPI_DTYPE_I8) {
             rc = bad_kind(c, name, kind, start, "no kind of a range", err);
         } else {
+            const bool input = c->tensors[i] == &c->graph->tensors[c->graph->input];
+            const bool fine = (*kind & FINE) != 0;
             add_array(c, name,
-                      c->tensors[i] == &c->graph->tensors[c->graph->input] ? "input_range"
-                      : (*kind & FINE) != 0                                ? "range16"
-                                                                           : "range",
+                      input  ? fine ? "input_range16" : "input_range"
+                      : fine ? "range16"
+                             : "range",
                       dtype, 1, &pair);
         }
     }

@@ -155,15 +155,15 @@ static enum srp_err match_node(struct binding *b, struct srpi_node *node, struct
 
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
-/* Tensor t's range of 8 or of 16 bits, or NULL. That of the input has a name of its own, by which
+/* Tensor t's range of 8 or of 16 bits, or NULL. That of the input has names of its own, by which
  * a file says that there is one. */
 static const struct srpi_array *find_range(const struct binding *b, uint32_t t, bool fine,
                                            char name[NAME_BYTES])
 {
     const struct srpi_graph *g = b->graph;
-    const char *part = t == g->input ? "input_range" : fine ? "range16" : "range";
-    snprintf(name, NAME_BYTES, "%s.%s", g->tensors[t].name, part);
-    return t == g->input && fine ? NULL : srpi_safetensors_find(b->file, name);
+    snprintf(name, NAME_BYTES, "%s.%srange%s", g->tensors[t].name, t == g->input ? "input_" : "",
+             fine ? "16" : "");
+    return srpi_safetensors_find(b->file, name);
 }
 
 /* Whether tensor t may come with a range. A route hands on what its paths made: its output, the
@@ -173,9 +173,12 @@ static bool takes_range(const struct srpi_graph *g, uint32_t t)
     return t != g->output;
 }
 
-/* Whether it may be kept in 16 bits: what sums make, before it is a code. */
+/* Whether it may be kept in 16 bits: what sums make, before it is a code, and the picture. */
 static bool takes_fine(const struct srpi_graph *g, uint32_t t)
 {
+    if (t == g->input) {
+        return true;
+    }
     const struct srpi_node *node = &g->nodes[g->tensors[t].producer];
     return node->op == SRPI_OP_ADD || node->op == SRPI_OP_MUL ||
            (node->op == SRPI_OP_CONV2D && node->activation != SRPI_ACT_TANH &&
@@ -243,8 +246,10 @@ static enum srp_err load_ranges(const struct binding *b, struct srpi_stated_rang
         char name[NAME_BYTES];
         const struct srpi_array *array =
             takes_range(g, t) ? find_range(b, t, false, name) : NULL;
-        out->fine = takes_range(g, t) && t != g->input && array == NULL;
-        array = out->fine ? find_range(b, t, true, name) : array;
+        if (array == NULL && takes_range(g, t)) {
+            array = find_range(b, t, true, name);
+            out->fine = array != NULL;
+        }
         if (array == NULL) {
             continue;
         }

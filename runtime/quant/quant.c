@@ -140,7 +140,8 @@ static enum srp_err find_ranges(struct srpi_quant_work *work, struct srp_error *
     }
     for (uint32_t t = 0; graph->ranges != NULL && t < graph->tensor_count; t++) {
         work->ranges[t] = (struct srpi_range){graph->ranges[t].low, graph->ranges[t].high};
-        work->quant->tensors[t].fine = work->wanted[t] && graph->ranges[t].fine;
+        work->quant->tensors[t].fine =
+            (work->wanted[t] || t == graph->input) && graph->ranges[t].fine;
     }
     if (!any || graph->ranges != NULL) {
         return SRP_OK;

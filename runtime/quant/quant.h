@@ -119,9 +119,10 @@ static inline uint16_t srpi_saturate_fine(float v)
 }
 
 /* The definition of int8 execution, in plain C on whole tensors, one thread.
- * in: codes [height][width][channels] of the graph's input; out: the program's wanted tensor,
- * dense f32. Errors: LIMIT (size), NOMEM. */
-enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in, uint32_t width,
-                            uint32_t height, float *out, struct srp_error *err);
+ * in: codes [height][width][channels] of the graph's input; fractions: alike, where it has 16 bits,
+ * else not read; out: the program's wanted tensor, dense f32. Errors: LIMIT (size), NOMEM. */
+enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in,
+                            const uint8_t *fractions, uint32_t width, uint32_t height, float *out,
+                            struct srp_error *err);
 
 #endif

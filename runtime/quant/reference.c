@@ -392,8 +392,19 @@ static bool run_step(struct run *run, uint32_t index)
     return ran;
 }
 
-enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in, uint32_t width,
-                            uint32_t height, float *out, struct srp_error *err)
+static bool copy_input(const struct run *run, const uint8_t *in, uint8_t **to)
+{
+    const size_t count = values_of(run, run->graph->input);
+    *to = malloc(count);
+    if (*to != NULL) {
+        memcpy(*to, in, count);
+    }
+    return *to != NULL;
+}
+
+enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in,
+                            const uint8_t *fractions, uint32_t width, uint32_t height, float *out,
+                            struct srp_error *err)
 {
     const struct srpi_program *program = quant->program;
     const struct srpi_graph *graph = program->graph;
@@ -409,11 +420,9 @@ enum srp_err srpi_quant_run(const struct srpi_quant *quant, const uint8_t *in, u
     run.reals = calloc(graph->tensor_count, sizeof(run.reals[0]));
     const bool tables = run.codes != NULL && run.fractions != NULL && run.reals != NULL;
     if (tables) {
-        run.codes[graph->input] = malloc(values_of(&run, graph->input));
-        fits = run.codes[graph->input] != NULL;
-    }
-    if (fits) {
-        memcpy(run.codes[graph->input], in, values_of(&run, graph->input));
+        fits = copy_input(&run, in, &run.codes[graph->input]) &&
+               (!quant->tensors[graph->input].fine ||
+                copy_input(&run, fractions, &run.fractions[graph->input]));
     }
     for (uint32_t s = 0; fits && s < program->step_count; s++) {
         fits = run_step(&run, s);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What regions, and groups of scales, cost: the tables of docs/engine.md.
+"""What regions, groups of scales, and tensors of 16 bits cost: the tables of docs/engine.md.
 
     PYTHONPATH=scripts build/venv/bin/python -m bench.costs build [--rounds 14]
 
@@ -21,14 +21,16 @@ GROUPS = {  # graph: layer and number of groups
     "wdsr2-x4": [("skip", 3)],
     "edge16-x2": [("body1", 2), ("tail", 2)],
 }
+SIXTEEN = {"wdsr2-x2": ["x", "h2"], "wdsr2-x4": ["x"]}  # graph: tensors of 16 bits
 APART = (3, 5, None)  # octaves from scale to scale of the groups
 DEVIATION = 32  # of the codes
 MASKS = ("best", "avx2")  # SRP_CPU; what is no set masks nothing
 
 
-def parameters(graph, grouped, apart, path):
+def parameters(graph, grouped, apart, path, sixteen=None):
     """A file of random codes for `graph`, {layer: groups} of them with a scale for each group: powers
-    of two, up to `apart` octaves from each other, as srpack makes them, or others (None)."""
+    of two, up to `apart` octaves from each other, as srpack makes them, or others (None). With
+    `sixteen` ranges too, these tensors' of 16 bits."""
     torch.manual_seed(1)
     channels, tensors = {graph["input"]: {"rgb": 3, "y": 1}[graph["colour"]]}, {}
     for node in graph["nodes"]:
@@ -50,6 +52,10 @@ def parameters(graph, grouped, apart, path):
             tensors[f"{node['name']}.weight"] = codes.to(torch.int8)
             tensors[f"{node['name']}.bias"] = (0.1 * torch.randn(shape[0])).half()
             tensors[f"{node['name']}.scale"] = scale.half()
+    for tensor in channels if sixteen is not None else ():
+        if tensor != graph["output"]:
+            part = f"{'input_' if tensor == graph['input'] else ''}range{16 * (tensor in sixteen) or ''}"
+            tensors[f"{tensor}.{part}"] = torch.tensor([-1.0, 1.0])
     safetensors.torch.save_file(tensors, path)
 
 
@@ -96,6 +102,23 @@ def groups(build, isa, rounds):
                     flush=True)
 
 
+def sixteen(build, isa, rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, tensors in SIXTEEN.items():
+            path = f"models/{name}.json"
+            graph = json.loads(Path(path).read_text())
+            what = [[], *([tensor] for tensor in tensors)]
+            files = [f"{folder}/{i}.safetensors" for i in range(len(what))]
+            for file, wide in zip(files, what):
+                parameters(graph, {}, None, file, wide)
+            plain, *times = least(build, isa, rounds, [
+                ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
+                for file in files])[0]
+            for tensor, time in zip(tensors, times):
+                print(f"{isa} {name} 16 bits of {tensor}: {100 * (time / plain - 1):+.1f} % of "
+                      f"{plain:.2f} ms", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path)
@@ -104,6 +127,7 @@ def main():
     for isa in MASKS:
         regions(options.build, isa, options.rounds)
         groups(options.build, isa, options.rounds)
+        sixteen(options.build, isa, options.rounds)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import struct
 
 import safetensors
 
-from . import tools
+from . import quant, tools
 from .errors import PackError
 
 DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3}
@@ -55,9 +55,9 @@ def _split(data: bytes):
         owner, _, part = name.rpartition(".")
         if part in PARTS:
             nodes.setdefault(owner, {})[part] = array
-        elif part in ("range", "range16", "input_range"):
-            ranges[owner] = (array, part == "range16")
-            of_input = of_input or part == "input_range"
+        elif part in quant.RANGES:
+            ranges[owner] = (array, part.endswith("16"))
+            of_input = of_input or part.startswith("input")
         else:
             raise PackError(f"parameters: tensor {name!r} is of no use to a graph")
     kinds, ordered = bytearray(), []

@@ -93,7 +93,8 @@ def _compensated(weight, scale, order, share):
 
 
 class Module(graphs.GraphModule):
-    """As graph.load_module()'s. `ranges`: {tensor: (low, high)}; `wide`: tensors of 16 bits;
+    """As graph.load_module()'s. `ranges`: {tensor: (low, high)}; `wide`: tensors of 16 bits, the
+    input only if it has a range;
     `scales`: {convolution: quant.scales()}, None: one for each output channel. Weights are those
     of `module`."""
 
@@ -299,26 +300,28 @@ class Module(graphs.GraphModule):
             y = graphs.activation(step.total)(y + values[step.residual][1])
         return y
 
+    def _codes(self, y, tensor, scale, zero):
+        """(by its codes alone, by all 16 bits): what the tensor holds of real values."""
+        wide = tensor in self.wide
+        coarse = _Round.apply(y, scale, zero, wide, False)
+        return coarse, _Round.apply(y, scale, zero, True, True) if wide else coarse
+
     def forward_paths(self, x, which):
         # RGB made of decoded planes may be neither whole nor within 0..255: its codes are.
-        x = _Round.apply(x - self.mean, *self._input_grid(self._low_high()), False, False)
+        x = x - self.mean
+        x = self._codes(x, self.graph["input"], *self._input_grid(self._low_high()))
         known, outputs = {}, []
         for path in which:
             program = self.programs[path]
             grids = self._grids(program)
-            values = {self.graph["input"]: (x, x)}
+            values = {self.graph["input"]: x}
             for step, done, key in zip(program.steps, program.done, self._shared[path]):
                 value = known.get(key) if key is not None else None
                 if value is None:
                     y = self._step(step, program, values, grids)
                     value = (y, y)
                     if step.output in program.codes:
-                        scale, zero = grids[step.output]
-                        wide = step.output in self.wide
-                        coarse = _Round.apply(y, scale, zero, wide, False)
-                        value = (coarse, coarse)
-                        if wide:
-                            value = (coarse, _Round.apply(y, scale, zero, True, True))
+                        value = self._codes(y, step.output, *grids[step.output])
                     if key is not None:
                         known[key] = value
                 for tensor in done:

@@ -18,9 +18,11 @@ WORK = 6e9       # multiply-accumulates of one look at all of them; dear network
 ERROR_WORK = 4 * WORK  # of the look at what codes can make up for: it must be of all kinds of places
 # What 16 bits must win: so many dB, as both halves of a stream are written and read (one to four
 # per cent of wdsr2's time), and so many for each doubling of a path's multiply-accumulates (the
-# fractions of a layer's input are a second sum, as dear as the first).
+# fractions of a layer's input are a second sum, as dear as the first). Layers that read few channels
+# do not go by Winograd: theirs are so many times as dear.
 LEAST_GAIN = 0.005
 GAIN_FOR_COST = 0.3
+FEW, DEAR = 5, 3
 # A parameter byte is worth what a video byte is: one per cent more of these would take so many per
 # cent from the squared error of what viewers see (measured: docs/training.md).
 WORTH = 0.5
@@ -53,7 +55,10 @@ class Plan:
     passes: dict | None = None  # errors(), None: each weight gets the nearest code
 
     def module(self, module):
-        made = fake.Module(module, self.ranges, self.wide, {
+        ranges, source = self.ranges, module.graph["input"]
+        if source in self.wide:  # that of the samples, where no other is stated
+            ranges = {source: (-module.mean, 1.0 - module.mean), **ranges}
+        made = fake.Module(module, ranges, self.wide, {
             name: quant.scales(conv.weight.detach(), self.groups[name],
                                self.power and self.power[name], self.grain)
             for name, conv in module.convolutions.items()})
@@ -66,20 +71,22 @@ def candidates(module) -> list[str]:
     """Tensors whose 16 bits something would read, in order."""
     found = {}
     for program in (steps.Program(models.path(module.graph, p)) for p in range(module.paths)):
-        for step in program.steps:
-            if program.may_be_wide(step.output):
-                found[step.output] = None
+        for tensor in (module.graph["input"], *(step.output for step in program.steps)):
+            if program.may_be_wide(tensor):
+                found[tensor] = None
     return list(found)
 
 
 def extra_cost(module, tensor) -> float:
-    """Multiply-accumulates that 16 bits of `tensor` add, for one of the dearest path that reads
-    them."""
+    """Multiply-accumulates that 16 bits of `tensor` add, as dear ones as the others are, for one of
+    the dearest path that reads them."""
     worst = 0.0
     for p in range(module.paths):
         program = steps.Program(models.path(module.graph, p))
-        added = sum(module.macs(step.node["name"]) for step in program.fine_readers(tensor)
-                    if step.is_conv and tensor in step.node["inputs"])
+        readers = [step.node["name"] for step in program.fine_readers(tensor)
+                   if step.is_conv and tensor in step.node["inputs"]]
+        added = sum(module.macs(name) * (
+            DEAR if module.convolutions[name].weight.shape[1] <= FEW else 1) for name in readers)
         worst = max(worst, added / max(1, module.macs_of_path[p]))
     return worst
 

@@ -21,6 +21,7 @@ LEAST = 8                # code of the greatest weight of a scale, however littl
 LARGEST_BIAS = 2.0**29   # |bias| in units of input scale * weight scale
 TIE = 1 + 2.0**-20       # what keeps a coarsened channel below it after rounding
 NEAR, FIRM = 3, 31       # octaves between groups that cost no time; code for which that is enough
+RANGES = ("range", "range16", "input_range", "input_range16")  # parts of names, 8 and 16 bits
 MOST_SHIFT = 8           # groups have one sum if their scales are at most so many octaves apart
 LARGEST_JOINED = 2.0**24  # and their sum stays below this
 
@@ -175,7 +176,7 @@ def least_scale(bias, input_scale):
 
 def is_extra(name: str) -> bool:
     """Whether a tensor of a parameter file is for int8 execution alone."""
-    return name.endswith((".range", ".range16", ".input_range"))
+    return name.rpartition(".")[2] in RANGES
 
 
 def plain(tensors: dict) -> dict:
@@ -227,10 +228,8 @@ def file_tensors(module) -> dict:
         stored = f16_or_bf16(scale)
         tensors[f"{name}.scale"] = (stored[:, 0] if scale.shape[1] == 1 else stored).contiguous()
     for tensor, pair in module.stated_ranges().items():
-        suffix = "range16" if tensor in module.wide else "range"
-        if tensor == module.graph["input"]:
-            suffix = "input_range"
-        tensors[f"{tensor}.{suffix}"] = torch.tensor(pair, dtype=torch.float32)
+        part = RANGES[2 * (tensor == module.graph["input"]) + (tensor in module.wide)]
+        tensors[f"{tensor}.{part}"] = torch.tensor(pair, dtype=torch.float32)
     return tensors
 
 

@@ -108,7 +108,10 @@ class Program:
                 if tensor in step.reads and step.reads_fine(tensor, step.output in self.codes)]
 
     def may_be_wide(self, tensor) -> bool:
-        """Whether `tensor` may hold 16 bits, and something reads them."""
+        """Whether `tensor` may hold 16 bits, and something reads them. Of pictures only RGB is made
+        of decoded planes; other samples are whole."""
+        if tensor == self.graph["input"]:
+            return self.graph["colour"] == "rgb" and bool(self.fine_readers(tensor))
         step = next((s for s in self.steps if s.output == tensor), None)
         return (step is not None and tensor in self.codes and tensor not in self.frozen
                 and step.node["op"] in ("conv2d", "add", "mul") and kind(step.last) not in CURVES

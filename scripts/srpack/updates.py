@@ -27,7 +27,8 @@ def module_of(text: bytes, file: pathlib.Path) -> fake.Module:
     graph.load_parameters(plain, file)
     found = {name.rpartition(".")[0]: tuple(pair.tolist()) for name, pair in tensors.items()
              if quant.is_extra(name)}
-    wide = [name.removesuffix(".range16") for name in tensors if name.endswith(".range16")]
+    wide = [name.rpartition(".")[0] for name in tensors
+            if quant.is_extra(name) and name.endswith("16")]
     scales = {name: tensors[f"{name}.scale"].float() for name in plain.convolutions}
     made = fake.Module(plain, found, wide, {name: scale.reshape(len(scale), -1)
                                             for name, scale in scales.items()})

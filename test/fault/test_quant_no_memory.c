@@ -58,7 +58,7 @@ static struct srp_model *model;
 
 static enum srp_err run_all(struct srp_error *err)
 {
-    static const uint8_t codes[6] = {0, 255, 128, 1, 2, 3};
+    static const uint8_t codes[6] = {0, 255, 128, 1, 2, 3}, fractions[6] = {9, 0, 255, 1, 7, 128};
     const struct srpi_graph *graph = srpi_model_graph(model);
     struct srpi_program program = {0};
     struct srpi_quant quant = {0};
@@ -70,10 +70,28 @@ static enum srp_err run_all(struct srp_error *err)
         assert_true((rc == SRP_OK) == (quant.memory != NULL));
     }
     if (rc == SRP_OK) {
-        rc = srpi_quant_run(&quant, codes, 3, 2, out, err);
+        rc = srpi_quant_run(&quant, codes, fractions, 3, 2, out, err);
     }
     srpi_quant_destroy(&quant);
     srpi_program_destroy(&program);
+    return rc;
+}
+
+/* Every tensor that may have them with 16 bits, the input too. */
+static enum srp_err run_fine(struct srp_error *err)
+{
+    struct srpi_stated_range ranges[64];
+    struct srpi_graph *graph = &model->graph;
+    assert_true(graph->tensor_count <= 64);
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        const struct srpi_node *node =
+            t == graph->input ? NULL : &graph->nodes[graph->tensors[t].producer];
+        ranges[t] = (struct srpi_stated_range){
+            .low = -1.0f, .high = 1.0f, .fine = node == NULL || node->op == SRPI_OP_ADD};
+    }
+    graph->ranges = ranges;
+    const enum srp_err rc = run_all(err);
+    graph->ranges = NULL;
     return rc;
 }
 
@@ -107,6 +125,7 @@ static void every_allocation_may_fail(void **state)
 {
     (void)state;
     assert_true(starve(run_all) > 60);
+    assert_true(starve(run_fine) > 60);
     assert_true(starve(describe) > 10);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* aid_int8 GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH [native]] - runs the int8 reference on raw
- * codes [H][W][C] and writes the output tensor of a path (default: 0) as raw f32. Prints for each
+ * codes [H][W][C], those of 16 bits as numbers of 16 bits where the input has them, and writes the
+ * output tensor of a path (default: 0) as raw f32. Prints for each
  * tensor of the program its name and "f32" or scale and zero, as hexadecimal numbers, and the
  * seconds that making the layers and running them took. With "native" the same by the native
  * executor on the values that the codes stand for: the output has the mean, and one line names the
@@ -32,8 +33,9 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Samples of 0..1, which have the mean, and lie outside where the range says so. */
-static float value_of(const struct srpi_graph *graph, uint8_t code)
+/* Samples of 0..1, which have the mean, and lie outside where the range says so. A code need not be
+ * whole: it has the fraction of 16 bits. */
+static float value_of(const struct srpi_graph *graph, double code)
 {
     const struct srpi_stated_range *range =
         graph->ranges != NULL ? &graph->ranges[graph->input] : NULL;
@@ -44,6 +46,11 @@ static float value_of(const struct srpi_graph *graph, uint8_t code)
     return (float)((code - rint(-(double)range->low / step)) * step + (double)graph->mean);
 }
 
+static bool is_fine(const struct srpi_graph *graph)
+{
+    return graph->ranges != NULL && graph->ranges[graph->input].fine;
+}
+
 static void run_native(struct srp_model *model, const struct srp_blob *codes, uint32_t width,
                        uint32_t height, float *out)
 {
@@ -52,12 +59,16 @@ static void run_native(struct srp_model *model, const struct srp_blob *codes, ui
     struct srp_executor *executor = NULL;
     struct srp_executor_info info;
 
+    const struct srpi_graph *graph = srpi_model_graph(model);
     float *in = malloc((codes->size + 1) * sizeof(float));
     if (in == NULL) {
         exit(1);
     }
-    for (size_t i = 0; i < codes->size; i++) {
-        in[i] = value_of(srpi_model_graph(model), ((const uint8_t *)codes->data)[i]);
+    for (size_t i = 0; is_fine(graph) && i < codes->size / 2; i++) {
+        in[i] = value_of(graph, (((const uint16_t *)codes->data)[i] - 128.0) / 256.0);
+    }
+    for (size_t i = 0; !is_fine(graph) && i < codes->size; i++) {
+        in[i] = value_of(graph, ((const uint8_t *)codes->data)[i]);
     }
     check(srp_executor_create(&executor, &params, &err), &err);
     check(srp_executor_run(executor, in, width, height, out, &err), &err);
@@ -88,7 +99,17 @@ static void run_reference(struct srp_model *model, const struct srp_blob *codes,
         }
     }
     const double start = seconds();
-    check(srpi_quant_run(&quant, codes->data, width, height, out, &err), &err);
+    const uint8_t *in = codes->data;
+    uint8_t *both = malloc(codes->size + 1); /* the codes, then the fractions */
+    if (both == NULL) {
+        exit(1);
+    }
+    for (size_t i = 0; is_fine(graph) && i < codes->size; i++) { /* the fraction comes first */
+        both[i / 2 + (i % 2 == 0 ? codes->size / 2 : 0)] = in[i];
+    }
+    in = is_fine(graph) ? both : in;
+    check(srpi_quant_run(&quant, in, in + codes->size / 2, width, height, out, &err), &err);
+    free(both);
     printf("%.3f %.3f\n", made - begin, seconds() - start);
     srpi_quant_destroy(&quant);
     srpi_program_destroy(&program);
@@ -117,7 +138,8 @@ int main(int argc, char **argv)
     srp_model_get_info(model, &info);
     const size_t values = (size_t)width * height * info.scale * info.scale * info.channels;
     float *out = malloc(values * sizeof(float));
-    if (out == NULL || codes.size != (size_t)width * height * info.channels) {
+    const size_t element = is_fine(srpi_model_graph(model)) ? 2 : 1;
+    if (out == NULL || codes.size != (size_t)width * height * info.channels * element) {
         fputs("wrong size\n", stderr);
         return 1;
     }

@@ -170,7 +170,8 @@ def state_ranges(graph, parameters, seed, wide=0.0):
     gets them."""
     rng = np.random.default_rng(seed)
     if seed % 3 == 2:
-        parameters[f"{graph['input']}.input_range"] = np.array([-0.9, 0.7], F) - F(0.1 * (seed % 5))
+        kind = "input_range16" if wide and seed % 2 else "input_range"
+        parameters[f"{graph['input']}.{kind}"] = np.array([-0.9, 0.7], F) - F(0.1 * (seed % 5))
     for n in graph["nodes"]:
         if n["output"] != graph["output"]:
             kind = "range16" if may_be_wide(n) and rng.random() < wide else "range"

@@ -335,9 +335,9 @@ class Network:
     # -- ranges and scales --
 
     def stated_ranges(self):
-        find = (self.parameters.get(f"{t}.input_range" if t == self.input else f"{t}.range",
-                                    self.parameters.get(f"{t}.range16")) for t in self.q8)
-        return {t: tuple(r) for t, r in zip(self.q8, find) if r is not None}
+        parts = {t: f"{t}.input_range" if t == self.input else f"{t}.range" for t in self.q8}
+        find = {t: self.parameters.get(part, self.parameters.get(f"{part}16")) for t, part in parts.items()}
+        return {t: tuple(r) for t, r in find.items() if r is not None}
 
     def picture_size(self):
         channels, factor, products = {self.input: CHANNELS[self.graph["colour"]]}, {self.input: 1}, 0
@@ -398,7 +398,8 @@ class Network:
         low, high = (D(end(ranges[t][k] for t in members)) for k, end in ((0, min), (1, max)))
         high = D(1) if low == high else high
         scale = D(max(F((high - low) / 255), F(2.0**-100)))
-        return Tensor(scale, np.rint(-low / scale), f"{name}.range16" in self.parameters)
+        wide = f"{name}.input_range16" if name == self.input else f"{name}.range16"
+        return Tensor(scale, np.rint(-low / scale), wide in self.parameters)
 
     # -- running: an F32 tensor is held as float32, a Q8 tensor as uint8, one of 16 bits as uint16 --
 
@@ -567,12 +568,14 @@ class Network:
 
 
 def main():
-    """GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH]: codes as raw bytes [H][W][C], out as raw f32."""
+    """GRAPH PARAMETERS WIDTH HEIGHT CODES OUT [PATH]: codes as raw bytes [H][W][C], as numbers of two bytes where the input
+    has 16 bits; out as raw f32."""
     graph_file, parameter_file, width, height, codes_file, out_file, *path = sys.argv[1:]
     graph = json.loads(Path(graph_file).read_bytes())
     graph = path_of(graph, int(path[0])) if path else graph
-    codes = np.frombuffer(Path(codes_file).read_bytes(), np.uint8)
     network = Network(graph, read_parameters(Path(parameter_file).read_bytes()))
+    wide = network.tensors[network.input].wide
+    codes = np.frombuffer(Path(codes_file).read_bytes(), "<u2" if wide else np.uint8)
     network.run(codes.reshape(int(height), int(width), -1)).astype("<f4").tofile(out_file)
 
 

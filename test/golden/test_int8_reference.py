@@ -47,6 +47,8 @@ def check(aid, graph, file, sizes, seed=1, path=None):
     network = reference.Network(graph if path is None else reference.path_of(graph, path), reference.read_parameters(file))
     for h, w in sizes:
         codes = graphs.picture(h, w, graphs.INPUTS[graph["colour"]], seed)
+        if network.tensors[network.input].wide:
+            codes = codes * np.uint16(256) + np.random.default_rng(seed).integers(0, 256, codes.shape, np.uint16)
         expected = network.run(codes)
         assert np.isfinite(expected).all()
         got, tensors = aid.run(text, file, codes, graph["scale"], path or 0)
@@ -104,6 +106,31 @@ def test_groups_read_the_code_alone_where_the_output_has_codes(aid):
     check(aid, graph, graphs.packed(parameters), [(9, 9)])
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.4488])
+@pytest.mark.parametrize("cells", [1, 2], ids=["one scale", "groups"])
+def test_an_input_of_16_bits(aid, mean, cells):
+    """Layers to f32, residuals and sums read all of it; layers to codes, and what moves codes, the code alone."""
+    graph = graphs.whole("fine", "yuv420", 2, mean, [
+        graphs.conv("head", "x", "h", 16), graphs.conv("c", "h", "g", 6, activation="relu"),
+        graphs.node("add", "s0", ["g", "x"], "i"), graphs.node("mul", "m", ["x", "i"], "j"),
+        graphs.node("slice", "part", ["x"], "p", first=2, channels=3), graphs.conv("of_part", "p", "q", 6, 1),
+        graphs.node("add", "s1", ["j", "q"], "k"), graphs.conv("tail", "k", "t", 24), graphs.conv("skip", "x", "s", 24, 5),
+        graphs.node("add", "sum", ["t", "s"], "u"), graphs.node("depth_to_space", "shuffle", ["u"], "v", block=2),
+        graphs.node("resize", "base", ["x"], "b", scale=2, mode="bicubic"), graphs.node("add", "end", ["v", "b"], "y")])
+    parameters = graphs.parameters_of(graph, 7)
+    if cells > 1:
+        for n in ("skip", "tail"):
+            shape = parameters[f"{n}.weight"].shape
+            parameters[f"{n}.weight"] = np.random.default_rng(3).integers(-127, 128, shape).astype(np.int8)
+            parameters[f"{n}.scale"] = np.random.default_rng(4).uniform(1e-4, 1e-3, (shape[0], cells)).astype(F)
+    graphs.state_ranges(graph, parameters, 1)
+    parameters["x.input_range16"] = np.array([-0.55, 0.61], F)
+    network = check(aid, graph, graphs.packed(parameters), [(13, 22), (1, 2)])
+    assert network.tensors["x"].wide
+    fine = np.full((6, 8, 6), 0x40ff, np.uint16)
+    assert differences(network.run(fine), network.run(fine & 0xff00)) is not None
+
+
 @pytest.mark.parametrize("shifts", [None, 0, 2, 4, 8], ids=lambda s: "apart" if s is None else f"by {s}")
 @pytest.mark.parametrize("wide", [False, True], ids=["8 bits", "16 bits"])
 @pytest.mark.parametrize("kernel, channels, groups", [
@@ -147,7 +174,8 @@ def test_random_graphs_have_everything():
         if not any(".range" in name for name in parameters):  # the steps are the same, and measuring takes long
             graphs.state_ranges(graph, parameters, seed)
         network = reference.Network(graph, parameters)
-        seen.add(f"input {'stated' if 'x.input_range' in parameters else 'samples'}")
+        kinds = [kind for kind in ("input_range", "input_range16") if f"x.{kind}" in parameters]
+        seen.add(f"input {kinds[0] if kinds else 'samples'}")
         seen |= {f"{s.node['op']} {s.last.get('activation', 'none')}" for s in network.steps}
         seen |= {f"{s.node['op']} {s.node.get('mode', s.node.get('order', ''))}" for s in network.steps}
         for s in network.steps:
@@ -172,7 +200,7 @@ def test_random_graphs_have_everything():
     wanted = {
         *(f"{op} {a}" for op in ("conv2d", "add", "mul") for a in activations), "conv2d prelu", "concat none", "slice none",
         "resize nearest", "resize bilinear", "resize bicubic", "depth_to_space dcr", "depth_to_space ", "conv to q8", "conv to f32",
-        "input stated", "input samples", "moved True", "moved False", "wide conv2d", "wide add",
+        "input input_range", "input input_range16", "input samples", "moved True", "moved False", "wide conv2d", "wide add",
         "wide mul", *(f"residual {r} to {o}" for r in ("f32", "q8", "wide") for o in ("q8", "f32")),
         *(f"{g} {what}" for g in ("groups", "joined 8 bits", "joined 16 bits") for what in ("to q8", "to f32", True, False)),
         *(f"{op} reads 16 bits to {o}" for op in ("conv2d", "add", "mul") for o in ("q8", "f32")),

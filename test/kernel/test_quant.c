@@ -194,7 +194,7 @@ static void a_bias_without_weights_is_kept(void **state)
         quantise_well(&f);
         static uint8_t codes[64] = {0, 255, 3};
         float out[64];
-        assert_int_equal(srpi_quant_run(&f.quant, codes, 8, 8, out, NULL), SRP_OK);
+        assert_int_equal(srpi_quant_run(&f.quant, codes, NULL, 8, 8, out, NULL), SRP_OK);
         for (int k = 0; k < 64; k++) {
             assert_true(fabsf(out[k] + 0.3f) < 1e-6f);
         }
@@ -288,11 +288,11 @@ static void has_the_same_bits_everywhere(void **state)
     for (uint32_t i = 0; i < sizeof(codes); i++) {
         codes[i] = (uint8_t)(i * i / 7 + 31 * (i % 23));
     }
-    assert_int_equal(srpi_quant_run(&f.quant, codes, 23, 19, out, NULL), SRP_OK);
+    assert_int_equal(srpi_quant_run(&f.quant, codes, NULL, 23, 19, out, NULL), SRP_OK);
     assert_int_equal(hash_floats(out, sizeof(out) / sizeof(out[0])), UINT64_C(0xed1a1159d2d6b988));
     struct srp_error err = {0};
-    check_failure(srpi_quant_run(&f.quant, codes, UINT32_MAX, UINT32_MAX, out, &err), SRP_ERR_LIMIT,
-                  &err, "pixels are too many", "size");
+    check_failure(srpi_quant_run(&f.quant, codes, NULL, UINT32_MAX, UINT32_MAX, out, &err),
+                  SRP_ERR_LIMIT, &err, "pixels are too many", "size");
     close_graph(&f);
 }
 

@@ -32,7 +32,8 @@ struct rig {
     struct srpi_codec codec;
     char *arena;
     size_t size;
-    const uint8_t *codes; /* the picture: HEIGHT x WIDTH x channels */
+    /* The picture: HEIGHT x WIDTH x channels; fractions are read where the input has 16 bits. */
+    const uint8_t *codes, *fractions;
     void *stated;         /* memory of what state_codes made, or NULL */
     float *out;
     /* What the wanted tensor is, or NULL; values around a region's that were not that. */
@@ -55,9 +56,10 @@ static void state_codes(struct rig *rig, uint32_t seed)
     assert_non_null(next);
     struct srpi_stated_range *ranges = rig->stated;
     next += graph->tensor_count * sizeof(ranges[0]);
-    for (uint32_t t = 1; t < graph->tensor_count; t++) {
-        const struct srpi_node *node = &graph->nodes[t - 1];
-        const bool fine = (node->op == SRPI_OP_CONV2D && node->activation != SRPI_ACT_TANH &&
+    for (uint32_t t = noise(&seed) % 2; t < graph->tensor_count; t++) {
+        const struct srpi_node *node = t > 0 ? &graph->nodes[t - 1] : NULL;
+        const bool fine = t == 0 ||
+                          (node->op == SRPI_OP_CONV2D && node->activation != SRPI_ACT_TANH &&
                            node->activation != SRPI_ACT_SIGMOID) ||
                           node->op == SRPI_OP_ADD || node->op == SRPI_OP_MUL;
         ranges[t].low = -0.25f - (float)(noise(&seed) % 5);
@@ -117,7 +119,7 @@ static void rig_make(struct rig *rig, const char *json, uint32_t threads, enum s
     rig->codec = srpi_layers_codec(&rig->layers, rig->graph->input);
     if (dtype == SRPI_Q8) {
         rig->codec.inverse = 1.0f; /* codes as they are */
-        rig->codec.zero = 0.0f;
+        rig->codec.zero = rig->codec.fine_zero = 0.0f;
     }
 }
 
@@ -150,18 +152,23 @@ static void rig_plan(struct rig *rig, uint32_t block, uint32_t span)
     srpi_stream_attach(&rig->stream, rig->arena);
 }
 
-static void load(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row)
+static void load(void *context, uint32_t worker, uint32_t y, struct srpi_span columns, void *row,
+                 size_t fraction)
 {
     const struct rig *rig = context;
     const uint32_t channels = rig->graph->channels;
-    const uint8_t *codes = rig->codes + ((size_t)y * WIDTH + columns.begin) * channels;
+    const size_t first = ((size_t)y * WIDTH + columns.begin) * channels;
+    const uint8_t *codes = rig->codes + first;
     float values[WIDTH * 6];
     const uint32_t count = (columns.end - columns.begin) * channels;
     for (uint32_t i = 0; i < count; i++) {
         values[i] = rig->codec.dtype == SRPI_Q8 ? (float)codes[i]
                                                 : (float)codes[i] / 255.0f - rig->graph->mean;
+        if (fraction != 0) {
+            values[i] += (float)rig->fractions[first + i] / 256.0f;
+        }
     }
-    srpi_row_store(&rig->codec, values, row, count);
+    srpi_row_store_fine(&rig->codec, values, row, fraction, count);
     assert_true(worker < srpi_pool_threads(rig->pool));
 }
 
@@ -408,9 +415,11 @@ static uint32_t check_exact(const char *json, uint32_t seed, uint32_t stated)
     const struct srpi_sink sink = {.wanted = srpi_all_sides(seed % 4)};
     struct srp_error err = {0};
     float *expected = NULL;
+    static uint8_t fractions[sizeof(codes)];
     uint32_t random = seed + 1, winograd = 0;
     for (size_t i = 0; i < sizeof(codes); i++) {
         codes[i] = (uint8_t)noise(&random);
+        fractions[i] = (uint8_t)noise(&random);
     }
     for (int isa = 0; isa < SRPI_ISA_COUNT; isa++) {
         const struct srpi_kernels *kernels = srpi_kernels_of((enum srpi_isa)isa);
@@ -420,6 +429,7 @@ static uint32_t check_exact(const char *json, uint32_t seed, uint32_t stated)
         struct rig rig;
         rig_make(&rig, json, 1 + (seed + (uint32_t)isa) % 3, SRPI_Q8, &sink, kernels, stated);
         rig.codes = codes;
+        rig.fractions = fractions;
         rig_plan(&rig, seed % 2 == 0 ? 0 : 1 + seed % 19, 0);
         if (expected == NULL) {
             const size_t cell = (size_t)rig.graph->scale * rig.graph->scale;
@@ -427,7 +437,7 @@ static uint32_t check_exact(const char *json, uint32_t seed, uint32_t stated)
             struct srpi_quant quant; /* one that has its weights: those of the layers are gone */
             assert_int_equal(srpi_quant_create(&quant, &rig.program, &err), SRP_OK);
             const enum srp_err code =
-                srpi_quant_run(&quant, codes, WIDTH, HEIGHT, expected, &err);
+                srpi_quant_run(&quant, codes, fractions, WIDTH, HEIGHT, expected, &err);
             assert_int_equal(code, SRP_OK);
             srpi_quant_destroy(&quant);
         }

@@ -52,7 +52,7 @@ def unpack(data, graph, update=None):
             listed.append((f"{name}.slope", bend, (out,)))
     tensors = [[], tensors, sorted([*tensors, source])][data[5]]
     for name in tensors:
-        part = "input_range" if name == source else "range16" if data[at] & 4 else "range"
+        part = ("input_" if name == source else "") + ("range16" if data[at] & 4 else "range")
         listed.append((f"{name}.{part}", TYPES[data[at] & 3], (2,)))
         at += 1
     sizes = [int(np.prod(shape)) for _, _, shape in listed]

@@ -31,7 +31,7 @@ def as_stored(tensor):
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def in_codes(arrays, graph, groups=1, scale=torch.float16, ranges=True, of_input=False):
+def in_codes(arrays, graph, groups=1, scale=torch.float16, ranges=True, of_input=None):
     """Weights as codes, with ranges: what int8 wants."""
     made = {}
     for name, values in arrays.items():
@@ -48,14 +48,14 @@ def in_codes(arrays, graph, groups=1, scale=torch.float16, ranges=True, of_input
     if ranges:
         for name in parameters.shapes_of(json.loads(graph))[1]:
             made[f"{name}.range16" if name == "h2" else f"{name}.range"] = torch.tensor([-2.0, 3.0])
-    if of_input:
-        made["x.input_range"] = torch.tensor([-0.75, 0.875])
+    if of_input is not None:
+        made[f"x.{of_input}"] = torch.tensor([-0.75, 0.875])
     return made
 
 
 def variants():
     for path in GENERAL:
-        for kind in ("as it is", "codes", "codes of the input", "groups", "f32"):
+        for kind in ("as it is", "codes", "codes input_range", "codes input_range16", "groups", "f32"):
             yield pytest.param(path, kind, id=f"{path.stem}-{kind}")
 
 
@@ -63,7 +63,7 @@ def variants():
 def test_read_alike(path, kind, build):
     graph, arrays = graph_of(path.stem), safetensors.torch.load_file(path)
     if kind.startswith("codes"):
-        arrays = in_codes(arrays, graph, of_input="input" in kind)
+        arrays = in_codes(arrays, graph, of_input=kind.partition(" ")[2] or None)
     elif kind == "groups":
         arrays = in_codes(arrays, graph, 4, torch.bfloat16, ranges=False)
     elif kind == "f32":

@@ -147,6 +147,8 @@ def made(name, granularity="mixed", wide=None, seed=3):
             low, high = (float(v.detach()) for v in torch.aminmax(y))
             found[tensor] = min(low, 0.0), max(high, 0.1)
     wide = qat.candidates(module) if wide is None else wide
+    if value["input"] in wide:
+        found[value["input"]] = -module.mean, 1.0 - module.mean
     return module, fake.Module(module, found, wide, scales(module, quant.Rules(granularity))), x
 
 
@@ -301,17 +303,36 @@ def against_the_engine(build, module, quantised, x):
     return np.sqrt(np.mean((mine - got) ** 2)), np.sqrt(np.mean((exact - got) ** 2))
 
 
-@pytest.mark.parametrize("name", ["edge", "wdsr", "yuv"])
-def test_a_range_of_the_input_is_the_engines(build, name):
+@pytest.mark.parametrize("name, fine", [("edge", False), ("wdsr", False), ("yuv", False), ("wdsr", True)])
+def test_a_range_of_the_input_is_the_engines(build, name, fine):
     """Samples from -100 to 340 reach both; without the range both see them clipped."""
-    module, quantised, x = made(name)
+    module, quantised, x = made(name, wide=[])
     x = x * (440 / 255) - 100 / 255
     found = {t: (4 * low - 1, 4 * high + 1) for t, (low, high) in quantised.stated_ranges().items()}
     off, clipped = against_the_engine(build, module, fake.Module(module, found), x)
     assert off < BELOW * clipped
     found["x"] = (-100 / 255 - module.mean, 340 / 255 - module.mean)
-    off, lost = against_the_engine(build, module, fake.Module(module, found), x)
+    wide = ["x"] if fine else []
+    off, lost = against_the_engine(build, module, fake.Module(module, found, wide), x)
     assert off < BELOW * lost and lost < 0.5 * clipped, (off, lost, clipped)
+
+
+def test_an_input_of_16_bits_loses_less(build):
+    """RGB whose samples are not whole, in a network that hands them on."""
+    module, quantised, x = made("wdsr", wide=[])
+    x = (x + torch.rand(x.shape, generator=torch.Generator().manual_seed(5)) / 255).clamp(0, 1)
+    found = {**quantised.stated_ranges(), "x": (-module.mean, 1.0 - module.mean)}
+    quantised.settle()
+    with torch.no_grad():  # only what the input loses is looked at
+        for name, conv in module.convolutions.items():
+            conv.weight.copy_(quantised.convolutions[name].weight)
+            conv.bias.copy_(quantised.convolutions[name].bias)
+        module.convolutions["tail"].weight.zero_()
+    scale_of = {name: quantised.weight_scale(name).detach() for name in module.convolutions}
+    (off, coarse), (off16, fine) = (
+        against_the_engine(build, module, fake.Module(module, found, wide, scale_of), x)
+        for wide in ([], ["x"]))
+    assert off < BELOW * coarse and off16 < BELOW * fine and fine < 0.1 * coarse, (coarse, fine)
 
 
 def test_the_range_of_the_input_learns():
@@ -585,6 +606,19 @@ def test_sixteen_bits_go_where_they_pay():
     assert wide == ["h2"] and gains["h2"] > 0.2
     assert qat.extra_cost(module, "h2") == pytest.approx(
         module.macs("tail") / module.macs_per_pixel)
+
+
+def test_the_picture_may_have_sixteen_bits_where_it_is_rgb():
+    module = graph.load_module(models.wdsr(2, 2, 2))
+    assert qat.candidates(module) == ["x", "h0", "h1", "h2"]
+    assert qat.extra_cost(module, "x") == pytest.approx(3 * module.macs("skip") / module.macs_per_pixel)
+    found = {node["output"]: (-1.0, 1.0) for node in module.order[:-1]}
+    plan = qat.Plan(found, {name: 1 for name in module.convolutions}, ["x"], {})
+    assert plan.module(module).stated_ranges()["x"] == pytest.approx((-module.mean, 1 - module.mean))
+    luma = graph.load_module({**models.wdsr(2, 2, 2), "colour": "y", "nodes": [
+        {**node, "channels": 4} if node["name"] in ("tail", "skip") else node
+        for node in models.wdsr(2, 2, 2)["nodes"]]})
+    assert qat.candidates(luma) == ["h0", "h1", "h2"]
 
 
 def test_a_dwarfing_channel_collapses_channels_and_groups_repair_it(build):
