@@ -194,6 +194,37 @@ static enum srp_err read_op(const struct srpi_at *at, enum srpi_op *op, struct s
     return srpi_at_fail(&field, err, SRP_ERR_UNSUPPORTED, "unknown operator '%.64s'", text);
 }
 
+/* Elsewhere unknown keys are ignored; what a node computes is all in its keys. */
+static enum srp_err check_keys(const struct srpi_at *at, enum srpi_op op, struct srp_error *err)
+{
+    static const char *const common[] = {"op", "name", "inputs", "output", NULL};
+    static const char *const own[][8] = {
+        [SRPI_OP_CONV2D] = {"channels", "kernel", "activation", "alpha", "min", "max"},
+        [SRPI_OP_ADD] = {"activation", "alpha", "min", "max"},
+        [SRPI_OP_MUL] = {"activation", "alpha", "min", "max"},
+        [SRPI_OP_CONCAT] = {NULL},
+        [SRPI_OP_DEPTH_TO_SPACE] = {"block", "order"},
+        [SRPI_OP_RESIZE] = {"scale", "mode"},
+        [SRPI_OP_SLICE] = {"first", "channels"},
+        [SRPI_OP_ROUTE] = {"default"}};
+    json_t *node = (json_t *)(uintptr_t)at->value, *value = NULL; /* is only read */
+    const char *key = NULL;
+    json_object_foreach(node, key, value) {
+        bool known = false;
+        for (uint32_t i = 0; common[i] != NULL; i++) {
+            known = known || strcmp(key, common[i]) == 0;
+        }
+        for (uint32_t i = 0; own[op][i] != NULL; i++) {
+            known = known || strcmp(key, own[op][i]) == 0;
+        }
+        if (!known) {
+            return srpi_at_fail(at, err, SRP_ERR_UNSUPPORTED, "%s has no '%.64s'",
+                                op_words[op - SRPI_OP_CONV2D], key);
+        }
+    }
+    return SRP_OK;
+}
+
 static enum srp_err read_node(struct draft *d, const struct srpi_at *at, uint32_t index)
 {
     struct draft_node *draft = &d->nodes[index];
@@ -223,6 +254,9 @@ static enum srp_err read_node(struct draft *d, const struct srpi_at *at, uint32_
     }
     if (rc == SRP_OK) {
         rc = read_attributes(at, draft, &channels, err);
+    }
+    if (rc == SRP_OK) {
+        rc = check_keys(at, draft->node.op, err);
     }
     if (rc != SRP_OK) {
         return rc;

@@ -21,6 +21,11 @@ from . import quant
 CHANNELS = {"y": 1, "rgb": 3, "yuv420": 6}
 CUBIC_A = -0.6  # the free parameter of Keys' cubic: B = 0, C = 0.6
 MAX_PATHS = 8  # SRP_MAX_PATHS
+ACTIVATION = {"activation", "alpha", "min", "max"}
+KEYS = {  # of each operator's nodes, beside those that all have
+    "conv2d": {"channels", "kernel", *ACTIVATION}, "add": ACTIVATION, "mul": ACTIVATION,
+    "concat": set(), "depth_to_space": {"block", "order"}, "resize": {"scale", "mode"},
+    "slice": {"first", "channels"}, "route": {"default"}}
 
 
 def cubic(t):
@@ -200,6 +205,9 @@ class GraphModule(torch.nn.Module):
 
     def _check(self, node, channels, factor):
         """Channels and size factor of the node's output; creates its convolution."""
+        common = {"op", "name", "inputs", "output"}
+        for key in sorted(node.keys() - common - KEYS.get(node["op"], node.keys())):
+            raise ValueError(f"node {node['name']}: {node['op']} has no {key!r}")
         inputs = [channels[t] for t in node["inputs"]]
         first = factor[node["inputs"][0]]
         if node["op"] == "conv2d":

@@ -231,6 +231,7 @@ BROKEN = {
     "cycle": ({}, {"inputs": ["y"]}, "cycle or missing"),
     "even": ({}, {"kernel": [2, 2]}, "even kernel"),
     "activation": ({}, {"activation": "gelu"}, "unknown activation"),
+    "stride": ({}, {"stride": 1}, "conv2d has no 'stride'"),
     "op": ({}, {"op": "lstm"}, "cannot run 'lstm'"),
 }
 
