@@ -157,6 +157,9 @@ def _check_quantisation(options):
         if getattr(options, name) is not None and options.granularity not in ("group", "mixed"):
             raise UsageError(f"--{name.replace('_', '-')}: --granularity {options.granularity} has "
                              "no groups")
+    if (options.flag_zeros is not None and options.granularity == "group"
+            and options.quant_report is None):  # which has a row of mixed
+        raise UsageError("--flag-zeros: --granularity group has groups in every layer")
     if options.quant_report is not None:
         options.quant_report = pathlib.Path(os.path.abspath(options.quant_report))
         if options.quant_report.is_relative_to(options.output):

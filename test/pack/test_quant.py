@@ -384,6 +384,7 @@ def test_paths_share_what_they_have_in_common(monkeypatch):
     (["--quant", "w8a8", "--group-width", "8"], "--group-width: --granularity channel has no grou"),
     (["--granularity", "tensor", "--flag-zeros", "5"], "--flag-zeros: --granularity tensor has no"),
     (["--chunks", "3", "--qat", "9"], "--qat: the models of --chunks are not trained in int8"),
+    (["--granularity", "group", "--flag-zeros", "5"], "--flag-zeros: --granularity group has groups "),
     (["--group-width", "65"], "argument --group-width: '65' is not a whole number from 1 to 64"),
     (["--flag-zeros", "101"], "argument --flag-zeros: '101' is not a share from 0 to 100 %"),
     (["--quant", "int4"], "argument --quant: invalid choice: 'int4'"),
