@@ -7,7 +7,8 @@
 
 /* One row. `weights` lie as srpi_kernels.pack takes them; layer->weights is not used. Quantised
  * results are exact; f32 sums are made in the order of kernel rows, columns and input channels with
- * fused multiply-adds, bf16 ones in double. Writes row->pixels pixels, nothing else. */
+ * fused multiply-adds, bf16 ones in double. Writes row->pixels pixels, nothing else;
+ * nothing at all without memory. */
 void srpi_row_reference(const struct srpi_conv_layer *layer, const struct srpi_conv_row *row,
                         enum srpi_q8_storage storage, const void *weights);
 
