@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""pytest set-up: paths, and a collector that shows each cmocka test of test/**/test_*.c as one item."""
+"""pytest set-up: paths, what runs beside the tests (beside.py), and a collector that shows each cmocka test of
+test/**/test_*.c as one item."""
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from beside import Beside, is_alone
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = (ROOT / os.environ.get("SRP_BUILD", "build")).resolve()
@@ -24,6 +27,45 @@ def build():
     return BUILD
 
 
+# ---- commands beside the tests ----
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "beside(command, ...): these run beside other tests (beside.py)")
+    config.addinivalue_line("markers", "alone: nothing runs beside this test")
+    config.beside = Beside()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("beside") is not None)
+
+
+def pytest_collection_finish(session):
+    if not session.config.option.collectonly:
+        for mark in [m for item in session.items for m in item.iter_markers("beside")]:
+            for command in mark.args:
+                session.config.beside.begin(command)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    if not is_alone(item):
+        return (yield)
+    with item.config.beside.still():
+        return (yield)
+
+
+def pytest_sessionfinish(session):
+    session.config.beside.end()
+
+
+@pytest.fixture(scope="session")
+def beside(request):
+    """The finished process of a command that a mark `beside` of the test names."""
+    return request.config.beside.result
+
+
+# ---- C tests ----
+
 def pytest_collect_file(parent, file_path):
     if file_path.suffix == ".c" and file_path.name.startswith("test_"):
         return CFile.from_parent(parent, path=file_path)
@@ -31,25 +73,35 @@ def pytest_collect_file(parent, file_path):
 
 
 class CFile(pytest.File):
-    """One cmocka program. It runs once, when its first item does; items read its TAP lines."""
+    """One cmocka program. It runs once, when its first item does, or beside the tests when it only
+    computes; items read its TAP lines."""
 
     def collect(self):
+        if self.path.parent.name == "kernel":
+            self.add_marker(pytest.mark.beside(self.command()))
         names = re.findall(r"cmocka_unit_test\w*\(\s*(\w+)", self.path.read_text())
         if not names:
             names = ["main"]
         for name in dict.fromkeys(names):
             yield CItem.from_parent(self, name=name)
 
+    def command(self):
+        return (BUILD / self.path.relative_to(ROOT).with_suffix(""),)
+
+    def run(self):
+        if self.get_closest_marker("beside"):
+            return self.config.beside.result(self.command())
+        env = {**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP"}
+        return subprocess.run(self.command(), capture_output=True, text=True, errors="replace",
+                              timeout=C_TIMEOUT, env=env, cwd=ROOT)
+
     def results(self):
         if not hasattr(self, "_results"):
-            program = BUILD / self.path.relative_to(ROOT).with_suffix("")
-            env = {**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP"}
             try:
-                done = subprocess.run([program], capture_output=True, text=True, errors="replace",
-                                      timeout=C_TIMEOUT, env=env, cwd=ROOT)
+                done = self.run()
                 output, code = done.stdout + done.stderr, done.returncode
             except subprocess.TimeoutExpired as error:
-                output, code = f"timed out after {C_TIMEOUT} s\n{error.stdout!r}", -1
+                output, code = f"timed out after {error.timeout} s\n{error.stdout!r}", -1
             self._results = (dict(reversed(m) for m in
                                   re.findall(r"^(ok|not ok) \d+ - (\S+)", output, re.M)),
                              output, code)

@@ -12,16 +12,17 @@ TOLERANCE = 2e-5  # f32, of a network whose values are of order 1 (docs/arithmet
 SETS = {"dotprod": ["-cpu", "neoverse-n1", "-U", "SRP_CPU"],
         "scalar": ["-cpu", "neoverse-n1", "-E", "SRP_CPU=scalar"],
         "neon": ["-cpu", "cortex-a72", "-U", "SRP_CPU"]}
+MAKE = ("make", "aarch64")
+
+pytestmark = pytest.mark.beside(MAKE)
 
 
 @pytest.fixture(scope="module")
-def made(request):
+def made(request, beside):
     """The folder of the programs for AArch64, and what their checks printed."""
-    root = request.config.rootpath
-    done = subprocess.run(["make", "aarch64"], cwd=root, capture_output=True, text=True,
-                          timeout=1200)
+    done = beside(MAKE)
     assert done.returncode == 0, done.stdout + done.stderr
-    return root / "build" / "aarch64", done.stdout.splitlines()
+    return request.config.rootpath / "build" / "aarch64", done.stdout.splitlines()
 
 
 def test_rows(made):

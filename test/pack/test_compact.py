@@ -125,6 +125,7 @@ def test_updates(path, build):
         native.Model(build / "libsrp.so", graph, compact.pack(target), update)
 
 
+@pytest.mark.alone
 def test_a_swap_takes_less_than_2_ms(build):
     """What the thread that makes pictures does at the boundary of two chunks: the model goes into
     the upscaler, and the next picture takes no longer than others. The least of several, as other

@@ -226,6 +226,7 @@ def test_checkpoint_of_another_run_or_a_torn_one_is_not_used(tmp_path):
     assert equal(weights(fresh), weights(torn))
 
 
+@pytest.mark.alone
 def test_budget_is_kept_and_progress_is_told():
     lr, hr = video()
     train.overfit(GRAPH, lr, hr, steps=1, options=SMALL)  # PyTorch loads much of itself late
@@ -245,6 +246,7 @@ def test_budget_is_kept_and_progress_is_told():
     assert told[-1][2] == result.psnr and all(math.isfinite(loss) for _, loss, _ in told)
 
 
+@pytest.mark.alone
 def test_a_short_budget_judges_by_fewer_frames(monkeypatch):
     """Where judging by all of them would leave no time to learn in, as int8's arithmetic of large
     frames in a tenth of a budget."""

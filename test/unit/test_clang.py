@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The other compiler takes everything, and makes kernels that give the same. gcc lets pass what clang does not: an immediate
 that is a constant only after a loop was written out, say."""
-import os
-import subprocess
-from pathlib import Path
+import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+MAKE = ("make", "CC=clang", "BUILD=build/clang", "CFLAGS=-Werror", "all", "c-tests")
+PROGRAMS = [(f"build/clang/test/kernel/test_{name}",) for name in ("rows", "rowops", "winograd_f32", "winograd_q8")]
 
 
-def test_clang_compiles_everything_without_a_warning():
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    done = subprocess.run(["make", "-j2", "CC=clang", "BUILD=build/clang", "CFLAGS=-Werror", "all", "c-tests"], cwd=ROOT,
-                          env=environment, capture_output=True, text=True, timeout=1200)
+@pytest.mark.beside(MAKE, *PROGRAMS)
+def test_clang_compiles_everything_without_a_warning(beside):
+    done = beside(MAKE)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    for name in ("rows", "rowops", "winograd_f32", "winograd_q8"):
-        ran = subprocess.run([ROOT / "build/clang/test/kernel" / f"test_{name}"], capture_output=True, text=True, timeout=600)
+    for program in PROGRAMS:
+        ran = beside(program)
         assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
