@@ -175,7 +175,7 @@ static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint3
     blend->taps = 0;
     blend->flat = pipe->flat_value;
     blend->tail = NULL;
-    blend->block = blend->channels = 0;
+    blend->block = 0;
     blend->gain = 255.0f;
     if (component > 0 || !pipe->flat) {
         blend->taps = srpi_source_taps(&pipe->source[component], &scratch->ring[component], y,
@@ -183,11 +183,10 @@ static void plane_row(const struct job *job, struct srpi_scratch *scratch, uint3
     }
     if (component == 0 && pipe->has_tail) {
         blend->block = pipe->block;
-        blend->channels = pipe->block * pipe->block;
         blend->tail = tail_pixel(job, 0, y);
         if (pipe->block == 3) { /* the kernels want 1, 2 or 4 side by side */
             blend->tail = tail_row(job, 0, y, scratch->row[0]);
-            blend->block = blend->channels = 1;
+            blend->block = 1;
         }
     }
 }
@@ -221,7 +220,7 @@ static void store_shuffled_rows(const struct job *job, struct srpi_scratch *scra
         for (uint32_t y = begin; y < end; y++) {
             struct srpi_blend *b = &blend[y - begin];
             job->kernels->blend(b, out_row(job, 0, y) + x, count);
-            b->tail += PIECE / b->block * (size_t)b->channels;
+            b->tail += PIECE * b->block;
             for (uint32_t k = 0; k < b->taps; k++) {
                 rows[y - begin][k] += PIECE;
             }

@@ -318,7 +318,8 @@ static void blend_scalar(const struct srpi_blend *blend, uint8_t *out, uint32_t 
             sum = sum + blend->tap[k] * blend->rows[k][x];
         }
         if (blend->tail != NULL) {
-            const size_t at = (size_t)(x / blend->block) * blend->channels + x % blend->block;
+            const size_t cell = (size_t)blend->block * blend->block;
+            const size_t at = x / blend->block * cell + x % blend->block;
             sum = sum + blend->gain * blend->tail[at];
         }
         out[x] = code_of(sum);

@@ -129,14 +129,14 @@ uint32_t srpi_source_taps(const struct srpi_source *source, struct srpi_ring *ri
                           const float **rows, const float **taps);
 
 /* A row of bytes: sum of tap[k] * rows[k][x] (`flat` without taps), and of `gain` times the tail,
- * which for pixel x is tail[x / block * channels + x % block]. */
+ * which for pixel x is tail[x / block * block * block + x % block]. */
 struct srpi_blend {
     const float *const *rows;
     const float *tap;
     uint32_t taps;
     float flat;
     const float *tail; /* NULL: none */
-    uint32_t block, channels;
+    uint32_t block;
     float gain;
 };
 

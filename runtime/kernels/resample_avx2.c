@@ -11,27 +11,44 @@
 
 #define AVX2 __attribute__((target("avx2")))
 
-/* `taps` and `patterns` are constants at each call, so that the tables stay in registers. */
+/* Four taps. Of four neighbouring outputs the samples of a tap lie within four, and those of the
+ * next tap one further on: so halves of a vector are loaded where they are, and spread by a shuffle
+ * that is the same for all taps (vpermps takes more than twice as long). `patterns` and `near`,
+ * that a whole vector's samples of a tap lie within four, are constants at each call. */
 AVX2 static inline __attribute__((always_inline)) void
-horizontal_narrow(const struct srpi_axis *axis, const float *in, float *out, uint32_t count,
-                  const uint32_t taps, const uint32_t patterns)
+horizontal_four(const struct srpi_axis *axis, const float *in, float *out, uint32_t count,
+                const uint32_t patterns, const bool near)
 {
-    __m256i lane[3][SRPI_MAX_TAPS];
-    __m256 tap[3][SRPI_MAX_TAPS];
+    const __m256i bytes = _mm256_set1_epi32(0x03020100), times = _mm256_set1_epi32(0x04040404);
+    __m256i order[3];
+    __m256 tap[3][4];
+    size_t first[3], second[3]; /* the samples of a vector's halves */
     UNROLL for (uint32_t r = 0; r < patterns; r++) {
-        UNROLL for (uint32_t k = 0; k < taps; k++) {
-            lane[r][k] = _mm256_loadu_si256((const __m256i *)(const void *)axis->lane[r][k]);
+        const int32_t *lane = axis->lane[r][0];
+        const int32_t middle = near ? lane[0] : lane[4];
+        const __m256i from = _mm256_setr_epi32(lane[0], lane[0], lane[0], lane[0], middle, middle,
+                                               middle, middle);
+        const __m256i within =
+            _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)(const void *)lane), from);
+        order[r] = _mm256_add_epi32(_mm256_mullo_epi32(within, times), bytes);
+        UNROLL for (uint32_t k = 0; k < 4; k++) {
             tap[r][k] = _mm256_loadu_ps(axis->lane_tap[r][k]);
         }
+        first[r] = (size_t)(axis->start[r] + lane[0]);
+        second[r] = (size_t)(axis->start[r] + middle);
     }
     const uint32_t advance = axis->advance;
     for (uint32_t j = 0; j < count; j += 8 * patterns) {
         UNROLL for (uint32_t r = 0; r < patterns; r++) {
-            const __m256 window = _mm256_loadu_ps(in + axis->start[r]);
             __m256 sum = _mm256_setzero_ps();
-            UNROLL for (uint32_t k = 0; k < taps; k++) {
-                const __m256 part =
-                    _mm256_mul_ps(tap[r][k], _mm256_permutevar8x32_ps(window, lane[r][k]));
+            UNROLL for (uint32_t k = 0; k < 4; k++) {
+                const __m128 low = _mm_loadu_ps(in + first[r] + k);
+                const __m256 both =
+                    near ? _mm256_set_m128(low, low)
+                         : _mm256_set_m128(_mm_loadu_ps(in + second[r] + k), low);
+                const __m256 sample = _mm256_castsi256_ps(
+                    _mm256_shuffle_epi8(_mm256_castps_si256(both), order[r]));
+                const __m256 part = _mm256_mul_ps(tap[r][k], sample);
                 sum = k == 0 ? part : _mm256_add_ps(sum, part);
             }
             _mm256_storeu_ps(out + j + 8 * r, sum);
@@ -40,16 +57,31 @@ horizontal_narrow(const struct srpi_axis *axis, const float *in, float *out, uin
     }
 }
 
+/* Whether each vector's samples of a tap lie within four. */
+static bool is_near(const struct srpi_axis *axis)
+{
+    bool near = true;
+    for (uint32_t r = 0; r < axis->patterns; r++) {
+        near = near && axis->lane[r][0][7] - axis->lane[r][0][0] < 4;
+    }
+    return near;
+}
+
 AVX2 static void horizontal_avx2(const struct srpi_axis *axis, const float *in, float *out,
                                  uint32_t count)
 {
     const uint32_t taps = axis->taps;
-    if (axis->narrow && taps == 4 && axis->patterns == 1) {
-        horizontal_narrow(axis, in, out, count, 4, 1);
+    const bool near = is_near(axis);
+    if (taps == 4 && axis->patterns == 1 && near) {
+        horizontal_four(axis, in, out, count, 1, true);
         return;
     }
-    if (axis->narrow && taps == 4 && axis->patterns == 3) {
-        horizontal_narrow(axis, in, out, count, 4, 3);
+    if (taps == 4 && axis->patterns == 1) {
+        horizontal_four(axis, in, out, count, 1, false);
+        return;
+    }
+    if (taps == 4 && near) {
+        horizontal_four(axis, in, out, count, 3, true);
         return;
     }
     for (uint32_t j = 0; j < count; in += axis->advance) {
@@ -166,10 +198,17 @@ AVX2 static void spread_avx2(const float *pixel, float *out, uint32_t width, uin
     }
 }
 
+/* Codes after narrowing with unsigned saturation, which makes 0 of all below. With the value second
+ * the minimum of NaN is NaN, whose conversion is the least integer. It rounds to nearest even. */
+AVX2 static __m256i low_codes_of(__m256 value)
+{
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(255.0f), value));
+}
+
+/* The same as 0..255. */
 AVX2 static __m256i codes_of(__m256 value)
 {
-    value = _mm256_max_ps(value, _mm256_setzero_ps());
-    return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0f)));
+    return _mm256_max_epi32(low_codes_of(value), _mm256_setzero_si256());
 }
 
 /* Eight values of one channel: of two pixels of the network (block 4), four (2) or eight (1). With
@@ -202,27 +241,27 @@ blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t count, const ui
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256 flat = _mm256_set1_ps(blend->flat), gain = _mm256_set1_ps(blend->gain);
     const float *tail = blend->tail;
-    const uint32_t channels = blend->channels;
     const float *rows[SRPI_MAX_TAPS] = {NULL};
     __m256 tap[SRPI_MAX_TAPS];
     UNROLL for (uint32_t k = 0; k < taps; k++) {
         rows[k] = blend->rows[k];
         tap[k] = _mm256_set1_ps(blend->tap[k]);
     }
-    for (uint32_t x = 0; x < count; x += 32) {
+    for (size_t x = 0; x < count; x += 32) {
         __m256i codes[4];
-        UNROLL for (uint32_t i = 0; i < 4; i++) {
+        UNROLL for (size_t i = 0; i < 4; i++) {
             __m256 sum = flat;
             UNROLL for (uint32_t k = 0; k < taps; k++) {
                 const __m256 part = _mm256_mul_ps(tap[k], _mm256_loadu_ps(rows[k] + x + 8 * i));
                 sum = k == 0 ? part : _mm256_add_ps(sum, part);
             }
             if (block != 0) {
-                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, shuffled(tail, channels, block)));
-                tail += 8 / block * (size_t)channels;
+                const __m256 own = shuffled(tail + 8 * i * block, block * block, block);
+                sum = _mm256_add_ps(sum, _mm256_mul_ps(gain, own));
             }
-            codes[i] = codes_of(sum);
+            codes[i] = low_codes_of(sum);
         }
+        tail += 32 * block;
         const __m256i low = _mm256_packus_epi32(codes[0], codes[1]);
         const __m256i high = _mm256_packus_epi32(codes[2], codes[3]);
         const __m256i bytes =

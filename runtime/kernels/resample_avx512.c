@@ -83,7 +83,6 @@ INLINE void blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t cou
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512 gain = _mm512_set1_ps(blend->gain);
     const float *tail = blend->tail;
-    const uint32_t channels = blend->channels;
     const float *rows[TAPS];
     __m512 tap[TAPS];
     UNROLL for (uint32_t k = 0; k < TAPS; k++) {
@@ -99,8 +98,9 @@ INLINE void blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t cou
                     sum, _mm512_mul_ps(tap[k], _mm512_loadu_ps(rows[k] + x + 16 * i)));
             }
             if (block != 0) {
-                sum = _mm512_add_ps(sum, _mm512_mul_ps(gain, shuffled(tail, channels, block)));
-                tail += 16 / block * (size_t)channels;
+                sum = _mm512_add_ps(sum,
+                                    _mm512_mul_ps(gain, shuffled(tail, block * block, block)));
+                tail += 16 * block;
             }
             codes[i] = codes_of(sum);
         }
@@ -114,9 +114,8 @@ INLINE void blend_row(const struct srpi_blend *blend, uint8_t *out, uint32_t cou
 AVX512 void srpi_blend_avx512(const struct srpi_blend *blend, uint8_t *out, uint32_t count)
 {
     const uint32_t block = blend->tail == NULL ? 0 : blend->block;
-    const bool only = block == 0 || block == 4 || blend->channels == block * block;
     uint32_t done = count - count % BLEND;
-    if (blend->taps != TAPS || block == 3 || !only) {
+    if (blend->taps != TAPS || block == 3) {
         done = 0;
     } else if (block == 0) {
         blend_row(blend, out, done, 0);
@@ -137,7 +136,7 @@ AVX512 void srpi_blend_avx512(const struct srpi_blend *blend, uint8_t *out, uint
     }
     rest.rows = rows;
     if (block != 0) {
-        rest.tail += done / block * (size_t)rest.channels;
+        rest.tail += done * block;
     }
     srpi_resample_avx2->blend(&rest, out + done, count - done);
 }
