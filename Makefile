@@ -152,7 +152,8 @@ $(BUILD)/obj/runtime/%.o: runtime/%.c
 	    -MMD -MP -c $< -o $@
 
 # Plain loops over rows, for the compiler to vectorise.
-$(addprefix $(BUILD)/obj/runtime/,kernels/rowops.o kernels/activation.o kernels/row_reference.o exec/pipe.o): ISA := -O3
+$(addprefix $(BUILD)/obj/runtime/,kernels/rowops.o kernels/activation.o kernels/row_reference.o \
+    exec/picture.o exec/pipe.o): ISA := -O3
 # The files whose intrinsics need more than the compiler's default.
 ifneq ($(filter x86_64%,$(TARGET)),)
 of_kernels = $(patsubst %,$(BUILD)/obj/runtime/kernels/%.o,$(1))

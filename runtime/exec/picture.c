@@ -187,6 +187,19 @@ static void block_pixel(const struct srpi_loader *loader, uint32_t x, uint32_t y
     }
 }
 
+/* Samples that are codes. */
+static void copy_codes(void *row, const uint8_t *from, size_t count, enum srpi_q8_storage storage)
+{
+    if (storage == SRPI_Q8_U8) {
+        memcpy(row, from, count);
+        return;
+    }
+    uint16_t *to = row;
+    for (size_t i = 0; i < count; i++) {
+        to[i] = from[i];
+    }
+}
+
 #define TO_UNIT (1.0f / 255.0f)
 #define CHUNK 64u /* pixels */
 
@@ -205,12 +218,12 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
                          : q8 ? srpi_codec_origin(codec, loader->mean)
                               : -loader->mean;
     /* Luma, or R, G and B side by side, that are their own codes. */
-    if (bytes && loader->convert == SRPI_KEEP && view->step == channels &&
+    if (q8 && !fine && codec->storage != SRPI_Q8_S8 && !loader->blocks &&
+        loader->convert == SRPI_KEEP && view->step == channels &&
         srpi_codec_is_sample(codec, loader->mean)) {
-        memcpy(row,
-               (const uint8_t *)view->data + (ptrdiff_t)y * view->stride +
-                   (size_t)columns.begin * channels,
-               (size_t)(columns.end - columns.begin) * channels);
+        const uint8_t *from = (const uint8_t *)view->data + (ptrdiff_t)y * view->stride +
+                              (size_t)columns.begin * channels;
+        copy_codes(row, from, (size_t)(columns.end - columns.begin) * channels, codec->storage);
         return;
     }
     if (bytes && channels == 3) {
@@ -237,17 +250,18 @@ void srpi_loader_row(const struct srpi_loader *loader, struct srpi_scratch *scra
     for (uint32_t begin = columns.begin; begin < columns.end; begin += CHUNK) {
         const uint32_t end = columns.end - begin > CHUNK ? begin + CHUNK : columns.end;
         float values[CHUNK * 6];
+        const uint32_t count = (end - begin) * channels;
         for (uint32_t x = begin; loader->blocks && x < end; x++) {
             block_pixel(loader, x, y, values + (size_t)(x - begin) * 6);
         }
-        for (uint32_t c = 0; !loader->blocks && c < channels; c++) {
-            for (uint32_t x = begin; x < end; x++) {
-                values[(size_t)(x - begin) * channels + c] = rows[c][x - scratch->columns.begin];
-            }
-        }
-        const uint32_t count = (end - begin) * channels;
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; loader->blocks && i < count; i++) {
             values[i] = values[i] * gain + offset;
+        }
+        for (uint32_t c = 0; !loader->blocks && c < channels; c++) {
+            const float *from = rows[c] + (begin - scratch->columns.begin);
+            for (uint32_t x = 0; x < end - begin; x++) {
+                values[(size_t)x * channels + c] = from[x] * gain + offset;
+            }
         }
         srpi_row_store_fine(&raw, values, to, fraction, count);
         to += (size_t)count * codec->element;
