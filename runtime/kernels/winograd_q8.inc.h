@@ -191,7 +191,7 @@ INLINE struct q8_row row_of(const struct work *w, const struct stretch *s, uint3
 /* Four pixels of an output row. `held`: what the first vector of a pair leaves to the second one,
  * of this row. */
 INLINE void finish(const struct work *w, const struct stretch *s, const struct ending *e,
-                   uint32_t row, const int twos, size_t at, const ivec m[6], ivec held[STEP][2])
+                   uint32_t row, const int twos, size_t at, const ivec m[6], ivec held[STEP][STEP])
 {
     if (s->out[row] == NULL) {
         return;

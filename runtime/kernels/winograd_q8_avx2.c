@@ -55,31 +55,28 @@ INLINE vfloat load_part(const void *p, bool second)
                                 _mm_loadu_ps(from + 8), 1);
 }
 
-/* The first vectors of four pixels, in 16 bits. */
-INLINE void hold_part(__m256i held[2], const vfloat v[4])
+/* The first vectors of four pixels, before they are narrowed. */
+INLINE void hold_part(__m256i held[4], const vfloat v[4])
 {
-    held[0] = narrow(v[0], v[1]);
-    held[1] = narrow(v[2], v[3]);
+    UNROLL for (uint32_t x = 0; x < 4; x++) {
+        held[x] = _mm256_cvtps_epi32(v[x]);
+    }
 }
 
 /* With the second ones. */
-INLINE void store_pair(uint8_t *out, size_t fraction, size_t step, const __m256i held[2],
+INLINE void store_pair(uint8_t *out, size_t fraction, size_t step, const __m256i held[4],
                        const vfloat v[4])
 {
-    UNROLL for (uint32_t i = 0; i < 2; i++) {
-        const __m256i second = narrow(v[2 * i], v[2 * i + 1]);
-        const __m256i pixel[2] = {_mm256_unpacklo_epi64(held[i], second),
-                                  _mm256_unpackhi_epi64(held[i], second)};
-        UNROLL for (uint32_t x = 0; x < 2; x++) {
-            const __m256i bytes = _mm256_set1_epi16(255);
-            if (fraction == 0) {
-                put_2(out, step, _mm256_min_epu16(pixel[x], bytes));
-            } else {
-                put_2(out, step, _mm256_srli_epi16(pixel[x], 8));
-                put_2(out + fraction, step, _mm256_and_si256(pixel[x], bytes));
-            }
-            out += step;
+    UNROLL for (uint32_t x = 0; x < 4; x++) {
+        const __m256i pixel = _mm256_packus_epi32(held[x], _mm256_cvtps_epi32(v[x]));
+        const __m256i bytes = _mm256_set1_epi16(255);
+        if (fraction == 0) {
+            put_2(out, step, _mm256_min_epu16(pixel, bytes));
+        } else {
+            put_2(out, step, _mm256_srli_epi16(pixel, 8));
+            put_2(out + fraction, step, _mm256_and_si256(pixel, bytes));
         }
+        out += step;
     }
 }
 

@@ -76,7 +76,7 @@ INLINE void columns_odd(ivec a[SIDE], ivec b[SIDE], const struct ending *e, cons
 
 /* A tile of a vector of channels, whose first value is `at` of each row. */
 INLINE void backward_tile(const struct work *w, const struct stretch *s, const struct ending *e,
-                          const int32_t *m, size_t at, ivec held[STEP][2])
+                          const int32_t *m, size_t at, ivec held[STEP][STEP])
 {
     ivec a[SIDE], b[SIDE];
     columns_even(a, b, e, m);
@@ -110,7 +110,7 @@ static __attribute__((noinline)) void backward_pair(const struct work *w, uint32
 {
     const struct ending first = ending_of(w, channel, 1), second = ending_of(w, channel, 2);
     const int32_t *m = w->products;
-    ivec held[STEP][2] = {{i_all(0)}};
+    ivec held[STEP][STEP] = {{i_all(0)}};
     for (uint32_t k = 0; k < w->group.stretch_count; k++) {
         const struct stretch *s = &w->group.stretches[k];
         size_t at = channel;
