@@ -157,7 +157,8 @@ $(addprefix $(BUILD)/obj/runtime/,kernels/rowops.o kernels/activation.o kernels/
 # The files whose intrinsics need more than the compiler's default.
 ifneq ($(filter x86_64%,$(TARGET)),)
 of_kernels = $(patsubst %,$(BUILD)/obj/runtime/kernels/%.o,$(1))
-$(call of_kernels,winograd_f32_avx2 winograd_q8_avx2 row_depthwise_avx2 row_depthwise_avx2u8): ISA := $(FLAGS_avx2)
+$(call of_kernels,winograd_f32_avx2 winograd_f32_wide_avx2 winograd_q8_avx2 row_depthwise_avx2 \
+    row_depthwise_avx2u8): ISA := $(FLAGS_avx2)
 $(call of_kernels,winograd_f32_avx512): ISA := -mavx512f -mfma
 $(call of_kernels,winograd_q8_avx512 winograd_q8_overlap512 row_few_avx512): ISA := $(FLAGS_avx512)
 $(call of_kernels,winograd_q8_avxvnni row_few_avxvnni): ISA := $(if $(filter avxvnni,$(ISAS)),$(FLAGS_avxvnni))

@@ -4,6 +4,13 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #define COPY_BROKEN true
+/* IN_PLACE: terms begin one point behind products, in the same memory: products at a point come to
+ * lie where the terms at the point before were, which are needed no more. */
+#ifdef IN_PLACE
+#define SLOTS (POINTS + 1)
+#else
+#define SLOTS POINTS
+#endif
 #include "kernels/winograd_tiles.inc.h"
 
 #define Q 1.5f
@@ -127,11 +134,17 @@ static __attribute__((noinline)) void products(const struct work *w)
             /* What is added to the product at (1, 1) is added to all 16 pixels. */
             const float *start = p == 1 ? bias + o : zeros;
             float *to = w->products + product_at(o / VECTOR, 0, p);
+#ifdef FETCH
+            const float *ahead = weights + (size_t)units.count * block;
+#else
+            const float *ahead = NULL;
+#endif
             if (block >= VECTOR) {
-                sum_block(to, terms, weights, start, units.count, w->group.tiles, block / VECTOR,
-                          false);
+                sum_block(to, terms, weights, start, units.count, ahead, w->group.tiles,
+                          block / VECTOR, false);
             } else {
-                sum_tiles_half(to, terms, weights, start, units.count, w->group.tiles, 1, false);
+                sum_tiles_half(to, terms, weights, start, units.count, ahead, w->group.tiles, 1,
+                               false);
             }
             weights += (size_t)units.count * block;
             o += block;
@@ -239,9 +252,16 @@ static uint32_t units_of(const struct srpi_conv_shape *shape)
     return window_count(shape) == 1 ? in : vectors(in) * VECTOR;
 }
 
-static size_t products_size(uint32_t out)
+/* Values between the stages. */
+static size_t between_size(const struct srpi_conv_shape *shape)
 {
-    return product_at(vectors(out), 0, 0);
+    const size_t terms = terms_size(shape, units_of(shape));
+    const size_t products = product_at(vectors(shape->out_channels), 0, 0);
+#ifdef IN_PLACE
+    return terms > products ? terms : products;
+#else
+    return terms + products;
+#endif
 }
 
 static struct sizes float_sizes(const struct srpi_conv_shape *shape)
@@ -266,12 +286,18 @@ static void run(const struct srpi_conv_layer *layer, const struct srpi_winograd_
                      .units = units_of(&layer->shape),
                      .out_vectors = vectors(out),
                      .terms = bands->scratch};
+#ifdef IN_PLACE
+    w.products = w.terms;
+    w.terms += term_at(0, 1);
+#else
     w.products = w.terms + terms_size(&layer->shape, w.units);
+#endif
     struct forward_work f = {.shape = &layer->shape,
                              .sizes = &sizes,
                              .units = w.units,
                              .end = vectors(in),
-                             .copy = (char *)(w.products + products_size(out)),
+                             .copy = (char *)bands->scratch +
+                                     sizeof(float) * between_size(&layer->shape),
                              .pixels = bands->pixels};
     struct forward_work last = f;
     if (w.units != in) {
@@ -324,9 +350,7 @@ static void pack(const struct srpi_conv_shape *shape, const void *weights, void 
 static size_t scratch_size(const struct srpi_conv_shape *shape)
 {
     const struct sizes sizes = float_sizes(shape);
-    return sizeof(float) *
-               (terms_size(shape, units_of(shape)) + products_size(shape->out_channels)) +
-           sizes.rows * broken_row(&sizes);
+    return sizeof(float) * between_size(shape) + sizes.rows * broken_row(&sizes);
 }
 
 const struct srpi_winograd_kernels KERNELS = {

@@ -15,6 +15,7 @@
 #include "kernels/q8_steps.inc.h"
 #include "kernels/row_sets.h"
 #define COPY_BROKEN (CODE_BYTES != 1)
+#define SLOTS POINTS
 #include "kernels/winograd_tiles.inc.h"
 
 #define INVERSE_OF_9 0x38e38e39

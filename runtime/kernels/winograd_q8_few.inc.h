@@ -28,7 +28,7 @@ INLINE void sum_few(int32_t *to, const int32_t *terms, const int32_t *weights, u
     }
     for (uint32_t u = 2; u < units; u += 2) {
         weights += VECTOR;
-        terms += u % VECTOR == 0 ? POINTS * GROUP * VECTOR - (VECTOR - 2) : 2;
+        terms += u % VECTOR == 0 ? SLOTS * GROUP * VECTOR - (VECTOR - 2) : 2;
         w = i_load(weights);
         UNROLL for (uint32_t t = 0; t < tiles; t++) {
             i_add_dot(s[t], i_two(terms + t * VECTOR), w);

@@ -27,9 +27,9 @@ static __attribute__((noinline)) void products(const struct work *w, uint32_t o,
         const int32_t *start = p == 1 ? raised : zeros;
         int32_t *to = w->products + product_at(0, 0, p);
         if (half) {
-            sum_block(to, terms, weights, start, units.count, w->group.tiles, count, true);
+            sum_block(to, terms, weights, start, units.count, NULL, w->group.tiles, count, true);
         } else {
-            sum_block(to, terms, weights, start, units.count, w->group.tiles, count, false);
+            sum_block(to, terms, weights, start, units.count, NULL, w->group.tiles, count, false);
         }
         weights += units.count * lanes(count, half);
     }

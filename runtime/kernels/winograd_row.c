@@ -266,13 +266,14 @@ const struct srpi_winograd_kernels *const *srpi_winograd_all(enum srpi_isa isa)
 #if defined(__x86_64__)
     case SRPI_ISA_AVX2: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx2, &srpi_winograd_q8_avx2, NULL};
+            &srpi_winograd_f32_wide_avx2, &srpi_winograd_f32_avx2, &srpi_winograd_q8_avx2, NULL};
         return all;
     }
 #ifdef SRPI_ROWS_avxvnni
     case SRPI_ISA_AVXVNNI: {
         static const struct srpi_winograd_kernels *const all[] = {
-            &srpi_winograd_f32_avx2, &srpi_winograd_q8_avxvnni, NULL};
+            &srpi_winograd_f32_wide_avx2, &srpi_winograd_f32_avx2, &srpi_winograd_q8_avxvnni,
+            NULL};
         return all;
     }
 #endif

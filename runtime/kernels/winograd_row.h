@@ -171,8 +171,8 @@ enum srpi_winograd_order { SRPI_WINOGRAD_PLAIN, SRPI_WINOGRAD_PAIR, SRPI_WINOGRA
 void srpi_winograd_pack_q8(const struct srpi_conv_shape *shape, const int16_t *weights,
                            int16_t *packed, uint32_t pairs, uint32_t first, uint32_t block,
                            enum srpi_winograd_order order);
-extern const struct srpi_winograd_kernels srpi_winograd_f32_avx2, srpi_winograd_f32_avx512,
-    srpi_winograd_f32_neon, srpi_winograd_q8_avx2, srpi_winograd_q8_avxvnni,
-    srpi_winograd_q8_avx512, srpi_winograd_q8_overlap512;
+extern const struct srpi_winograd_kernels srpi_winograd_f32_wide_avx2, srpi_winograd_f32_avx2,
+    srpi_winograd_f32_avx512, srpi_winograd_f32_neon, srpi_winograd_q8_avx2,
+    srpi_winograd_q8_avxvnni, srpi_winograd_q8_avx512, srpi_winograd_q8_overlap512;
 
 #endif

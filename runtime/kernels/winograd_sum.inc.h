@@ -100,9 +100,11 @@ INLINE void SUM(begin)(s_vec s[SUMS], const value *terms, const value *weights, 
 }
 
 /* tiles x in times in x out. One loop for whole and broken vectors of units, and gcc 12 or clang 14
- * keeps the sums in memory, at half the speed. */
+ * keeps the sums in memory, at half the speed. `ahead`: half a block of weights that come later and
+ * are to be fetched into the caches meanwhile, where FETCH is defined; NULL: none. */
 INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const value *start,
-                     uint32_t units, const uint32_t tiles, const uint32_t wide, const bool half)
+                     uint32_t units, const value *ahead, const uint32_t tiles,
+                     const uint32_t wide, const bool half)
 {
     const size_t step = SUM(lanes)(wide, half);
     s_vec s[SUMS];
@@ -112,19 +114,27 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
     weights += SUM_LEAST * step;
     uint32_t done = SUM_LEAST;
     for (; units - done >= SUM_LEAST; done += SUM_LEAST) {
-        const value *from = terms + done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
+        const value *from = terms + done / VECTOR * (SLOTS * GROUP * VECTOR) + done % VECTOR;
         SUM(add)(s, from, weights, SUM_LEAST, tiles, wide, half);
         weights += SUM_LEAST * step;
     }
-    terms += done / VECTOR * (POINTS * GROUP * VECTOR) + done % VECTOR;
+    terms += done / VECTOR * (SLOTS * GROUP * VECTOR) + done % VECTOR;
     units -= done;
 #else
     while (units >= VECTOR) {
+#ifdef FETCH
+        if (ahead != NULL) {
+            UNROLL for (uint32_t k = 0; k < HALF_BLOCK; k += 64 / sizeof(value)) {
+                FETCH(ahead + k);
+            }
+            ahead += HALF_BLOCK;
+        }
+#endif
         for (uint32_t k = 0; k < VECTOR; k += 4) {
             SUM(add)(s, terms + k, weights, 4, tiles, wide, half);
             weights += 4 * step;
         }
-        terms += POINTS * GROUP * VECTOR;
+        terms += SLOTS * GROUP * VECTOR;
         units -= VECTOR;
     }
 #endif
@@ -138,43 +148,53 @@ INLINE void SUM(sum)(value *to, const value *terms, const value *weights, const 
             s_store(to + product_at(v, t, 0), s[t * wide + v]);
         }
     }
+    (void)ahead;
 }
 
 /* A group of tiles with a block, TILES(wide) at a time. Fewer are made up to one of four numbers:
  * the terms of the others are whatever was there. */
 INLINE void SUM(sum_tiles)(value *to, const value *terms, const value *weights, const value *start,
-                           uint32_t units, uint32_t tiles, const uint32_t wide, const bool half)
+                           uint32_t units, const value *ahead, uint32_t tiles,
+                           const uint32_t wide, const bool half)
 {
     const uint32_t most = TILES(wide);
     uint32_t now = 0;
+#ifdef FETCH
+    const value *second = ahead != NULL ? ahead + units / VECTOR * HALF_BLOCK : NULL;
+#endif
     for (; tiles != 0; tiles -= now) {
         now = next_tiles(tiles, most);
         if (now > most * 5 / 6) {
-            SUM(sum)(to, terms, weights, start, units, most, wide, half);
+            SUM(sum)(to, terms, weights, start, units, ahead, most, wide, half);
         } else if (now > most * 2 / 3) {
-            SUM(sum)(to, terms, weights, start, units, most * 5 / 6, wide, half);
+            SUM(sum)(to, terms, weights, start, units, ahead, most * 5 / 6, wide, half);
         } else if (now > most / 2) {
-            SUM(sum)(to, terms, weights, start, units, most * 2 / 3, wide, half);
+            SUM(sum)(to, terms, weights, start, units, ahead, most * 2 / 3, wide, half);
         } else {
-            SUM(sum)(to, terms, weights, start, units, most / 2, wide, half);
+            SUM(sum)(to, terms, weights, start, units, ahead, most / 2, wide, half);
         }
         to += product_at(0, now, 0);
         terms += term_at(now, 0);
+#ifdef FETCH
+        ahead = second;
+        second = NULL;
+#endif
     }
 }
 
 /* The same, with a block of `wide` vectors, which is no constant. */
 INLINE void SUM(sum_block)(value *to, const value *terms, const value *weights, const value *start,
-                           uint32_t units, uint32_t tiles, uint32_t wide, const bool half)
+                           uint32_t units, const value *ahead, uint32_t tiles, uint32_t wide,
+                           const bool half)
 {
     if (WIDE >= 4 && wide == 4) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 4, half);
+        SUM(sum_tiles)(to, terms, weights, start, units, ahead, tiles, 4, half);
     } else if (WIDE >= 3 && wide == 3) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 3, half);
+        SUM(sum_tiles)(to, terms, weights, start, units, ahead, tiles, 3, half);
     } else if (wide == 2) {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 2, half);
+        SUM(sum_tiles)(to, terms, weights, start, units, ahead, tiles, 2, half);
     } else {
-        SUM(sum_tiles)(to, terms, weights, start, units, tiles, 1, false);
+        SUM(sum_tiles)(to, terms, weights, start, units, ahead, tiles, 1, false);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* winograd_tiles.inc.h - what winograd_f32.inc.h and winograd_q8.inc.h share, over vectors of
  * VECTOR values of 32 bits: how the memory between the stages is laid out. The includer defines
- * COPY_BROKEN, see there.
+ * COPY_BROKEN, see there, and SLOTS, below.
  *
  * GROUP tiles, a number of the includer's, go through three stages together, and what lies between
  * the stages stays in the L1 or L2 cache:
@@ -15,9 +15,9 @@
  *
  * All distances in inner loops are constants. A *unit* is what is multiplied at once: an f32, or
  * two terms of 16 bits.
- *   terms     [vector of units][36 points][GROUP tiles][VECTOR]
- *   products  [vector of out][36 points][GROUP tiles][VECTOR]: what a point's sums write lies
- *             together
+ *   terms     [vector of units][36 points of SLOTS][GROUP tiles][VECTOR]
+ *   products  [vector of out][36 points of SLOTS][GROUP tiles][VECTOR]: what a point's sums write
+ *             lies together
  *
  * The units of a window follow those of the one before. Where there are several windows, the units
  * of each are made up to whole vectors (or halves), with weights of 0: so sums run through all of
@@ -152,13 +152,13 @@ INLINE size_t term_at(uint32_t t, uint32_t p)
 
 INLINE size_t product_at(uint32_t i, uint32_t t, uint32_t p)
 {
-    return (((size_t)i * POINTS + p) * GROUP + t) * VECTOR;
+    return (((size_t)i * SLOTS + p) * GROUP + t) * VECTOR;
 }
 
 /* Where the terms of a unit are, of all windows' units. */
 INLINE size_t unit_at(uint32_t unit)
 {
-    return unit / VECTOR * term_at(0, POINTS) + unit % VECTOR;
+    return unit / VECTOR * term_at(0, SLOTS) + unit % VECTOR;
 }
 
 /* Units [first, first + count) of all windows' have a product at a point. */
@@ -196,7 +196,7 @@ static uint32_t window_count(const struct srpi_conv_shape *shape)
 /* Values of all terms. `units`: of a window. */
 static size_t terms_size(const struct srpi_conv_shape *shape, uint32_t units)
 {
-    return vectors(window_count(shape) * units) * term_at(0, POINTS);
+    return vectors(window_count(shape) * units) * term_at(0, SLOTS);
 }
 
 /* Bytes of the weights of several windows, at most. Each group of tiles fetches them again, from

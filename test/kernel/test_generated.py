@@ -77,7 +77,8 @@ def test_inner_loops_keep_off_the_stack(build):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines have no such kernels")
 def test_inner_loops_of_winograd_keep_off_the_stack(build):
-    for name in ("_q8_avx2", "_q8_avx512", "_q8_overlap512", "_f32_avx2", "_f32_avx512"):
+    for name in ("_q8_avx2", "_q8_avx512", "_q8_overlap512", "_f32_avx2", "_f32_wide_avx2",
+                 "_f32_avx512"):
         count, bad = inner_loops.check_winograd(
             build / "obj" / "runtime" / "kernels" / f"winograd{name}.o")
         assert count > 100, name

@@ -42,20 +42,28 @@ static bool can_run(enum srpi_isa isa)
     }
 }
 
-/* Kernels that can run here, one by one; NULL: no more. */
+/* Kernels that can run here, one by one, those of several instruction sets once; NULL: no more. */
 static const struct srpi_winograd_kernels *next_kernels(unsigned *at)
 {
-    while (*at < SRPI_ISA_COUNT) {
-        const enum srpi_isa isa = (enum srpi_isa)(*at)++;
-        const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
-        while (*k != NULL && (*k)->in != SRPI_F32) {
-            k++;
-        }
-        if (can_run(isa)) {
-            assert_non_null(*k);
-            return *k;
+    const struct srpi_winograd_kernels *seen[32];
+    unsigned count = 0;
+    for (unsigned isa = 0; isa < SRPI_ISA_COUNT; isa++) {
+        const struct srpi_winograd_kernels *const *k = srpi_winograd_all((enum srpi_isa)isa);
+        for (; can_run((enum srpi_isa)isa) && *k != NULL; k++) {
+            bool new = (*k)->in == SRPI_F32;
+            for (unsigned i = 0; i < count; i++) {
+                new = new && seen[i] != *k;
+            }
+            if (new && count == *at) {
+                (*at)++;
+                return *k;
+            }
+            if (new) {
+                seen[count++] = *k;
+            }
         }
     }
+    assert_int_not_equal(count, 0);
     return NULL;
 }
 
@@ -285,8 +293,8 @@ static double check(const struct srpi_winograd_kernels *k, struct layer *l, uint
 static void test_random(void **state)
 {
     (void)state;
-    unsigned isa = 0;
-    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+    unsigned at = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
         uint32_t seed = 1;
         double worst = 0.0;
         for (unsigned i = 0; i < 400; i++) {
@@ -308,8 +316,8 @@ static void test_pixels(void **state)
 {
     (void)state;
     static const uint32_t channels[][2] = {{16, 16}, {12, 20}, {3, 8}, {24, 33}};
-    unsigned isa = 0;
-    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+    unsigned at = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
         uint32_t seed = 2;
         for (uint32_t pixels = 1; pixels <= 130; pixels++) {
             const uint32_t *c = channels[pixels % 4];
@@ -326,8 +334,8 @@ static void test_bands(void **state)
 {
     (void)state;
     enum { BANDS = SRPI_WINOGRAD_BANDS };
-    unsigned isa = 0;
-    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+    unsigned at = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
         uint32_t seed = 4;
         for (uint32_t pixels = 1; pixels <= 70; pixels++) {
             const uint32_t in = 1 + noise(&seed) % 40, out = 1 + noise(&seed) % 40;
@@ -375,8 +383,8 @@ static void test_same_bits(void **state)
     (void)state;
     static const uint32_t channels[][2] = {{16, 16}, {20, 12}, {7, 33}};
     enum { PIXELS = 203 };
-    unsigned isa = 0;
-    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+    unsigned at = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
         uint32_t seed = 3;
         for (unsigned s = 0; s < 9; s++) {
             const uint32_t in = channels[s % 3][0], out = channels[s % 3][1];
@@ -431,9 +439,9 @@ static void test_same_everywhere(void **state)
         const size_t bytes = (size_t)PIXELS * out * 4;
         char *first = calloc(4, bytes);
         assert_non_null(first);
-        unsigned isa = 0;
+        unsigned at = 0;
         bool new = true;
-        for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+        for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
             uint32_t seed = 5;
             struct layer *l = layer_create(taps_of[s / 3], channels[s % 3][0], out, &seed);
             layer_steps(l, 7);
@@ -462,8 +470,8 @@ static void test_same_everywhere(void **state)
 static void test_error(void **state)
 {
     (void)state;
-    unsigned isa = 0;
-    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&isa)) != NULL;) {
+    unsigned at = 0;
+    for (const struct srpi_winograd_kernels *k; (k = next_kernels(&at)) != NULL;) {
         uint32_t seed = 4;
         for (uint32_t i = 0; i < 8; i++) {
             const uint32_t channels = 16u << i % 4, *taps = taps_of[i / 4];
@@ -479,46 +487,82 @@ static void test_error(void **state)
     }
 }
 
+/* Whether an instruction set has kernels for a shape in f32. */
+static bool some_suit(enum srpi_isa isa, const struct srpi_conv_shape *shape)
+{
+    const struct srpi_winograd_kernels *const *k = srpi_winograd_all(isa);
+    while (*k != NULL && ((*k)->in != SRPI_F32 || !(*k)->suits(shape))) {
+        k++;
+    }
+    return *k != NULL;
+}
+
 static void test_suits(void **state)
 {
     (void)state;
     assert_null(srpi_winograd_all(SRPI_ISA_SCALAR)[0]);
-    for (unsigned isa = 0; isa < SRPI_ISA_COUNT; isa++) {
-        const struct srpi_winograd_kernels *const *all = srpi_winograd_all((enum srpi_isa)isa);
-        for (; *all != NULL; all++) {
-            const struct srpi_winograd_kernels *k = *all;
-            if (k->in != SRPI_F32) {
-                continue;
-            }
-            const struct srpi_conv_shape good = {.kernel_height = 3,
-                .kernel_width = 3, .in_channels = 16, .out_channels = 16, .in = SRPI_F32,
-                .out = SRPI_F32};
-            struct srpi_conv_shape s = good;
-            assert_true(k->suits(&s));
-            for (uint32_t side = 1; side <= 11; side += 2) {
-                s = good, s.kernel_height = side;
-                assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
-                s = good, s.kernel_width = side;
-                assert_int_equal(k->suits(&s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
-            }
-            s = good, s.in = SRPI_Q8;
-            assert_false(k->suits(&s));
-            s = good, s.in = s.out = SRPI_BF16;
-            assert_false(k->suits(&s));
-            s = good, s.in_channels = 1, s.out_channels = 1;
-            assert_false(k->suits(&s));
-            /* Weights that no cache holds. */
-            s = good, s.in_channels = s.out_channels = SRP_MAX_CHANNELS;
-            assert_true(k->suits(&s));
-            s.kernel_height = s.kernel_width = SRPI_WINOGRAD_TAPS;
-            assert_false(k->suits(&s));
-            s = good, s.out_channels = 0;
-            assert_false(k->suits(&s));
-            s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
-            assert_false(k->suits(&s));
+    for (unsigned i = 0; i < SRPI_ISA_COUNT; i++) {
+        const enum srpi_isa isa = (enum srpi_isa)i;
+        if (srpi_winograd_all(isa)[0] == NULL) {
+            continue;
         }
+        const struct srpi_conv_shape good = {.kernel_height = 3,
+            .kernel_width = 3, .in_channels = 16, .out_channels = 16, .in = SRPI_F32,
+            .out = SRPI_F32};
+        struct srpi_conv_shape s = good;
+        assert_true(some_suit(isa, &s));
+        for (uint32_t side = 1; side <= 11; side += 2) {
+            s = good, s.kernel_height = side;
+            assert_int_equal(some_suit(isa, &s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
+            s = good, s.kernel_width = side;
+            assert_int_equal(some_suit(isa, &s), side >= 3 && side <= SRPI_WINOGRAD_TAPS);
+        }
+        s = good, s.in = SRPI_Q8;
+        assert_false(some_suit(isa, &s));
+        s = good, s.in = s.out = SRPI_BF16;
+        assert_false(some_suit(isa, &s));
+        s = good, s.in_channels = 1, s.out_channels = 1;
+        assert_false(some_suit(isa, &s));
+        /* Weights that no cache holds. */
+        s = good, s.in_channels = s.out_channels = SRP_MAX_CHANNELS;
+        assert_true(some_suit(isa, &s));
+        s.kernel_height = s.kernel_width = SRPI_WINOGRAD_TAPS;
+        assert_false(some_suit(isa, &s));
+        s = good, s.out_channels = 0;
+        assert_false(some_suit(isa, &s));
+        s = good, s.out_channels = SRP_MAX_CHANNELS + 1;
+        assert_false(some_suit(isa, &s));
     }
 }
+
+#if defined(__x86_64__)
+
+static const struct srpi_winograd_kernels *avx2_for(uint32_t taps, uint32_t in, uint32_t out)
+{
+    const struct srpi_conv_shape shape = {.kernel_height = taps, .kernel_width = taps,
+        .in_channels = in, .out_channels = out, .in = SRPI_F32, .out = SRPI_F32};
+    return srpi_winograd_for(SRPI_ISA_AVX2, &shape, false);
+}
+
+/* Wide layers of 3x3 taps have kernels of their own, which need less memory than two tensors of
+ * terms for twelve tiles took. */
+static void test_wide(void **state)
+{
+    (void)state;
+    assert_ptr_equal(avx2_for(3, 96, 96), &srpi_winograd_f32_wide_avx2);
+    assert_ptr_equal(avx2_for(3, 256, 256), &srpi_winograd_f32_wide_avx2);
+    assert_ptr_equal(avx2_for(3, 95, 256), &srpi_winograd_f32_avx2);
+    assert_ptr_equal(avx2_for(3, 256, 95), &srpi_winograd_f32_avx2);
+    assert_ptr_equal(avx2_for(5, 256, 256), &srpi_winograd_f32_avx2);
+    for (uint32_t channels = 96; channels <= 256; channels += 16) {
+        const struct srpi_conv_shape shape = {.kernel_height = 3, .kernel_width = 3,
+            .in_channels = channels, .out_channels = channels, .in = SRPI_F32, .out = SRPI_F32};
+        const size_t terms = (size_t)12 * 36 * channels * sizeof(float);
+        assert_true(avx2_for(3, channels, channels)->scratch_size(&shape) < 2 * terms);
+    }
+}
+
+#endif
 
 int main(void)
 {
@@ -527,6 +571,9 @@ int main(void)
         cmocka_unit_test(test_bands),
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_everywhere),
         cmocka_unit_test(test_error), cmocka_unit_test(test_suits),
+#if defined(__x86_64__)
+        cmocka_unit_test(test_wide),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
