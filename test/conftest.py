@@ -40,6 +40,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
+    for item in session.items:  # it would wait for what stands still
+        assert not (is_alone(item) and item.get_closest_marker("beside")), item.nodeid
     if not session.config.option.collectonly:
         for mark in [m for item in session.items for m in item.iter_markers("beside")]:
             for command in mark.args:
