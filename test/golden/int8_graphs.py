@@ -109,13 +109,16 @@ def channels_of(graph):
     return channels
 
 
+HINTS = {"depthwise": False, "dilation": 1}  # keys that only this file knows, and what they are else
+
+
 def parameters_of(graph, seed):
     rng, parameters, channels = np.random.default_rng(seed), {}, channels_of(graph)
     for n in graph["nodes"]:
         if n["op"] != "conv2d":
             continue
         shape = (n["channels"], channels[n["inputs"][0]], *n["kernel"])
-        own, dilation = n.get("depthwise", False), n.get("dilation", 1)  # keys that only this file knows
+        own, dilation = (n.get(key, none) for key, none in HINTS.items())
         w = rng.normal(0, 1.2 / np.sqrt(np.prod(shape[2 if own else 1:])), shape)
         if own:
             w *= np.eye(shape[0])[:, :, None, None]
@@ -132,7 +135,8 @@ def parameters_of(graph, seed):
 
 def made(name, seed):
     graph = whole(name, *GRAPHS[name])
-    return graph, parameters_of(graph, seed)
+    nodes = [{key: value for key, value in n.items() if key not in HINTS} for n in graph["nodes"]]
+    return {**graph, "nodes": nodes}, parameters_of(graph, seed)
 
 
 # ---- what docs/format.md has for int8 ------------------------------------------------------------
