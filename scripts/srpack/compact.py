@@ -7,12 +7,13 @@ import struct
 
 import safetensors
 
-from . import quant, tools
+from . import tools
 from .errors import PackError
 
 DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3}
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
 PARTS = ("weight", "bias", "slope", "scale")  # in the order of their dtypes
+RANGES = ("range", "range16", "input_range", "input_range16")  # parts of names, 8 and 16 bits
 FINE = 4
 LEVELS = (1, 19)  # codes hold no matches: the search for some at times costs more than it finds
 
@@ -55,7 +56,7 @@ def _split(data: bytes):
         owner, _, part = name.rpartition(".")
         if part in PARTS:
             nodes.setdefault(owner, {})[part] = array
-        elif part in quant.RANGES:
+        elif part in RANGES:
             ranges[owner] = (array, part.endswith("16"))
             of_input = of_input or part.startswith("input")
         else:

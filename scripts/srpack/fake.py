@@ -8,6 +8,7 @@ ranges of tensors learn by them, each as the logarithm of a factor (Esser et al.
 Size Quantization", ICLR 2020).
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -80,16 +81,19 @@ def _compensated(weight, scale, order, share):
     """Codes whose errors make up for each other in what the layer computes: one weight of each
     output after the other is rounded, and those that are still to come take over what its error
     does, as far as what they are multiplied by goes together (Frantar et al., "GPTQ: Accurate
-    Post-Training Quantization", ICLR 2023). Where the picture is flat the sums are then right."""
-    spread = quant.spread(scale, weight).expand_as(weight).flatten(1).double()[:, order]
-    left = weight.flatten(1).double()[:, order]
-    codes = (left / spread).round()
-    most = codes.abs().amax()
+    Post-Training Quantization", ICLR 2023). Where the picture is flat the sums are then right.
+    In NumPy: the steps are many and small, and PyTorch's each take several times as long."""
+    spread, left = (values.flatten(1).double()[:, order].cpu().numpy()
+                    for values in (quant.spread(scale, weight).expand_as(weight), weight))
+    share = share.cpu().numpy()
+    codes = np.rint(left / spread)
+    most = np.abs(codes).max()
     for i in range(len(order)):
-        codes[:, i] = (left[:, i] / spread[:, i]).round().clamp(-most, most)
+        codes[:, i] = np.rint(left[:, i] / spread[:, i]).clip(-most, most)
         error = (left[:, i] - codes[:, i] * spread[:, i]) / share[i, i]
         left[:, i + 1:] -= error[:, None] * share[i, i + 1:]
-    return codes[:, order.argsort()].reshape(weight.shape).to(weight.dtype)
+    codes = torch.from_numpy(codes)[:, order.argsort().cpu()]
+    return codes.reshape(weight.shape).to(weight)
 
 
 class Module(graphs.GraphModule):

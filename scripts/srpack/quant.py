@@ -14,6 +14,8 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .compact import RANGES
+
 GRANULARITIES = ("tensor", "channel", "group", "mixed")
 MAX_GROUPS = 64          # SRP_MAX_GROUPS
 GREATEST = 127           # of all codes
@@ -21,7 +23,6 @@ LEAST = 8                # code of the greatest weight of a scale, however littl
 LARGEST_BIAS = 2.0**29   # |bias| in units of input scale * weight scale
 TIE = 1 + 2.0**-20       # what keeps a coarsened channel below it after rounding
 NEAR, FIRM = 3, 31       # octaves between groups that cost no time; code for which that is enough
-RANGES = ("range", "range16", "input_range", "input_range16")  # parts of names, 8 and 16 bits
 MOST_SHIFT = 8           # groups have one sum if their scales are at most so many octaves apart
 LARGEST_JOINED = 2.0**24  # and their sum stays below this
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs ffmpeg, ffprobe, srinfo, srbench and zstd: one place for time, interruption and errors."""
+"""Runs ffmpeg, ffprobe, srinfo and srbench: one place for time, interruption and errors; zstd."""
 
 import os
 import pathlib
@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
+
+import zstandard
 
 from .errors import Interrupted, PackError, one_line
 
@@ -105,22 +107,15 @@ def run(command, *, stop: Stop, subject: str, on_line=None) -> str:
 def zstd(data: bytes, level: int = 19) -> bytes:
     """One zstd frame that declares its content size, as readers demand; no checksum, since objects
     have their SHA-256. `data` is not empty."""
-    return _filter(["zstd", "-q", f"-{level}", "--no-check", f"--stream-size={len(data)}", "-c"],
-                   data)
+    return zstandard.ZstdCompressor(level, write_checksum=False).compress(data)
 
 
 def unzstd(data: bytes) -> bytes:
-    return _filter(["zstd", "-q", "-d", "-c"], data)
-
-
-def _filter(command, data):
+    """The content of a frame that declares its size. PackError: it is none."""
     try:
-        done = subprocess.run(command, input=data, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise PackError(f"{command[0]}: program not found") from error
-    if done.returncode != 0:
-        raise PackError(f"{command[0]}: {one_line(done.stderr.decode('utf-8', 'replace'))}")
-    return done.stdout
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise PackError(f"zstd: {one_line(str(error))}") from error
 
 
 class Clock:
