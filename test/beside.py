@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = {"net", "player"}  # folders where every test is
-TIMEOUT = 1200  # seconds; those of standing still count
+TIMEOUT = 1800  # seconds; those of standing still count
 
 
 def is_alone(item):
