@@ -72,6 +72,13 @@ def least(build, isa, rounds, variants):
     return times, reports
 
 
+def frames(build, isa, rounds, path, files):
+    """The least milliseconds of a graph's int8 frame with each of the files."""
+    return least(build, isa, rounds, [
+        ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
+        for file in files])[0]
+
+
 def regions(build, isa, rounds):
     for dtype in ("int8", "f32"):
         same = ["--graph", "models/wdsr2-x2.json", "--size", "960x540", "--dtype", dtype, "--tensor"]
@@ -91,9 +98,7 @@ def groups(build, isa, rounds):
             files = [f"{folder}/{i}.safetensors" for i in range(len(what))]
             for file, (grouped, apart) in zip(files, what):
                 parameters(graph, grouped, apart, file)
-            plain, *times = least(build, isa, rounds, [
-                ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
-                for file in files])[0]
+            plain, *times = frames(build, isa, rounds, path, files)
             costs = [f"{100 * (time / plain - 1):+.1f}" for time in times]
             for i, (layer, n) in enumerate(layers):
                 print(f"{isa} {name} {layer}, {n} groups: " + ", ".join(
@@ -111,9 +116,7 @@ def sixteen(build, isa, rounds):
             files = [f"{folder}/{i}.safetensors" for i in range(len(what))]
             for file, wide in zip(files, what):
                 parameters(graph, {}, None, file, wide)
-            plain, *times = least(build, isa, rounds, [
-                ["--graph", path, "--parameters", file, "--size", "192x108", "--dtype", "int8"]
-                for file in files])[0]
+            plain, *times = frames(build, isa, rounds, path, files)
             for tensor, time in zip(tensors, times):
                 print(f"{isa} {name} 16 bits of {tensor}: {100 * (time / plain - 1):+.1f} % of "
                       f"{plain:.2f} ms", flush=True)

@@ -27,6 +27,20 @@ def test_parameters_have_the_groups(tmp_path, apart):
     assert all(f"{node['name']}.weight" in tensors for node in graph["nodes"] if node["op"] == "conv2d")
 
 
+def test_parameters_have_the_16_bits(tmp_path):
+    graph = json.loads((ROOT / "models" / "wdsr2-x2.json").read_text())
+    costs.parameters(graph, {}, None, tmp_path / "p.safetensors", ["x", "h2"])
+    tensors = load_file(tmp_path / "p.safetensors")
+    assert {"x.input_range16", "h2.range16", "h1.range"} < tensors.keys()
+    assert not {"x.input_range", "h2.range", "y.range", "y.range16"} & tensors.keys()
+
+
+def test_16_bits_of_one_graph(build, in_root, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "SIXTEEN", {"wdsr2-x2": ["x"]})
+    costs.sixteen(build, "best", 1)
+    assert re.fullmatch(r"best wdsr2-x2 16 bits of x: [+-]\d+\.\d % of \d+\.\d\d ms\n", capsys.readouterr().out)
+
+
 def test_groups_of_one_graph(build, in_root, monkeypatch, capsys):
     monkeypatch.setattr(costs, "GROUPS", {"edge8-x2": [("body1", 2)]})
     costs.groups(build, "best", 1)
